@@ -116,7 +116,9 @@ _ENTRIES = (
         max_size=32,
         in_channels=1,
         num_classes=10,
-        published=(Published("MNIST test", "whole image", 0.95, None, "LeCun 1998, Fig. 9: LeNet-5, the paper's form"),),
+        published=(
+            Published("MNIST test", "whole image", 0.95, None, "LeCun 1998, Fig. 9: LeNet-5, the paper's form"),
+        ),
     ),
 )
 
