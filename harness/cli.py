@@ -21,7 +21,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from harness.build import check
@@ -43,12 +43,16 @@ def main(name: str, schema: type[Config], task: Callable[[Config], None]) -> Non
     sweep = bool({"-m", "--multirun"} & set(sys.argv))
     sys.argv[1:] = arguments = [_quoted_path(argument, sweep) for argument in sys.argv[1:]]
     register_schemas()
+    mistakes: list[UserError] = []
 
     @hydra.main(config_path=str(CONFIGS), config_name=name, version_base="1.3")
     def compose_and_run(composed: DictConfig) -> None:
-        config = typed_config(composed, schema)
-        check(config)
-        task(config)
+        try:
+            config = typed_config(composed, schema)
+            check(config)
+            task(config)
+        except UserError as error:  # Hydra prints a line of its own about what leaves this function
+            mistakes.append(error)
 
     try:
         if {"-h", "--help"} & set(arguments):
@@ -58,11 +62,12 @@ def main(name: str, schema: type[Config], task: Callable[[Config], None]) -> Non
         parser.error = _unknown_option  # type: ignore[method-assign]  # argparse would print its usage over 30 lines
         options = parser.parse_args(arguments)
         for override in options.overrides:
-            if override.startswith(("+", "~")):
-                raise UserError(f"{override}: every key has a value already; change one with key=value")
+            _check_form(override)
         if options.multirun:
             sys.exit(_sweep(name, schema, options.overrides))
         compose_and_run()
+        if mistakes:
+            raise mistakes[0]
     except (HydraException, OmegaConfBaseException, UserError) as error:
         sys.exit(_fail(name, _one_line(error)))
 
@@ -76,6 +81,19 @@ def _unknown_option(message: str) -> NoReturn:
     raise UserError(f"{message}; settings are written key=value, such as seed=1; --help lists them")
 
 
+def _check_form(override: str) -> None:
+    """Refuse what Hydra's grammar allows and this project has no use for."""
+    key, _, value = override.partition("=")
+    if override.startswith(("+", "~")):
+        raise UserError(f"{override}: every key has a value already; change one with key=value")
+    if key in GROUPS and (value in ("", "null") or value.startswith("[")):
+        raise UserError(f"{override}: one name belongs here: {', '.join(_choices(key))}")
+
+
+def _choices(group: str) -> list[str]:
+    return sorted(path.stem for path in (CONFIGS / group).glob("*.yaml"))
+
+
 def _quoted_path(argument: str, sweep: bool) -> str:
     """Quote the value of a key that holds a path: Hydra's grammar refuses `~/x`, spaces, accents, brackets and `=`."""
     key, separator, value = argument.partition("=")
@@ -87,19 +105,24 @@ def _quoted_path(argument: str, sweep: bool) -> str:
 
 def _sweep(name: str, schema: type[Config], overrides: list[str]) -> int:
     """Run every combination of the swept values, each in a fresh process; exit code 1 if one failed."""
+    jobs = _checked_jobs(name, schema, overrides)
+    failed: list[str] = []
+    for number, job in enumerate(jobs, 1):
+        print(f"job {number} of {len(jobs)}: {' '.join(job)}", flush=True)
+        if subprocess.run([sys.executable, sys.argv[0], *job], check=False).returncode:
+            failed.append(" ".join(job))
+    for job_line in failed:
+        print(f"failed: {job_line}", file=sys.stderr)
+    print(f"{len(jobs) - len(failed)} of {len(jobs)} jobs done")
+    return 1 if failed else 0
+
+
+def _checked_jobs(name: str, schema: type[Config], overrides: list[str]) -> list[list[str]]:
     with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
         jobs = _combinations(overrides)
         for job in jobs:
             _check_job(name, schema, job)
-    failed = []
-    for number, job in enumerate(jobs, 1):
-        print(f"job {number} of {len(jobs)}: {' '.join(job)}", flush=True)
-        if subprocess.run([sys.executable, sys.argv[0], *job], check=False).returncode:
-            failed.append(job)
-    for job in failed:
-        print(f"failed: {' '.join(job)}", file=sys.stderr)
-    print(f"{len(jobs) - len(failed)} of {len(jobs)} jobs done")
-    return 1 if failed else 0
+        return jobs
 
 
 def _combinations(overrides: list[str]) -> list[list[str]]:
@@ -118,7 +141,8 @@ def _check_job(name: str, schema: type[Config], job: list[str]) -> None:
     try:
         composed = hydra.compose(name, job, return_hydra_config=True)
         HydraConfig.instance().set_config(composed)
-        del composed["hydra"]
+        with open_dict(composed):
+            del composed["hydra"]
         check(typed_config(composed, schema))
     except (HydraException, OmegaConfBaseException, UserError) as error:
         raise UserError(f"job {' '.join(job)}: {_one_line(error)}; no job was started") from error
@@ -133,6 +157,12 @@ def _one_line(error: Exception) -> str:
         return f"{group}={option}: no such choice; the nearest are: {nearest(option, error.options)}"
     if isinstance(error, OverrideParseException):
         return f"{error.override}: cannot be read; write key=value, with quotes around a value that has odd characters"
+    ambiguous = re.match(r"Ambiguous value for argument '(.*?)'", str(error))
+    if ambiguous:
+        return f"{ambiguous[1]}: one value belongs here; -m runs a sweep over several"
+    unknown_group = re.match(r"Could not override '(\w+)'. No match", str(error))
+    if unknown_group:
+        return f"{unknown_group[1]}: no such group; the nearest are: {nearest(unknown_group[1], GROUPS)}"
     cause = error.__cause__ if isinstance(error, ConfigCompositionException) else error
     key = getattr(cause, "full_key", None)
     if key and isinstance(cause, OmegaConfBaseException):
@@ -147,7 +177,7 @@ def _one_line(error: Exception) -> str:
 
 
 def _keys(node: object) -> list[str]:
-    return [str(key) for key in node] if isinstance(node, DictConfig) and not node._is_none() else []
+    return [str(key) for key in node if key != "name"] if isinstance(node, DictConfig) and not node._is_none() else []
 
 
 def help_page(name: str) -> str:
@@ -157,9 +187,9 @@ def help_page(name: str) -> str:
     lines = [HELP[name][0], ""]
     for group in groups:
         lines.append(f"{group}=NAME  {GROUPS[group]}")
-        for path in sorted((CONFIGS / group).glob("*.yaml")):
-            comments = re.findall(r"^# (?!@)(.*)", path.read_text(encoding="utf-8"), re.MULTILINE)
-            lines.append(f"    {path.stem:<16} {comments[0]}")
+        for choice in _choices(group):
+            text = (CONFIGS / group / f"{choice}.yaml").read_text(encoding="utf-8")
+            lines.append(f"    {choice:<16} {re.findall(r'^# (?!@)(.*)', text, re.MULTILINE)[0]}")
     lines += ["", "Anything inside a group is set with group.key=value; --cfg job shows every key and its value.", ""]
     return "\n".join([*lines, "Examples", *(f"    {example}" for example in HELP[name][1])])
 

@@ -15,4 +15,4 @@ class UserError(ValueError):
 def nearest(word: str, choices: Iterable[str]) -> str:
     """The choices most like `word`, or all of them when none is: `lenet5, lenet4`."""
     known = sorted(choices)
-    return ", ".join(difflib.get_close_matches(word, known, n=3, cutoff=0.5) or known) or "nothing"
+    return ", ".join(difflib.get_close_matches(word, known, n=3, cutoff=0.3) or known) or "nothing"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import torch
@@ -124,7 +124,6 @@ def _read(dataset: Callable[..., Any], config: DataConfig, train: bool) -> Image
     """One split of a torchvision data set, as tensors."""
     where = f"data={config.name}: data.root={config.root}"
     try:
-        Path(config.root).mkdir(parents=True, exist_ok=True)
         try:
             read = dataset(config.root, train=train, download=False)
         except RuntimeError as missing:
@@ -140,8 +139,8 @@ def _read(dataset: Callable[..., Any], config: DataConfig, train: bool) -> Image
         raise
     except (OSError, RuntimeError) as error:
         raise UserError(
-            f"{where} lacks the files of {config.name} and they could not be downloaded ({error}); without a network, "
-            "copy torchvision's files there by hand, or use data=digits, which needs none"
+            f"{where} lacks the files of {config.name} and they could not be downloaded "
+            f"({shorten(str(error), 100)}); without a network, copy torchvision's files there by hand, or use data=digits, which needs none"
         ) from error
     except Exception as error:  # a damaged file can fail in any way while it is parsed
         raise UserError(
