@@ -268,7 +268,7 @@ def register_schemas() -> None:
         store.store(group="schema", name=name, node=group)
 
 
-Config = TypeVar("Config", TrainConfig, EvalConfig)
+Config = TypeVar("Config", bound="TrainConfig | EvalConfig")
 
 
 def typed_config(composed: DictConfig, schema: type[Config]) -> Config:

@@ -139,8 +139,8 @@ def _read(dataset: Callable[..., Any], config: DataConfig, train: bool) -> Image
         raise
     except (OSError, RuntimeError) as error:
         raise UserError(
-            f"{where} lacks the files of {config.name} and they could not be downloaded "
-            f"({shorten(str(error), 100)}); without a network, copy torchvision's files there by hand, or use data=digits, which needs none"
+            f"{where} lacks the files of {config.name} and they could not be downloaded ({shorten(str(error), 100)}); "
+            "without a network, copy torchvision's files there by hand, or use data=digits, which needs none"
         ) from error
     except Exception as error:  # a damaged file can fail in any way while it is parsed
         raise UserError(

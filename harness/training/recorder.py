@@ -103,7 +103,7 @@ class Recorder(Checkpoint):
         line += f"  error {epoch.train.top1_error:5.2f}%"
         if epoch.validation is not None:
             line += f"  validation loss {epoch.validation_loss:.4f}  error {epoch.validation.top1_error:5.2f}%"
-        return f"{line}  lr {epoch.learning_rate:.4f}  {rate:,.0f} images/s"
+        return f"{line}  lr {epoch.learning_rate:.2g}  {rate:,.0f} images/s"
 
 
 def _better(epoch: Epoch, best: Epoch) -> bool:
