@@ -7,6 +7,7 @@ and checks every job before the first starts, and runs each in a process of its 
 from __future__ import annotations
 
 import itertools
+import logging
 import os
 import re
 import subprocess
@@ -73,7 +74,11 @@ def main(name: str, schema: type[Config], task: Callable[[Config], None]) -> Non
 
 
 def _fail(name: str, message: str) -> int:
-    print(f"{name}.py: {message}", file=sys.stderr)
+    log = logging.getLogger("cnn_zoo")
+    if log.handlers:  # a run folder was made: the line belongs in its log.txt too, and only rank 0 speaks
+        log.error(f"{name}.py: {message}")
+    else:
+        print(f"{name}.py: {message}", file=sys.stderr)
     return EXIT_CODE
 
 

@@ -7,6 +7,7 @@ import logging
 import os
 import platform
 import subprocess
+import sys
 from datetime import datetime
 from importlib import metadata
 from pathlib import Path
@@ -27,10 +28,11 @@ log = logging.getLogger("cnn_zoo")
 
 
 class _Console(logging.Handler):
-    """Prints to whatever standard output is at the time, so that lines appear above a progress bar."""
+    """Prints to whatever standard output and error are at the time, so that lines appear above a progress bar."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        print(self.format(record), flush=True)
+        file = sys.stderr if record.levelno >= logging.ERROR else sys.stdout
+        print(self.format(record), file=file, flush=True)
 
 
 def make_run_folder(runs: str, name: str, config: TrainConfig | EvalConfig, suffix: str = "") -> Path:

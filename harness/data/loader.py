@@ -129,7 +129,7 @@ class EvalLoader:
         self.normalise = Normalise(preprocessing, device)
         self.images = pad_to(split.images.to(device), preprocessing.size)
         self.labels = split.labels.to(device)
-        self.share = torch.arange(rank, len(split), devices, device=device)
+        self.share = torch.arange(len(split), device=device)[rank::devices]
 
     def __len__(self) -> int:
         return -(-len(self.share) // self.batch_size)

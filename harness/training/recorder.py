@@ -108,11 +108,12 @@ class Recorder(Checkpoint):
 
 def _better(epoch: Epoch, best: Epoch) -> bool:
     """Fewer errors on the validation split, or as many and a smaller loss."""
-    assert epoch.validation and best.validation and epoch.validation_loss is not None and best.validation_loss
-    return (-epoch.validation.correct_top1, epoch.validation_loss) < (
-        -best.validation.correct_top1,
-        best.validation_loss,
-    )
+    return _validation_rank(epoch) < _validation_rank(best)
+
+
+def _validation_rank(epoch: Epoch) -> tuple[int, float]:
+    assert epoch.validation is not None and epoch.validation_loss is not None
+    return epoch.validation.seen - epoch.validation.correct_top1, epoch.validation_loss
 
 
 def _metrics(epoch: Epoch) -> tuple[object, ...]:
