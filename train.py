@@ -33,7 +33,13 @@ def train(config: TrainConfig) -> None:
     training = {"seed": config.seed, "epochs": epochs, "max_batches": limits.max_batches, "recipe": vars(recipe)}
     trained = Trained(model.name, model.options(), class_names, preprocessing, config.data, training)
     progress, recorder = ProgressBar(limits.progress), Recorder(trained, epochs)
-    trainer = build.build_trainer(config.trainer, recipe.precision, [progress, recorder], max_epochs=epochs)
+    trainer = build.build_trainer(
+        config.trainer,
+        recipe.precision,
+        [progress, recorder],
+        max_epochs=epochs,
+        limit_val_batches=1.0 if len(splits.validation) else 0,
+    )
 
     recorder.folder = make_run_folder(config.runs, f"{model.name}-{config.data.name}", config)
     log.info(

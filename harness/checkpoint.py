@@ -7,6 +7,7 @@ preprocessing, data and training. With it the file needs nothing else to be eval
 from __future__ import annotations
 
 import pickle
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -97,7 +98,9 @@ def read_checkpoint(path: Path) -> Checkpoint:
         UserError: a file that is missing, damaged, of another program or version, or that holds code.
     """
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about the format of a file that is refused anyway
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise UserError(f"{path}: there is no such file") from error
     except IsADirectoryError as error:

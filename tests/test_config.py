@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, run_script
 
-from harness.cli import _quoted_path, help_page
+from harness.cli import _quoted_path
 from harness.config import MODEL_SCHEMAS
+from harness.help import help_page
 from models import MODELS
 
 MISTAKES = [
@@ -62,9 +63,7 @@ def test_eval_wants_a_run_or_a_checkpoint() -> None:
     assert done.stderr == "eval.py: say what to evaluate: run=runs/... for a run folder, or checkpoint=FILE\n"
 
 
-@pytest.mark.parametrize(
-    "arguments", [["--help"], ["--cfg", "job"], ["seed=abc"], ["model=lenet6"], ["-m", "seed=0,a"]]
-)
+@pytest.mark.parametrize("arguments", ["--help", "--cfg job", "seed=abc", "model=lenet6", "-m seed=0,a"])
 def test_help_config_and_mistakes_import_neither_torch_nor_lightning(arguments: str) -> None:
     program = (
         "import atexit, runpy, sys\n"

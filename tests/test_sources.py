@@ -49,13 +49,9 @@ def write_mnist(root: Path, folder: str = "MNIST", train: int = 100, test: int =
 
 def test_digits_splits_are_those_written_down() -> None:
     splits = sources.load(config("digits", validation=180))
-    assert [len(split) for split in dataclasses.astuple(splits) and (splits.train, splits.validation, splits.test)] == [
-        1257,
-        180,
-        360,
-    ]
+    assert (len(splits.train), len(splits.validation), len(splits.test)) == (1257, 180, 360)
     target = load_digits().target
-    rest, test = train_test_split(np.arange(1797), test_size=360, stratify=target, random_state=0)
+    _, test = train_test_split(np.arange(1797), test_size=360, stratify=target, random_state=0)
     assert [int(i.split("/")[1]) for i in splits.test.ids] == sorted(test)
     ids = [*splits.train.ids, *splits.validation.ids, *splits.test.ids]
     assert len(set(ids)) == 1797 and set(splits.test.ids).isdisjoint(splits.train.ids)
@@ -134,7 +130,7 @@ def test_missing_files_without_a_network(tmp_path: Path, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(urllib.request, "urlopen", offline)
     with pytest.raises(
-        UserError, match="could not be downloaded .*without a network, copy .* by hand, or use data=digits"
+        UserError, match=r"could not be downloaded .*without a network, copy .* by hand, or use data=digits"
     ):
         sources.load(config("mnist", tmp_path, download=True))
 
@@ -155,7 +151,7 @@ def test_damaged_files_are_named_and_what_to_do(tmp_path: Path, damage: str, fil
         "other kind": other.with_name(other.name.replace("LABELS", "labels")).read_bytes(),
     }[damage]
     path.write_bytes(bad)
-    with pytest.raises(UserError, match="data=mnist: .*mnist") as caught:
+    with pytest.raises(UserError, match=r"data=mnist: .*mnist") as caught:
         sources.load(config("mnist", tmp_path))
     assert "\n" not in str(caught.value) and str(tmp_path) in str(caught.value)
 

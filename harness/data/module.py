@@ -88,10 +88,8 @@ class TrainData(_OnDevice):
             max_batches=self.max_batches,
         )
 
-    def val_dataloader(self) -> EvalLoader | list[EvalLoader]:
-        """The validation split; nothing where there is none."""
-        if not len(self.splits.validation):
-            return []
+    def val_dataloader(self) -> EvalLoader:
+        """This device's share of the validation split."""
         return self.eval_loader(self.splits.validation, self.preprocessing, self.protocol)
 
 
