@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from harness.config import DataConfig, EvalConfig, TrainConfig, TrainerConfig
+from harness.config import CompareConfig, DataConfig, EvalConfig, TrainConfig, TrainerConfig
 from harness.data.datasets import DATASETS, DataSet
 from harness.data.preprocessing import Preprocessing
 from harness.errors import UserError
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-def check(config: TrainConfig | EvalConfig) -> None:
+def check(config: TrainConfig | EvalConfig | CompareConfig) -> None:
     """Raise `UserError` if the network cannot take the images of the data set; needs neither torch nor a file."""
     if isinstance(config, TrainConfig):
         preprocessing_for(config.model.name, config.data)
