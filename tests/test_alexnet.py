@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
+import torchvision
 from torch import nn
 
 from models import build_model
 from models.alexnet import AlexNet, AlexNet2012, ResponseNorm
+from models.keymaps import from_torchvision, to_torchvision
 
 
 def on_meta(name: str) -> nn.Module:
@@ -189,3 +191,22 @@ def test_smallest_sizes_are_the_smallest(paper_net: AlexNet2012, one_tower: Alex
     x = paper_net.pool2(paper_net.pool1(torch.zeros(1, 1, 14, 14)))
     with pytest.raises(RuntimeError, match="Output size is too small"):
         paper_net.pool5(x)
+
+
+def test_logits_equal_torchvisions() -> None:
+    with torch.device("meta"):
+        ours, theirs = build_model("alexnet").eval(), torchvision.models.alexnet(weights=None).eval()
+    torch.manual_seed(0)
+    weights = {key: torch.empty(value.shape, dtype=torch.float64) for key, value in ours.state_dict().items()}
+    for value in weights.values():
+        value.uniform_(-1, 1).mul_((3 / value[0].numel()) ** 0.5)
+    ours.load_state_dict(weights, assign=True)
+    theirs.load_state_dict(to_torchvision("alexnet", weights), assign=True)
+    images = torch.randn(2, 3, 224, 224, dtype=torch.float64)
+    with torch.no_grad():
+        logits = ours(images)
+        assert logits.std() > 1e-3
+        assert (logits - theirs(images)).abs().max() < 1e-10
+    back = from_torchvision("alexnet", theirs.state_dict())
+    assert list(back) == list(weights)
+    assert all(back[key].data_ptr() == weights[key].data_ptr() for key in weights)

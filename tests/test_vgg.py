@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 
 import pytest
+import timm
 import torch
+import torchvision
 from torch import nn
 
 from models import MODELS, build_model
+from models.keymaps import from_timm, from_torchvision, to_timm, to_torchvision
 from models.vgg import VGG, ResponseNorm
 
 NAMES = [name for name, entry in MODELS.items() if entry.family == "vgg"]
@@ -132,3 +135,47 @@ def test_sizes_other_than_224() -> None:
     for height, width in [(31, 224), (224, 31)]:
         with pytest.raises(ValueError, match=f"at least 32 pixels a side, not {height} x {width}"):
             network(torch.empty(1, 3, height, width, device="meta"))
+
+
+@pytest.fixture(scope="module")
+def full_weights() -> dict[str, torch.Tensor]:
+    """Numbers for fc6 to fc8, whose shapes all configurations share: a gigabyte in float64, drawn once."""
+    torch.manual_seed(0)
+    shapes = {"fc6": (4096, 512 * 7 * 7), "fc7": (4096, 4096), "fc8": (1000, 4096)}
+    weights = {}
+    for layer, shape in shapes.items():
+        weights[f"{layer}.weight"] = torch.empty(shape, dtype=torch.float64).uniform_(-1, 1).mul_(shape[1] ** -0.5)
+        weights[f"{layer}.bias"] = torch.randn(shape[0], dtype=torch.float64)
+    return weights
+
+
+@pytest.mark.parametrize("library", ["torchvision", "timm"])
+@pytest.mark.parametrize("name", [name for name, entry in MODELS.items() if entry.family == "vgg" and entry.weights])
+def test_logits_equal_those_of(name: str, library: str, full_weights: dict[str, torch.Tensor]) -> None:
+    ours = on_meta(name).eval()
+    with torch.device("meta"):
+        theirs = (
+            getattr(torchvision.models, name)(weights=None) if library == "torchvision" else timm.create_model(name)
+        )
+    forth, back = (to_torchvision, from_torchvision) if library == "torchvision" else (to_timm, from_timm)
+    weights = {}
+    for key, value in ours.state_dict().items():
+        if key in full_weights:
+            weights[key] = full_weights[key]
+        elif value.ndim == 4:
+            weights[key] = torch.randn(value.shape, dtype=torch.float64) * (2 / value[0].numel()) ** 0.5
+        elif value.is_floating_point():  # biases, and scale, mean and variance of the batch norms
+            weights[key] = torch.rand(value.shape, dtype=torch.float64) + 0.5
+        else:
+            weights[key] = torch.tensor(7)  # batches seen
+    ours.load_state_dict(weights, assign=True)
+    theirs.load_state_dict(forth(name, weights), assign=True)
+    images = torch.randn(1, 3, 64, 96, dtype=torch.float64)  # pool5 gives 2x3, so fc6 sees 7x7 unequal places
+    with torch.no_grad():
+        logits = ours(images)
+        assert logits.std() > 1e-3
+        assert (logits - theirs.eval()(images)).abs().max() < 1e-10
+    returned = back(name, theirs.state_dict())
+    assert list(returned) == list(weights)
+    assert all(returned[key].shape == weights[key].shape for key in weights)
+    assert all(returned[key].data_ptr() == weights[key].data_ptr() for key in weights)
