@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from harness import config
 from harness.training.losses import LOSSES, lecun_map, lecun_mle
 from models import build_model
 from models.lenet import LeNet5, LeNet1998, PartialConvolution, RadialBasis, SubSampling, squash
@@ -392,7 +393,11 @@ def test_map_refuses_a_constant_that_is_not_positive(rubbish: float) -> None:
         lecun_map(torch.zeros(1, 10), torch.tensor([0]), rubbish=rubbish)
 
 
-@pytest.mark.parametrize("name", ["cross_entropy", "lecun_mle", "lecun_map"])
+def test_config_knows_every_loss() -> None:
+    assert set(config.LOSSES) == set(LOSSES)
+
+
+@pytest.mark.parametrize("name", list(LOSSES))
 def test_table_of_losses(name: str) -> None:
     loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = LOSSES[name]
     logits = torch.randn(4, 10, requires_grad=True)

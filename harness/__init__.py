@@ -1,0 +1,1 @@
+"""Everything around a network: config, data, training, evaluation and the run folder."""

@@ -1,0 +1,147 @@
+"""From a command line to a typed config: what `train.py` and `eval.py` share.
+
+Hydra composes. A user's mistake becomes one line and exit code 2, before torch is imported; a sweep (`-m`) composes
+and checks every job before the first starts, and runs each in a process of its own.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+import hydra
+from hydra._internal.utils import get_args_parser
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf import DictConfig, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+from harness.build import check
+from harness.config import PATH_KEYS, Config, register_schemas, typed_config
+from harness.errors import EXIT_CODE, UserError
+from harness.help import CONFIGS, GROUPS, choices, help_page, one_line
+
+
+def main(name: str, schema: type[Config], task: Callable[[Config], None]) -> None:
+    """Run `task` with the config that the command line asks for, and exit.
+
+    Args:
+        name: of the primary config, `configs/<name>.yaml`, and of the script.
+        schema: the dataclass of that config.
+        task: the script's work; what it raises as `UserError` is printed as one line.
+    """
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra's errors come to us instead of being printed
+    sweep = bool({"-m", "--multirun"} & set(sys.argv))
+    sys.argv[1:] = arguments = [_quoted_path(argument, sweep) for argument in sys.argv[1:]]
+    register_schemas()
+    mistakes: list[UserError] = []
+
+    @hydra.main(config_path=str(CONFIGS), config_name=name, version_base="1.3")
+    def compose_and_run(composed: DictConfig) -> None:
+        try:
+            config = typed_config(composed, schema)
+            check(config)
+            task(config)
+        except UserError as error:  # Hydra prints a line of its own about what leaves this function
+            mistakes.append(error)
+
+    try:
+        if {"-h", "--help"} & set(arguments):
+            print(help_page(name))
+            return
+        parser = get_args_parser()
+        parser.error = _unknown_option  # type: ignore[method-assign]  # argparse would print its usage over 30 lines
+        options = parser.parse_args(arguments)
+        for override in options.overrides:
+            _check_form(override)
+        if options.multirun:
+            sys.exit(_sweep(name, schema, options.overrides))
+        compose_and_run()
+        if mistakes:
+            raise mistakes[0]
+    except (HydraException, OmegaConfBaseException, UserError) as error:
+        sys.exit(_fail(name, one_line(error)))
+
+
+def _fail(name: str, message: str) -> int:
+    log = logging.getLogger("cnn_zoo")
+    if log.handlers:  # a run folder was made: the line belongs in its log.txt too, and only rank 0 speaks
+        log.error(f"{name}.py: {message}")
+    else:
+        print(f"{name}.py: {message}", file=sys.stderr)
+    return EXIT_CODE
+
+
+def _unknown_option(message: str) -> NoReturn:
+    raise UserError(f"{message}; settings are written key=value, such as seed=1; --help lists them")
+
+
+def _check_form(override: str) -> None:
+    """Refuse what Hydra's grammar allows and this project has no use for."""
+    key, _, value = override.partition("=")
+    if override.startswith(("+", "~")):
+        raise UserError(f"{override}: every key has a value already; change one with key=value")
+    if key in GROUPS and (value in ("", "null") or value.startswith("[")):
+        raise UserError(f"{override}: one name belongs here: {', '.join(choices(key))}")
+
+
+def _quoted_path(argument: str, sweep: bool) -> str:
+    """Quote the value of a key that holds a path: Hydra's grammar refuses `~/x`, spaces, accents, brackets and `=`."""
+    key, separator, value = argument.partition("=")
+    if key not in PATH_KEYS or not separator or value in ("", "null") or value[0] in "'\"":
+        return argument
+    paths = value.split(",") if sweep else [value]
+    return f"{key}=" + ",".join("'" + re.sub(r"(\\*)'", r"\1\1\\'", path) + "'" for path in paths)
+
+
+def _sweep(name: str, schema: type[Config], overrides: list[str]) -> int:
+    """Run every combination of the swept values, each in a fresh process; exit code 1 if one failed."""
+    jobs = _checked_jobs(name, schema, overrides)
+    failed: list[str] = []
+    for number, job in enumerate(jobs, 1):
+        print(f"job {number} of {len(jobs)}: {' '.join(job)}", flush=True)
+        if subprocess.run([sys.executable, sys.argv[0], *job], check=False).returncode:
+            failed.append(" ".join(job))
+    for job_line in failed:
+        print(f"failed: {job_line}", file=sys.stderr)
+    print(f"{len(jobs) - len(failed)} of {len(jobs)} jobs done")
+    return 1 if failed else 0
+
+
+def _checked_jobs(name: str, schema: type[Config], overrides: list[str]) -> list[list[str]]:
+    with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        jobs = _combinations(overrides)
+        for job in jobs:
+            _check_job(name, schema, job)
+        return jobs
+
+
+def _combinations(overrides: list[str]) -> list[list[str]]:
+    """The overrides of each job: every value of one swept key with every value of the others."""
+    parsed = OverridesParser.create(GlobalHydra.instance().config_loader()).parse_overrides(overrides)
+    swept = [
+        [f"{o.get_key_element()}={value}" for value in o.sweep_string_iterator()]
+        if o.is_sweep_override()
+        else [str(o.input_line)]
+        for o in parsed
+    ]
+    return [list(job) for job in itertools.product(*swept)]
+
+
+def _check_job(name: str, schema: type[Config], job: list[str]) -> None:
+    try:
+        composed = hydra.compose(name, job, return_hydra_config=True)
+        HydraConfig.instance().set_config(composed)
+        with open_dict(composed):
+            del composed["hydra"]
+        check(typed_config(composed, schema))
+    except (HydraException, OmegaConfBaseException, UserError) as error:
+        raise UserError(f"job {' '.join(job)}: {one_line(error)}; no job was started") from error

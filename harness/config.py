@@ -1,0 +1,302 @@
+"""The typed schema of every config.
+
+Hydra composes the YAML values of `configs/` over these dataclasses; `typed_config` turns the result into plain
+objects at once, and nothing behind it sees a DictConfig. What can change an error rate stands in `recipe`, `data` and
+`protocol`; what cannot stands in `trainer`. Nothing here imports torch: a mistake is told before that takes its time.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import MISSING, DictConfig, OmegaConf
+
+from harness.errors import UserError, nearest
+
+LOSSES = ("cross_entropy", "lecun_mle", "lecun_map")
+SCHEDULES = ("constant", "step", "cosine")
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
+ACCELERATORS = ("auto", "cpu", "gpu")
+STRATEGIES = ("auto", "ddp")
+
+
+def _chosen(group: str) -> Any:
+    """A field that holds the name of the file chosen from a config group; users choose it with `group=NAME`."""
+    return field(default=f"${{hydra:runtime.choices.{group}}}")
+
+
+def _one_of(key: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise UserError(f"{key}={value}: no such choice; the nearest are: {nearest(value, choices)}")
+
+
+def _at_least(key: str, value: float, least: float) -> None:
+    if not value >= least:
+        raise UserError(f"{key}={value}: must be at least {least}")
+
+
+@dataclass
+class ModelConfig:
+    """A network without options of its own."""
+
+    name: str = _chosen("model")
+
+    def options(self) -> dict[str, Any]:
+        """The options that `models.build_model` takes beside the shape of the data."""
+        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "name"}
+
+
+@dataclass
+class MLPConfig(ModelConfig):
+    """Options of `mlp`."""
+
+    hidden: list[int] = MISSING
+
+    def __post_init__(self) -> None:
+        for units in self.hidden:
+            _at_least("model.hidden", units, 1)
+
+
+@dataclass
+class DropoutConfig(ModelConfig):
+    """Options of AlexNet and VGG: the probability of dropping a unit."""
+
+    dropout: float = MISSING
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.dropout < 1:
+            raise UserError(f"model.dropout={self.dropout}: must be at least 0 and below 1")
+
+
+@dataclass
+class DataConfig:
+    """A data set: where it lies, and how its training images are split and normalised.
+
+    Attributes:
+        root: folder that holds, or will hold, torchvision's files.
+        download: whether missing files may be downloaded.
+        validation: images taken out of the training split for model selection; 0 trains on all of them.
+        mean: of each channel, on the scale 0 to 1.
+        std: of each channel, on the same scale.
+    """
+
+    name: str = _chosen("data")
+    root: str = MISSING
+    download: bool = MISSING
+    validation: int = MISSING
+    mean: list[float] = MISSING
+    std: list[float] = MISSING
+
+    def __post_init__(self) -> None:
+        self.root = str(Path(self.root).expanduser())
+        _at_least("data.validation", self.validation, 0)
+        if len(self.mean) != len(self.std):
+            raise UserError(f"data.mean has {len(self.mean)} channels and data.std {len(self.std)}: give one each")
+        if not all(deviation > 0 for deviation in self.std):
+            raise UserError(f"data.std={self.std}: a standard deviation must be positive")
+
+
+@dataclass
+class RecipeConfig:
+    """How a network is trained: everything that can change its error rate, apart from the data.
+
+    Attributes:
+        epochs: passes over the training split.
+        batch_size: images of one optimiser step, over all devices together.
+        loss: a name of the table of losses.
+        learning_rate: at its highest.
+        momentum: of SGD; the learning rate multiplies the velocity, as torch does it.
+        nesterov: Nesterov's momentum.
+        weight_decay: L2 penalty on every parameter.
+        schedule: `constant`, `step` (times `gamma` at each of `milestones`) or `cosine` (down to 0 at the end).
+        milestones: in epochs.
+        gamma: factor at a milestone.
+        warmup_epochs: the learning rate rises linearly over them.
+        crop_padding: pixels of background on each side from which a crop is drawn; 0 crops nothing.
+        flip: whether half of the images are mirrored.
+        precision: Lightning's name of the arithmetic.
+    """
+
+    name: str = _chosen("recipe")
+    epochs: int = MISSING
+    batch_size: int = MISSING
+    loss: str = MISSING
+    learning_rate: float = MISSING
+    momentum: float = MISSING
+    nesterov: bool = MISSING
+    weight_decay: float = MISSING
+    schedule: str = MISSING
+    milestones: list[float] = MISSING
+    gamma: float = MISSING
+    warmup_epochs: float = MISSING
+    crop_padding: int = MISSING
+    flip: bool = MISSING
+    precision: str = MISSING
+
+    def __post_init__(self) -> None:
+        _one_of("recipe.loss", self.loss, LOSSES)
+        _one_of("recipe.schedule", self.schedule, SCHEDULES)
+        _one_of("recipe.precision", self.precision, PRECISIONS)
+        for key, least in (("epochs", 1), ("batch_size", 1), ("crop_padding", 0), ("warmup_epochs", 0)):
+            _at_least(f"recipe.{key}", getattr(self, key), least)
+        for key in ("learning_rate", "momentum", "weight_decay", "gamma"):
+            _at_least(f"recipe.{key}", getattr(self, key), 0)
+        if self.nesterov and self.momentum == 0:
+            raise UserError("recipe.nesterov=true needs recipe.momentum above 0")
+        if self.milestones != sorted(self.milestones):
+            raise UserError(f"recipe.milestones={self.milestones}: must rise")
+        if self.schedule == "step" and not self.milestones:
+            raise UserError("recipe.schedule=step needs recipe.milestones, such as [82,123]")
+        if self.warmup_epochs >= self.epochs:
+            raise UserError(
+                f"recipe.warmup_epochs={self.warmup_epochs:g}: must be less than recipe.epochs={self.epochs}"
+            )
+
+
+@dataclass
+class ProtocolConfig:
+    """How a network is evaluated.
+
+    Attributes:
+        batch_size: images at once on each device.
+        precision: Lightning's name of the arithmetic.
+    """
+
+    name: str = _chosen("protocol")
+    batch_size: int = MISSING
+    precision: str = MISSING
+
+    def __post_init__(self) -> None:
+        _at_least("protocol.batch_size", self.batch_size, 1)
+        _one_of("protocol.precision", self.precision, PRECISIONS)
+
+
+@dataclass
+class TrainerConfig:
+    """Where the work runs: nothing here can change an error rate, except the limits of a smoke run.
+
+    Attributes:
+        accelerator: `auto`, `cpu` or `gpu`.
+        devices: how many; 0 takes all GPUs, or one CPU.
+        strategy: `auto`, or `ddp` for one process a device.
+        threads: of the CPU, of each process; null leaves torch's choice.
+        progress: whether a bar is drawn; on a terminal alone.
+        max_epochs: stop after so many, null for the recipe's.
+        max_batches: of an epoch, null for all.
+    """
+
+    name: str = _chosen("trainer")
+    accelerator: str = MISSING
+    devices: int = MISSING
+    strategy: str = MISSING
+    threads: int | None = MISSING
+    progress: bool = MISSING
+    max_epochs: int | None = MISSING
+    max_batches: int | None = MISSING
+
+    def __post_init__(self) -> None:
+        _one_of("trainer.accelerator", self.accelerator, ACCELERATORS)
+        _one_of("trainer.strategy", self.strategy, STRATEGIES)
+        _at_least("trainer.devices", self.devices, 0)
+        for key in ("threads", "max_epochs", "max_batches"):
+            if getattr(self, key) is not None:
+                _at_least(f"trainer.{key}", getattr(self, key), 1)
+
+
+@dataclass
+class TrainConfig:
+    """One training run.
+
+    Attributes:
+        seed: of the initialisation, the order of images, augmentation and dropout.
+        runs: folder in which the run's own folder is made.
+    """
+
+    model: ModelConfig
+    data: DataConfig
+    recipe: RecipeConfig
+    protocol: ProtocolConfig
+    trainer: TrainerConfig
+    seed: int = 0
+    runs: str = "runs"
+
+    def __post_init__(self) -> None:
+        _at_least("seed", self.seed, 0)
+        self.runs = str(Path(self.runs).expanduser())
+
+
+@dataclass
+class EvalConfig:
+    """One evaluation of a run or of a checkpoint.
+
+    Attributes:
+        run: a run folder, whose last checkpoint is evaluated.
+        checkpoint: a checkpoint file.
+        data: null for the data that the checkpoint was trained on.
+        recipe: the data's default, which an evaluation does not use.
+        runs: folder in which the evaluation's own folder is made.
+    """
+
+    protocol: ProtocolConfig
+    trainer: TrainerConfig
+    data: DataConfig | None = None
+    recipe: RecipeConfig | None = None
+    run: str | None = None
+    checkpoint: str | None = None
+    runs: str = "runs"
+
+    def __post_init__(self) -> None:
+        if (self.run is None) == (self.checkpoint is None):
+            raise UserError("say what to evaluate: run=runs/... for a run folder, or checkpoint=FILE")
+        for key in ("run", "checkpoint", "runs"):
+            value = getattr(self, key)
+            setattr(self, key, value and str(Path(value).expanduser()))
+
+
+PATH_KEYS = ("runs", "run", "checkpoint", "data.root")
+
+MODEL_SCHEMAS: dict[str, type[ModelConfig]] = {
+    "base": ModelConfig,
+    "mlp": MLPConfig,
+    "alexnet": DropoutConfig,
+    "vgg": DropoutConfig,
+}
+
+
+def register_schemas() -> None:
+    """Make the schemas known to Hydra, in the group `schema`, which users never choose from."""
+    store = ConfigStore.instance()
+    for name, node in (("train", TrainConfig), ("eval", EvalConfig)):
+        store.store(group="schema", name=name, node=node, package="_global_")
+    for name, schema in MODEL_SCHEMAS.items():
+        store.store(group="schema/model", name=name, node=schema)
+    for name, group in (
+        ("data", DataConfig),
+        ("recipe", RecipeConfig),
+        ("protocol", ProtocolConfig),
+        ("trainer", TrainerConfig),
+    ):
+        store.store(group="schema", name=name, node=group)
+
+
+Config = TypeVar("Config", bound="TrainConfig | EvalConfig")
+
+
+def typed_config(composed: DictConfig, schema: type[Config]) -> Config:
+    """The plain dataclass of a composed config; needs Hydra's runtime choices to be set.
+
+    Raises:
+        UserError: a value that the schema's own checks refuse, or a name that was set instead of chosen.
+    """
+    for group in ("model", "data", "recipe", "protocol", "trainer"):
+        node = composed.get(group)
+        if node is not None and node["name"] != HydraConfig.get().runtime.choices[group]:
+            raise UserError(f"{group}.name cannot be set; choose with {group}={node['name']}")
+    config = OmegaConf.to_object(composed)
+    assert isinstance(config, schema)
+    return config

@@ -1,0 +1,1 @@
+"""Sources of images, preprocessing, stateless randomness and the loaders. `datasets` alone imports without torch."""

@@ -1,0 +1,54 @@
+"""What is known of every data set before a file is read: plain data, importable without torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+DIGITS = tuple("0123456789")
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """Facts of a data set.
+
+    Attributes:
+        image_size: side of the square images in pixels, as the source gives them.
+        padded_size: side after padding with background, for a network that takes no smaller images; None: never padded.
+        channels: of an image.
+        class_names: in label order.
+        train: images of the training split, the validation split's among them.
+        test: images of the test split.
+    """
+
+    image_size: int
+    padded_size: int | None
+    channels: int
+    class_names: tuple[str, ...]
+    train: int
+    test: int
+
+
+_FASHION = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
+_CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+# fmt: off
+_CIFAR100 = (
+    "apple", "aquarium_fish", "baby", "bear", "beaver", "bed", "bee", "beetle", "bicycle", "bottle", "bowl", "boy",
+    "bridge", "bus", "butterfly", "camel", "can", "castle", "caterpillar", "cattle", "chair", "chimpanzee", "clock",
+    "cloud", "cockroach", "couch", "crab", "crocodile", "cup", "dinosaur", "dolphin", "elephant", "flatfish", "forest",
+    "fox", "girl", "hamster", "house", "kangaroo", "keyboard", "lamp", "lawn_mower", "leopard", "lion", "lizard",
+    "lobster", "man", "maple_tree", "motorcycle", "mountain", "mouse", "mushroom", "oak_tree", "orange", "orchid",
+    "otter", "palm_tree", "pear", "pickup_truck", "pine_tree", "plain", "plate", "poppy", "porcupine", "possum",
+    "rabbit", "raccoon", "ray", "road", "rocket", "rose", "sea", "seal", "shark", "shrew", "skunk", "skyscraper",
+    "snail", "snake", "spider", "squirrel", "streetcar", "sunflower", "sweet_pepper", "table", "tank", "telephone",
+    "television", "tiger", "tractor", "train", "trout", "tulip", "turtle", "wardrobe", "whale", "willow_tree", "wolf",
+    "woman", "worm",
+)
+# fmt: on
+
+DATASETS: dict[str, DataSet] = {
+    "digits": DataSet(32, None, 1, DIGITS, 1_437, 360),
+    "mnist": DataSet(28, 32, 1, DIGITS, 60_000, 10_000),
+    "fashion_mnist": DataSet(28, 32, 1, _FASHION, 60_000, 10_000),
+    "cifar10": DataSet(32, None, 3, _CIFAR10, 50_000, 10_000),
+    "cifar100": DataSet(32, None, 3, _CIFAR100, 50_000, 10_000),
+}

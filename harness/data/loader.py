@@ -1,0 +1,140 @@
+"""Loaders over a split that lies whole on the device: batches by index, no workers, no per-image Python.
+
+The contract: a loader knows its rank, the number of devices, its position and its length, shards itself, keeps the
+last, smaller batch, and yields `Batch`. For the same (seed, epoch) the images of global batch number b are the same,
+with the same pixels, for any number of devices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import torch
+
+from harness.data import stateless
+from harness.data.pixels import Normalise, crop, flip, pad_to
+from harness.data.preprocessing import Preprocessing
+from harness.data.sources import ImageSet
+from harness.data.stateless import Stream
+
+
+class Batch(NamedTuple):
+    """One device's share of a batch.
+
+    Attributes:
+        images: float32 (n, C, H, W), normalised; n may be 0 on some devices in the last batch.
+        labels: int64 (n,).
+        indices: int64 (n,), positions in the split.
+        global_size: images of the batch over all devices.
+    """
+
+    images: torch.Tensor
+    labels: torch.Tensor
+    indices: torch.Tensor
+    global_size: int
+
+
+class TrainLoader:
+    """Shuffled and augmented batches; every epoch is a pure function of (seed, epoch).
+
+    Args:
+        split: the images, moved to `device` once.
+        preprocessing: of the network.
+        batch_size: images of a batch over all devices.
+        crop_padding: black pixels on each side from which a window of the input's size is drawn.
+        mirror: whether each image is mirrored with probability 1/2.
+        seed: of the run.
+        position: tells how many batches of the run are done; read when an epoch starts.
+        device: that holds the images and makes the batches.
+        rank: of this device among `devices`.
+        devices: how many share a batch.
+        max_batches: of an epoch; None for all.
+    """
+
+    def __init__(
+        self,
+        split: ImageSet,
+        preprocessing: Preprocessing,
+        *,
+        batch_size: int,
+        crop_padding: int,
+        mirror: bool,
+        seed: int,
+        position: Callable[[], int],
+        device: torch.device | str = "cpu",
+        rank: int = 0,
+        devices: int = 1,
+        max_batches: int | None = None,
+    ) -> None:
+        self.size = preprocessing.size
+        self.batch_size = batch_size
+        self.crop_padding = crop_padding
+        self.mirror = mirror
+        self.seed = seed
+        self.position = position
+        self.rank = rank
+        self.devices = devices
+        self.padded = pad_to(split.images.to(device), self.size + 2 * crop_padding).contiguous()
+        self.labels = split.labels.to(device)
+        self.normalise = Normalise(preprocessing, device)
+        batches = -(-len(split) // batch_size)
+        self.batches = batches if max_batches is None else min(batches, max_batches)
+
+    def __len__(self) -> int:
+        return self.batches
+
+    def __iter__(self) -> Iterator[Batch]:
+        epoch, first = divmod(self.position(), self.batches)
+        order = stateless.order(self.seed, epoch, len(self.labels), self.labels.device)
+        y, x = (self._draw(2 * self.crop_padding + 1, epoch, stream) for stream in (Stream.CROP_Y, Stream.CROP_X))
+        mirrored = self._draw(2, epoch, Stream.FLIP).bool()
+        for number in range(first, self.batches):
+            whole = order[number * self.batch_size : (number + 1) * self.batch_size]
+            chosen = whole[self.rank :: self.devices]
+            images = crop(self.padded, chosen, y[chosen], x[chosen], self.size)
+            if self.mirror:
+                images = flip(images, mirrored[chosen])
+            yield Batch(self.normalise(images), self.labels[chosen], chosen, len(whole))
+
+    def _draw(self, below: int, epoch: int, stream: Stream) -> torch.Tensor:
+        """A number from 0 to `below` - 1 for every image of the split."""
+        images = torch.arange(len(self.labels), device=self.labels.device)
+        return stateless.integers(below, self.seed, epoch, stream, images)
+
+
+class EvalLoader:
+    """Every image of a split exactly once, in order, unaugmented; device r of R takes images r, r + R, ...
+
+    Args:
+        split: the images, moved to `device` once.
+        preprocessing: of the network.
+        batch_size: images of a batch on this device.
+        device: that holds the images.
+        rank: of this device among `devices`.
+        devices: how many share the split.
+    """
+
+    def __init__(
+        self,
+        split: ImageSet,
+        preprocessing: Preprocessing,
+        *,
+        batch_size: int,
+        device: torch.device | str = "cpu",
+        rank: int = 0,
+        devices: int = 1,
+    ) -> None:
+        self.batch_size = batch_size
+        self.normalise = Normalise(preprocessing, device)
+        self.images = pad_to(split.images.to(device), preprocessing.size)
+        self.labels = split.labels.to(device)
+        self.share = torch.arange(len(split), device=device)[rank::devices]
+
+    def __len__(self) -> int:
+        return -(-len(self.share) // self.batch_size)
+
+    def __iter__(self) -> Iterator[Batch]:
+        for indices in torch.split(self.share, self.batch_size):
+            if len(indices):
+                yield Batch(self.normalise(self.images[indices]), self.labels[indices], indices, len(indices))

@@ -1,0 +1,61 @@
+"""Padding, crop, flip and normalisation of a whole batch, on the device that holds it."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+
+from harness.data.preprocessing import Preprocessing
+
+
+def pad_to(images: torch.Tensor, size: int) -> torch.Tensor:
+    """Pad uint8 images (N, C, H, W) with black to (N, C, size, size); an odd pixel goes right or below.
+
+    Raises:
+        ValueError: images larger than `size`.
+    """
+    height, width = size - images.shape[2], size - images.shape[3]
+    if min(height, width) < 0:
+        raise ValueError(f"images of {images.shape[3]} x {images.shape[2]} pixels are larger than the input, {size}")
+    return F.pad(images, (width // 2, width - width // 2, height // 2, height - height // 2))
+
+
+def crop(padded: torch.Tensor, indices: torch.Tensor, y: torch.Tensor, x: torch.Tensor, size: int) -> torch.Tensor:
+    """Cut a window of `size` x `size` pixels out of each chosen image.
+
+    Args:
+        padded: uint8 (M, C, H, W), contiguous.
+        indices: int64 (N,), which images.
+        y: int64 (N,), the window's upper row, 0 to H - size.
+        x: int64 (N,), the window's left column, 0 to W - size.
+        size: side of the window.
+
+    Returns:
+        uint8 (N, C, size, size).
+    """
+    images, channels, height, width = padded.shape
+    per_image, per_channel, per_row, per_pixel = padded.stride()
+    windows = padded.as_strided(
+        (images, height - size + 1, width - size + 1, channels, size, size),
+        (per_image, per_row, per_pixel, per_channel, per_row, per_pixel),
+    )
+    return windows[indices, y, x]
+
+
+def flip(images: torch.Tensor, mirrored: torch.Tensor) -> torch.Tensor:
+    """Mirror left and right where `mirrored`, a bool (N,), says so; images (N, C, H, W)."""
+    return torch.where(mirrored[:, None, None, None], images.flip(-1), images)
+
+
+class Normalise:
+    """uint8 (N, C, H, W) to float32: (image / 255 - mean) / std; its constants lie on `device`."""
+
+    def __init__(self, preprocessing: Preprocessing, device: torch.device | str) -> None:
+        std = torch.tensor(preprocessing.std, device=device).view(1, -1, 1, 1)
+        mean = torch.tensor(preprocessing.mean, device=device).view(1, -1, 1, 1)
+        self.scale = 1 / (255 * std)
+        self.shift = mean / std
+
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+        """Normalise a batch."""
+        return images.float().mul_(self.scale).sub_(self.shift)

@@ -1,0 +1,162 @@
+"""Where images come from: each source reads a whole data set into memory as uint8.
+
+The official test split is only ever reported on; images for model selection are taken out of the training split.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from textwrap import shorten
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from harness.config import DataConfig
+from harness.data.datasets import DATASETS
+from harness.errors import UserError
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Images of one split.
+
+    Attributes:
+        images: uint8 (N, C, H, W).
+        labels: int64 (N,), positions in the data set's class names.
+        ids: N names that stay the same whatever the order and the split, such as `mnist/test/00042`.
+    """
+
+    images: torch.Tensor
+    labels: torch.Tensor
+    ids: Sequence[str]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def subset(self, indices: torch.Tensor) -> ImageSet:
+        """The images at these positions, int64 (n,)."""
+        return ImageSet(self.images[indices], self.labels[indices], [self.ids[i] for i in indices.tolist()])
+
+    def fingerprint(self) -> str:
+        """SHA-256 over shape, pixels and labels: equal for equal images in equal order."""
+        digest = hashlib.sha256(repr(tuple(self.images.shape)).encode())
+        for tensor in (self.images, self.labels):
+            digest.update(tensor.contiguous().cpu().numpy().data)
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Splits:
+    """A data set in memory; `validation` is empty where none was asked for."""
+
+    train: ImageSet
+    validation: ImageSet
+    test: ImageSet
+
+
+def load(config: DataConfig) -> Splits:
+    """Read the data set that the config names.
+
+    Raises:
+        UserError: files that are missing, unreadable, damaged or of another data set.
+    """
+    train, test = SOURCES[config.name](config)
+    facts = DATASETS[config.name]
+    for images, count in ((train, facts.train), (test, facts.test)):
+        expected = (count, facts.channels)
+        if images.images.shape[:2] != expected or len(images) != count or images.labels.max() >= len(facts.class_names):
+            raise UserError(
+                f"data={config.name}: what lies under data.root={config.root} is not {config.name}: {len(images):,} "
+                f"images of {images.images.shape[1]} channels instead of {count:,} of {facts.channels}"
+            )
+    if config.validation >= len(train):
+        raise UserError(f"data.validation={config.validation}: only {len(train):,} training images to take them from")
+    chosen, held_out = _stratified(train.labels, config.validation)
+    return Splits(train.subset(chosen), train.subset(held_out), test)
+
+
+def _stratified(labels: torch.Tensor, held_out: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Positions of the rest and of `held_out` images, every class in proportion; fixed by random state 0."""
+    from sklearn.model_selection import train_test_split
+
+    positions = torch.arange(len(labels))
+    if held_out == 0:
+        return positions, positions[:0]
+    classes = int(labels.max()) + 1
+    if held_out < classes:
+        raise UserError(f"data.validation={held_out}: fewer than one image of each of {classes} classes")
+    rest, out = train_test_split(positions.numpy(), test_size=held_out, stratify=labels.numpy(), random_state=0)
+    return torch.from_numpy(rest).sort().values, torch.from_numpy(out).sort().values
+
+
+def _digits(config: DataConfig) -> tuple[ImageSet, ImageSet]:
+    """scikit-learn's 1,797 digits of 8x8 pixels and 16 greys, upscaled to 24x24 and padded to 32x32.
+
+    There is no official split: 360 images are the test split, stratified, chosen by random state 0. The file does not
+    say who wrote which digit, so the same writers are on both sides.
+    """
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    small = torch.from_numpy(bunch.images).float()[:, None]  # (1797, 1, 8, 8), 0 to 16
+    upscaled = F.interpolate(small, size=24, mode="bilinear", align_corners=False)
+    images = F.pad(upscaled.mul(255 / 16).round().to(torch.uint8), (4, 4, 4, 4))  # (1797, 1, 32, 32)
+    labels = torch.from_numpy(bunch.target).long()
+    everything = ImageSet(images, labels, [f"digits/{index:04d}" for index in range(len(labels))])
+    train, test = _stratified(labels, DATASETS["digits"].test)
+    return everything.subset(train), everything.subset(test)
+
+
+def _torchvision(dataset: str) -> Callable[[DataConfig], tuple[ImageSet, ImageSet]]:
+    def read(config: DataConfig) -> tuple[ImageSet, ImageSet]:
+        from torchvision import datasets
+
+        train, test = (_read(getattr(datasets, dataset), config, train) for train in (True, False))
+        return train, test
+
+    return read
+
+
+def _read(dataset: Callable[..., Any], config: DataConfig, train: bool) -> ImageSet:
+    """One split of a torchvision data set, as tensors."""
+    where = f"data={config.name}: data.root={config.root}"
+    try:
+        try:
+            read = dataset(config.root, train=train, download=False)
+        except RuntimeError as missing:
+            if not config.download:
+                raise UserError(
+                    f"{where} lacks the files of {config.name}, or holds damaged ones; data.download=true fetches "
+                    "them, or name the folder that has them in data.root"
+                ) from missing
+            read = dataset(config.root, train=train, download=True)
+    except PermissionError as error:
+        raise UserError(f"{where}: no permission to read or write {error.filename or config.root}") from error
+    except UserError:
+        raise
+    except (OSError, RuntimeError) as error:
+        raise UserError(
+            f"{where} lacks the files of {config.name} and they could not be downloaded ({shorten(str(error), 100)}); "
+            "without a network, copy torchvision's files there by hand, or use data=digits, which needs none"
+        ) from error
+    except Exception as error:  # a damaged file can fail in any way while it is parsed
+        raise UserError(
+            f"{where}: a file of {config.name} is damaged or of another kind ({type(error).__name__}: {error}); "
+            "delete it, so that it is downloaded again"
+        ) from error
+    images, labels = torch.as_tensor(read.data), torch.as_tensor(read.targets).long()
+    images = images[:, None] if images.ndim == 3 else images.permute(0, 3, 1, 2).contiguous()  # (N, C, H, W)
+    split = "train" if train else "test"
+    return ImageSet(images, labels, [f"{config.name}/{split}/{index:05d}" for index in range(len(labels))])
+
+
+SOURCES: dict[str, Callable[[DataConfig], tuple[ImageSet, ImageSet]]] = {
+    "digits": _digits,
+    "mnist": _torchvision("MNIST"),
+    "fashion_mnist": _torchvision("FashionMNIST"),
+    "cifar10": _torchvision("CIFAR10"),
+    "cifar100": _torchvision("CIFAR100"),
+}

@@ -1,0 +1,1 @@
+"""Protocols, exact counts, intervals and records: what an error rate is here."""

@@ -1,0 +1,77 @@
+"""Exact integer counts of right answers.
+
+The tie rule, for counts and predictions alike: of equal scores the lower class index comes first, and an image with
+a score that is not a number is wrong. The rank of the true class is then the number of classes before it; an
+image is right at k if that rank is below k. With fewer than five classes every image whose scores are numbers is
+right at 5: the top-5 error is 0 and says nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Images that were right among the first, among the first five, and all that were seen."""
+
+    correct_top1: int
+    correct_top5: int
+    seen: int
+
+    @property
+    def top1_error(self) -> float:
+        """Percent."""
+        return 100 * (self.seen - self.correct_top1) / self.seen
+
+    @property
+    def top5_error(self) -> float:
+        """Percent."""
+        return 100 * (self.seen - self.correct_top5) / self.seen
+
+
+def rank_of_label(scores: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """How many classes come before the true one.
+
+    Args:
+        scores: floating point (N, K), higher is better.
+        labels: int64 (N,).
+
+    Returns:
+        int64 (N,), 0 for a right answer; K where a score is not a number.
+    """
+    true = scores.gather(1, labels[:, None])
+    higher, lower = (scores > true).sum(1), (scores < true).sum(1)
+    classes = scores.shape[1]
+    odd = higher + lower != classes - 1  # ties or NaN: rare, so only these rows pay for them
+    if scores.is_cuda:
+        return torch.where(odd, _rank_with_ties(scores, true, labels), higher)  # asking whether any is would wait
+    if odd.any():
+        higher[odd] = _rank_with_ties(scores[odd], true[odd], labels[odd])
+    return higher
+
+
+def _rank_with_ties(scores: torch.Tensor, true: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    earlier = torch.arange(scores.shape[1], device=scores.device) < labels[:, None]
+    rank = ((scores > true) | ((scores == true) & earlier)).sum(1)
+    return torch.where(scores.isnan().any(1), scores.shape[1], rank)
+
+
+def count_correct(scores: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Right at 1, right at 5 and all images of a batch: int64 (3,), on the device of the scores."""
+    rank = rank_of_label(scores, labels)
+    right_of_numbers = rank < min(5, scores.shape[1])  # rank K marks NaN
+    return torch.stack((rank == 0, right_of_numbers, torch.ones_like(right_of_numbers)), 1).sum(0)
+
+
+def first_classes(scores: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The k best classes of each image, by the tie rule.
+
+    Returns:
+        Classes, int64 (N, min(k, K)), -1 throughout where a score is not a number; and their scores, of equal shape.
+    """
+    ordered, classes = scores.sort(dim=1, descending=True, stable=True)
+    bad = scores.isnan().any(1, keepdim=True)
+    return classes[:, :k].masked_fill(bad, -1), ordered[:, :k]

@@ -1,0 +1,100 @@
+"""What the command line says: the help page, and one line for a mistake."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from hydra.errors import ConfigCompositionException, MissingConfigException, OverrideParseException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from harness.errors import UserError, nearest
+
+CONFIGS = Path(__file__).parent.parent / "configs"
+
+GROUPS = {
+    "model": "the network",
+    "data": "the images; each data set names the recipe that suits it",
+    "recipe": "how it is trained: epochs, batch size, learning rate, augmentation",
+    "protocol": "how it is evaluated",
+    "trainer": "where it runs: device, processes, threads",
+}
+HELP = {
+    "train": (
+        "Train a network and report its error on the test split: python train.py [group=NAME] [key=value] ...\n"
+        "Everything is written to a new folder, runs/<model>-<data>/<date>_<time>/. Keys of their own:\n"
+        "    seed=0      of the initialisation, the order of images, augmentation and dropout\n"
+        "    runs=runs   where run folders are made",
+        (
+            "python train.py                                            # LeNet-5 on handwritten digits, offline",
+            "python train.py model=lenet5 data=mnist recipe.epochs=12   # MNIST; downloaded to data/ when missing",
+            "python train.py -m model=mlp,lenet5 seed=0,1,2             # a sweep: six runs, one after the other",
+            "python train.py trainer=smoke                              # a few batches, to see that it runs",
+        ),
+    ),
+    "eval": (
+        "Evaluate a trained network on a test split: python eval.py run=FOLDER|checkpoint=FILE [key=value] ...\n"
+        "The record is written to a new folder, runs/<model>-<data>/<date>_<time>-eval/. Keys of their own:\n"
+        "    run=FOLDER       a run folder; its last checkpoint is evaluated\n"
+        "    checkpoint=FILE  a checkpoint\n"
+        "    runs=runs        where the evaluation's own folder is made",
+        (
+            "python eval.py run=runs/lenet5-digits/2026-01-31_12-00-00",
+            "python eval.py run=runs/lenet5-digits/2026-01-31_12-00-00 protocol.batch_size=100",
+            "python eval.py checkpoint=best_on_validation.ckpt data=mnist data.root=data",
+            "python eval.py -m run=runs/a,runs/b                        # several, one after the other",
+        ),
+    ),
+}
+
+
+def choices(group: str) -> list[str]:
+    """The names that a config group offers."""
+    return sorted(path.stem for path in (CONFIGS / group).glob("*.yaml"))
+
+
+def help_page(name: str) -> str:
+    """What can be chosen and set, read from `configs/`: the text of `--help`."""
+    primary = (CONFIGS / f"{name}.yaml").read_text(encoding="utf-8")
+    groups = [g for g in re.findall(r"^  - (\w+): ", primary, re.MULTILINE) if name == "train" or g != "recipe"]
+    lines = [HELP[name][0], ""]
+    for group in groups:
+        lines.append(f"{group}=NAME  {GROUPS[group]}")
+        for choice in choices(group):
+            text = (CONFIGS / group / f"{choice}.yaml").read_text(encoding="utf-8")
+            lines.append(f"    {choice:<16} {re.findall(r'^# (?!@)(.*)', text, re.MULTILINE)[0]}")
+    lines += ["", "Anything inside a group is set with group.key=value; --cfg job shows every key and its value.", ""]
+    return "\n".join([*lines, "Examples", *(f"    {example}" for example in HELP[name][1])])
+
+
+def one_line(error: Exception) -> str:
+    """What is wrong and the nearest valid choices, out of an exception of Hydra's, OmegaConf's or our own."""
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, MissingConfigException) and error.options and error.missing_cfg_file:
+        group, _, option = error.missing_cfg_file.rpartition("/")
+        return f"{group}={option}: no such choice; the nearest are: {nearest(option, error.options)}"
+    if isinstance(error, OverrideParseException):
+        return f"{error.override}: cannot be read; write key=value, with quotes around a value that has odd characters"
+    ambiguous = re.match(r"Ambiguous value for argument '(.*?)'", str(error))
+    if ambiguous:
+        return f"{ambiguous[1]}: one value belongs here; -m runs a sweep over several"
+    unknown_group = re.match(r"Could not override '(\w+)'. No match", str(error))
+    if unknown_group:
+        return f"{unknown_group[1]}: no such group; the nearest are: {nearest(unknown_group[1], GROUPS)}"
+    cause = error.__cause__ if isinstance(error, ConfigCompositionException) else error
+    key = getattr(cause, "full_key", None)
+    if key and isinstance(cause, OmegaConfBaseException):
+        valid = _keys(getattr(cause, "parent_node", None))
+        leaf = str(key).rpartition(".")[2]
+        if valid and leaf not in valid:
+            prefix = str(key)[: -len(leaf)]
+            near = nearest(leaf, valid).split(", ")
+            return f"{key}: no such key; the nearest are: {', '.join(prefix + word for word in near)}"
+        return f"{key}: {str(cause.msg or cause).splitlines()[0]}"
+    return " ".join(str(error).split())
+
+
+def _keys(node: object) -> list[str]:
+    return [str(key) for key in node if key != "name"] if isinstance(node, DictConfig) and not node._is_none() else []

@@ -1,0 +1,104 @@
+"""What a user sees while it runs: a bar, redrawn by time, or plain lines where the output is no terminal."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any, Protocol, cast
+
+import lightning as L
+import torch
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from harness.data.loader import Batch
+from harness.run_folder import log
+
+REDRAW = 0.1  # seconds between two drawings of the bar
+LINE = 30.0  # seconds between two lines where there is no terminal
+
+
+class Trainee(Protocol):
+    """What the bar asks of a module in training."""
+
+    def facts(self, done: int) -> str:
+        """Loss and rate after `done` batches of the epoch, for a person to read; may wait for the device."""
+
+
+class ProgressBar(L.Callback):
+    """Epoch, loss, images/s, learning rate, memory of a GPU and the time left.
+
+    Reading the loss waits for the device, so it happens when the bar is drawn and not in every step.
+
+    Args:
+        enabled: False shows nothing between two epochs.
+    """
+
+    def __init__(self, enabled: bool) -> None:
+        self.terminal = enabled and sys.stdout.isatty()
+        self.every = (REDRAW if self.terminal else LINE) if enabled else float("inf")
+        self.bar: Progress | None = None
+
+    def _start(self, trainer: L.Trainer, what: str, total: int) -> None:
+        if not trainer.is_global_zero:
+            self.every = float("inf")
+        self.drawn = self.since = time.monotonic()
+        self.images = 0
+        if self.terminal and trainer.is_global_zero:
+            columns = (TextColumn("{task.description}"), BarColumn(24), TextColumn("{task.fields[facts]}"))
+            self.bar = Progress(*columns, TimeRemainingColumn(), auto_refresh=False, transient=True)
+            self.task = self.bar.add_task(what, total=total, facts="")
+            self.bar.start()
+
+    def _stop(self) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+            self.bar = None
+
+    def _draw(self, now: float, what: str, done: int, facts: str) -> None:
+        self.drawn = now
+        facts = f"{facts}{self.images / (now - self.since):,.0f} images/s"
+        if torch.cuda.is_available():
+            facts += f"  {torch.cuda.memory_reserved() / 2**30:.1f} GiB"
+        if self.bar is not None:
+            self.bar.update(self.task, completed=done, description=what, facts=facts, refresh=True)
+        else:
+            log.info(f"{what}  step {done:,}  {facts}")
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Show the bar, as far as the run is."""
+        self._start(trainer, "training", int(trainer.estimated_stepping_batches))
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Batch, batch_idx: int
+    ) -> None:
+        """Draw if it is time."""
+        self.images += batch.global_size
+        now = time.monotonic()
+        if now - self.drawn > self.every:
+            facts = cast(Trainee, pl_module).facts(batch_idx + 1)
+            self._draw(now, f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}", trainer.global_step, facts)
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Remove the bar."""
+        self._stop()
+
+    def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Show the bar of an evaluation."""
+        self._start(trainer, "evaluating", sum(int(batches) for batches in trainer.num_test_batches))
+
+    def on_test_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Batch, batch_idx: int, *_: Any
+    ) -> None:
+        """Draw if it is time."""
+        self.images += len(batch.labels) * trainer.world_size
+        now = time.monotonic()
+        if now - self.drawn > self.every:
+            self._draw(now, "evaluating", batch_idx + 1, "")
+
+    def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Remove the bar."""
+        self._stop()
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        """Leave the terminal as it was."""
+        self._stop()

@@ -1,0 +1,96 @@
+"""The folder of one run: made once, locked while its process lives, never written over."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+import platform
+import subprocess
+import sys
+from datetime import datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock
+from lightning.pytorch.utilities import rank_zero_only
+from omegaconf import OmegaConf
+
+from harness.config import EvalConfig, TrainConfig
+from harness.files import write_json, write_text
+
+ENVIRONMENT_VARIABLE = "CNN_ZOO_RUN_FOLDER"  # from rank 0 to the processes it starts
+PACKAGES = ("torch", "torchvision", "lightning", "hydra-core", "numpy", "scikit-learn", "scipy")
+
+log = logging.getLogger("cnn_zoo")
+
+
+class _Console(logging.Handler):
+    """Prints to whatever standard output and error are at the time, so that lines appear above a progress bar."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        file = sys.stderr if record.levelno >= logging.ERROR else sys.stdout
+        print(self.format(record), file=file, flush=True)
+
+
+def make_run_folder(runs: str, name: str, config: TrainConfig | EvalConfig, suffix: str = "") -> Path:
+    """Make `runs/<name>/<date>_<time><suffix>`, lock it, and write `config.yaml` and `environment.json`.
+
+    Rank 0 makes it; other ranks get the same path and write nothing. From here on what is logged goes to the terminal
+    and to `log.txt`.
+    """
+    if getattr(rank_zero_only, "rank", 0) != 0:
+        logging.getLogger("cnn_zoo").addHandler(logging.NullHandler())
+        return Path(os.environ.get(ENVIRONMENT_VARIABLE, runs))
+    folder = _new_folder(Path(runs) / name / (datetime.now().strftime("%Y-%m-%d_%H-%M-%S") + suffix))
+    os.environ[ENVIRONMENT_VARIABLE] = str(folder)
+    lock = FileLock(folder / ".lock")
+    lock.acquire()
+    _LOCKS.append(lock)
+    write_text(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(dataclasses.asdict(config))))
+    write_json(folder / "environment.json", _environment())
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    log.handlers = [_Console(), logging.FileHandler(folder / "log.txt", encoding="utf-8")]
+    return folder
+
+
+_LOCKS: list[FileLock] = []  # a lock is held for as long as it is referred to
+
+
+def _new_folder(wanted: Path) -> Path:
+    number = 1
+    while True:
+        folder = wanted if number == 1 else wanted.with_name(f"{wanted.name}_{number}")
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            number += 1
+        else:
+            return folder
+
+
+def _environment() -> dict[str, Any]:
+    cuda = torch.cuda.is_available()
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": {package: metadata.version(package) for package in PACKAGES},
+        "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] if cuda else [],
+        "cpu_count": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "git_commit": _git("rev-parse", "HEAD"),
+        "git_dirty": bool(_git("status", "--porcelain", "--untracked-files=no")),
+    }
+
+
+def _git(*arguments: str) -> str | None:
+    """What git says of this checkout; None outside of one."""
+    here = Path(__file__).parent
+    try:
+        done = subprocess.run(["git", "-C", str(here), *arguments], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()

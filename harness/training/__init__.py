@@ -1,0 +1,1 @@
+"""The LightningModule, losses, schedules, checkpoints and progress of a training run."""

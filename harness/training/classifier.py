@@ -1,0 +1,158 @@
+"""The LightningModule: one batch to one optimiser step, and exact counts of an epoch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+import lightning as L
+import torch
+from torch import nn
+
+from harness.config import RecipeConfig
+from harness.data import stateless
+from harness.data.loader import Batch
+from harness.data.stateless import Stream
+from harness.errors import UserError
+from harness.evaluation.counts import Counts, count_correct
+from harness.training.losses import LOSSES
+from harness.training.schedules import learning_rate
+
+CHECK_EVERY = 50  # steps between two looks at the losses: one wait for the device each
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What an epoch came to.
+
+    Attributes:
+        epoch: counted from 1.
+        step: optimiser steps of the run so far.
+        learning_rate: of its last step.
+        train_loss: mean over its images, while the weights changed.
+        train: counts over its augmented images, while the weights changed.
+        validation_loss: mean over the validation split; None without one.
+        validation: counts over the validation split; None without one.
+    """
+
+    epoch: int
+    step: int
+    learning_rate: float
+    train_loss: float
+    train: Counts
+    validation_loss: float | None
+    validation: Counts | None
+
+
+class Classifier(L.LightningModule):
+    """Trains a network by SGD on batches of a `TrainLoader`.
+
+    Args:
+        network: maps images (N, C, H, W) to logits (N, K).
+        recipe: loss, optimiser and schedule.
+        steps_per_epoch: batches of an epoch.
+        seed: of dropout and the like, together with step and rank.
+    """
+
+    def __init__(self, network: nn.Module, recipe: RecipeConfig, steps_per_epoch: int, seed: int) -> None:
+        super().__init__()
+        self.network = network
+        self.recipe = recipe
+        self.steps_per_epoch = steps_per_epoch
+        self.seed = seed
+        self.loss = LOSSES[recipe.loss]
+        self.history: list[Epoch] = []
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """SGD; the rate is set anew before every step."""
+        recipe = self.recipe
+        return torch.optim.SGD(
+            self.network.parameters(),
+            lr=recipe.learning_rate,
+            momentum=recipe.momentum,
+            weight_decay=recipe.weight_decay,
+            nesterov=recipe.nesterov,
+        )
+
+    def on_train_epoch_start(self) -> None:
+        """Start the epoch's counters, on the device."""
+        self._losses = torch.zeros(self.steps_per_epoch, device=self.device)  # sum over the images of each batch
+        self._right = torch.zeros(3, dtype=torch.int64, device=self.device)
+        self._checked = 0
+        self._validation: tuple[torch.Tensor, torch.Tensor] | None = None
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Make rate and random layers pure functions of the step."""
+        step = self.global_step
+        self.current_rate = learning_rate(self.recipe, step, self.steps_per_epoch)
+        optimizer = cast(torch.optim.Optimizer, self.optimizers(use_pl_optimizer=False))
+        for group in optimizer.param_groups:
+            group["lr"] = self.current_rate
+        torch.manual_seed(stateless.state(self.seed, step * self.trainer.world_size + self.global_rank, Stream.STEP))
+
+    def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
+        """The loss of this device's share, weighted so that the mean over devices is the mean over the batch."""
+        images = len(batch.labels)
+        if images == 0:  # fewer images in the last batch than devices: zero gradients, no batch statistics
+            return torch.stack([parameter.sum() for parameter in self.network.parameters()]).sum() * 0.0
+        logits = self.network(batch.images)
+        loss: torch.Tensor = self.loss(logits, batch.labels)
+        self._losses[batch_idx] = loss.detach() * images
+        self._right += count_correct(logits.detach(), batch.labels)
+        return loss * (images * self.trainer.world_size / batch.global_size)
+
+    def on_train_batch_end(self, outputs: object, batch: Batch, batch_idx: int) -> None:
+        """Look at the losses every so many steps."""
+        if (batch_idx + 1) % CHECK_EVERY == 0 or batch_idx + 1 == self.steps_per_epoch:
+            self._check(batch_idx + 1)
+
+    def _check(self, done: int) -> None:
+        """Stop if a loss since the last look was not finite, on all devices at once."""
+        finite = self._losses[self._checked : done].isfinite()
+        first_bad = torch.where(finite, done, torch.arange(self._checked, done, device=self.device)).min()
+        first = int(cast(torch.Tensor, self.trainer.strategy.reduce(-first_bad, reduce_op="max")).neg())
+        self._checked = done
+        if first < done:
+            self._diverged(self.global_step - done + first + 1, "the loss is not a finite number")
+
+    def _diverged(self, step: int, what: str) -> None:
+        raise UserError(
+            f"{what} at step {step:,} (epoch {(step - 1) // self.steps_per_epoch + 1}): try a smaller "
+            f"recipe.learning_rate (now {self.recipe.learning_rate:g}) or a longer recipe.warmup_epochs (now "
+            f"{self.recipe.warmup_epochs:g}); checkpoints before it are kept"
+        )
+
+    def facts(self, done: int) -> str:
+        """Mean loss of this device's images in the first `done` batches, and the rate; waits for the device."""
+        return f"loss {float(self._losses[:done].sum() / self._right[2]):.4f}  lr {self.current_rate:.2g}  "
+
+    def on_validation_epoch_start(self) -> None:
+        """Nothing is counted yet."""
+        self._validation = (torch.zeros((), device=self.device), torch.zeros_like(self._right))
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Count one batch of the validation split."""
+        assert self._validation is not None
+        logits = self.network(batch.images).float()
+        loss, right = self._validation
+        loss += self.loss(logits, batch.labels) * len(batch.labels)
+        right += count_correct(logits, batch.labels)
+
+    def on_train_epoch_end(self) -> None:
+        """Sum the epoch's counters over devices and add it to the history; Lightning has validated before."""
+        loss, train = self._total(self._losses.sum(), self._right)
+        validation_loss, validation = self._total(*self._validation) if self._validation else (None, None)
+        if not self._weights_finite():
+            self._diverged(self.global_step, "a weight is not a finite number")
+        self.history.append(
+            Epoch(len(self.history) + 1, self.global_step, self.current_rate, loss, train, validation_loss, validation)
+        )
+
+    def _total(self, loss: torch.Tensor, right: torch.Tensor) -> tuple[float, Counts]:
+        strategy = self.trainer.strategy
+        total = cast(torch.Tensor, strategy.reduce(loss, reduce_op="sum"))
+        counts = Counts(*cast(torch.Tensor, strategy.reduce(right, reduce_op="sum")).tolist())
+        return float(total) / counts.seen, counts
+
+    def _weights_finite(self) -> bool:
+        return bool(torch.stack([p.detach().isfinite().all() for p in self.network.state_dict().values()]).all())

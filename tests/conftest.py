@@ -1,0 +1,47 @@
+"""What several test files need: the scripts as a user runs them, one trained run, and real data where it is."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+Script = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def run_script(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    """`python ARGUMENTS`, with its output; a script is named relative to the repository."""
+    script, *rest = arguments
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("HYDRA_", "CNN_ZOO_"))}
+    return subprocess.run(
+        [sys.executable, str(ROOT / script), *rest],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+
+
+@pytest.fixture(scope="session")
+def trained_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a short run of the default command, made once."""
+    runs = tmp_path_factory.mktemp("runs")
+    done = run_script("train.py", "recipe.epochs=3", f"runs={runs}")
+    assert done.returncode == 0, done.stderr
+    (folder,) = (runs / "lenet5-digits").iterdir()
+    return folder
+
+
+@pytest.fixture(scope="session")
+def mnist_root() -> Path:
+    """Real MNIST in torchvision's layout."""
+    root = ROOT.parent / "shared" / "data" / "mnist"
+    if not root.is_dir():
+        pytest.skip("real MNIST is not at ../shared/data/mnist")
+    return root

@@ -1,0 +1,129 @@
+"""Config: mistakes are told in one line, help helps, and nothing heavy is imported for either."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, run_script
+
+from harness.cli import _quoted_path
+from harness.config import MODEL_SCHEMAS
+from harness.help import help_page
+from models import MODELS
+
+MISTAKES = [
+    ("recipe.lrr=1", "recipe.lrr: no such key; the nearest are: recipe.learning_rate"),
+    ("modle=mlp", "modle: no such key; the nearest are: model"),
+    ("seed=abc", "seed: Value 'abc' of type 'str' could not be converted to Integer"),
+    ("trainer.threads=1.5", "trainer.threads: Value '1.5'"),
+    ("model=lenet6", "model=lenet6: no such choice; the nearest are: lenet5"),
+    ("recipe.loss=cross_entropi", "the nearest are: cross_entropy"),
+    ("model=null", "model=null: one name belongs here:"),
+    ("model=[mlp]", "model=[mlp]: one name belongs here:"),
+    ("model=mlp,lenet5", "model=mlp,lenet5: one value belongs here; -m runs a sweep"),
+    ("model.name=mlp", "model.name cannot be set; choose with model=mlp"),
+    ("+recipe.lr=1", "+recipe.lr=1: every key has a value already"),
+    ("~seed", "~seed: every key has a value already"),
+    ("schema=eval", "schema: no such group; the nearest are: data"),
+    ("seed=-1", "seed=-1: must be at least 0"),
+    ("recipe.epochs=0", "recipe.epochs=0: must be at least 1"),
+    ("recipe.warmup_epochs=30", "recipe.warmup_epochs=30: must be less than recipe.epochs=30"),
+    ("recipe.schedule=step", "recipe.schedule=step needs recipe.milestones"),
+    ("data.mean=[1,2]", "data.mean has 2 channels and data.std 1"),
+    ("data.std=[0]", "a standard deviation must be positive"),
+    ("seed", "seed: cannot be read; write key=value"),
+    ("--epochs", "unrecognized arguments: --epochs; settings are written key=value"),
+]
+
+
+@pytest.mark.parametrize(("argument", "line"), MISTAKES)
+def test_a_mistake_is_one_line_and_exit_code_2(argument: str, line: str, tmp_path: Path) -> None:
+    done = run_script("train.py", argument, cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith("train.py: ") and done.stderr.count("\n") == 1
+    assert line in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_sweep_is_checked_before_its_first_job_starts(tmp_path: Path) -> None:
+    done = run_script("train.py", "-m", "model=mlp,lenet5", "seed=0,a", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stdout == "" and done.stderr.count("\n") == 1
+    assert "job model=mlp seed=a: seed: Value 'a'" in done.stderr and "no job was started" in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_eval_wants_a_run_or_a_checkpoint() -> None:
+    done = run_script("eval.py")
+    assert done.returncode == 2
+    assert done.stderr == "eval.py: say what to evaluate: run=runs/... for a run folder, or checkpoint=FILE\n"
+
+
+@pytest.mark.parametrize("arguments", ["--help", "--cfg job", "seed=abc", "model=lenet6", "-m seed=0,a"])
+def test_help_config_and_mistakes_import_neither_torch_nor_lightning(arguments: str) -> None:
+    program = (
+        "import atexit, runpy, sys\n"
+        "heavy = {'torch', 'lightning', 'sklearn', 'scipy', 'matplotlib'}\n"
+        "atexit.register(lambda: print('HEAVY', sorted(heavy & set(sys.modules))))\n"
+        f"sys.argv = ['train.py', *{arguments.split()!r}]\n"
+        "runpy.run_path('train.py', run_name='__main__')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.endswith("HEAVY []\n"), done.stdout + done.stderr
+
+
+def test_help_shows_every_group_choice_and_four_examples() -> None:
+    page = run_script("train.py", "--help").stdout
+    assert page == help_page("train") + "\n"
+    for group in ("model", "data", "recipe", "protocol", "trainer"):
+        assert f"\n{group}=NAME  " in page
+        for file in (ROOT / "configs" / group).glob("*.yaml"):
+            assert f"\n    {file.stem} " in page
+    assert page.count("\n    python train.py") == 4
+    assert "schema" not in page
+
+
+def test_every_model_has_a_config_and_the_reverse() -> None:
+    assert {path.stem for path in (ROOT / "configs" / "model").glob("*.yaml")} == set(MODELS)
+    assert set(MODEL_SCHEMAS) - {"base"} <= {entry.family for entry in MODELS.values()} | set(MODELS)
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [f"{path.parent.name}={path.stem}" for path in sorted((ROOT / "configs").glob("*/*.yaml"))],
+)
+def test_every_yaml_composes(choice: str) -> None:
+    done = run_script("train.py", choice, "--cfg", "job")
+    assert done.returncode == 0, done.stderr
+    assert "???" not in done.stdout
+
+
+@pytest.mark.parametrize("data", [path.stem for path in (ROOT / "configs" / "data").glob("*.yaml")])
+def test_a_data_set_names_its_recipe_and_the_user_overrules_it(data: str) -> None:
+    own = "he_2015_cifar" if data.startswith("cifar") else "modern"
+    other = "modern" if own == "he_2015_cifar" else "he_2015_cifar"
+    assert (
+        "learning_rate: 0.1\n" in run_script("train.py", f"data={data}", "recipe=he_2015_cifar", "--cfg", "job").stdout
+    )
+    rates = {"he_2015_cifar": "learning_rate: 0.1\n", "modern": "learning_rate: 0.05\n"}
+    assert rates[own] in run_script("train.py", f"data={data}", "--cfg", "job").stdout
+    assert rates[other] in run_script("train.py", f"data={data}", f"recipe={other}", "--cfg", "job").stdout
+
+
+@pytest.mark.parametrize("path", ["~/x", "a b", "é(1)", "epoch=2.ckpt", "it's", "{a,b}", "C:\\x", "a\\'b"])
+def test_paths_need_no_quoting(path: str) -> None:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    for key in ("runs", "data.root", "checkpoint"):
+        quoted = _quoted_path(f"{key}={path}", sweep=False)
+        assert OverridesParser.create().parse_override(quoted).value() == path
+        assert _quoted_path(quoted, sweep=False) == quoted
+    assert _quoted_path("seed=1", sweep=False) == "seed=1"
+
+
+def test_a_sweep_over_paths_splits_at_commas() -> None:
+    assert _quoted_path("run=a b,c", sweep=True) == "run='a b','c'"

@@ -1,0 +1,79 @@
+"""The rooms: who may import whom, read from the imports themselves."""
+
+from __future__ import annotations
+
+import ast
+import io
+import sys
+import tokenize
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+TORCH = {"torch", "torchvision", "lightning"}
+HARNESS_ROOMS = ("data", "training", "evaluation", "insight")
+
+
+def imports(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: a relative import"
+            found.add(str(node.module))
+    return found
+
+
+def sources(*folders: str) -> list[Path]:
+    return [path for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))]
+
+
+@pytest.mark.parametrize("path", sources("models"), ids=str)
+def test_models_import_torch_and_the_standard_library_alone(path: Path) -> None:
+    roots = {name.split(".")[0] for name in imports(path)}
+    assert roots <= {"torch", "models", *sys.stdlib_module_names}
+
+
+@pytest.mark.parametrize("path", sources("harness"), ids=str)
+def test_only_build_and_weights_import_models(path: Path) -> None:
+    used = {name for name in imports(path) if name.split(".")[0] == "models"}
+    allowed = {"build.py": {"models"}, "weights.py": {"models.keymaps"}}.get(path.name, set())
+    assert used <= allowed
+    assert not imports(path) & {"train", "eval", "compare"}
+
+
+@pytest.mark.parametrize("path", sources(*(f"harness/{room}" for room in HARNESS_ROOMS)), ids=str)
+def test_rooms_do_not_import_what_stands_above_them(path: Path) -> None:
+    assert not imports(path) & {"harness.build", "harness.cli"}
+
+
+def test_evaluation_does_not_import_training() -> None:
+    for path in sources("harness/evaluation", "harness/data"):
+        assert not any(name.startswith("harness.training") for name in imports(path)), path
+
+
+def code_lines(path: Path) -> int:
+    """Lines that hold code: not blank, not only a comment, not a docstring."""
+    text = path.read_text(encoding="utf-8")
+    lines: set[int] = set()
+    silent = (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER)
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type not in silent:
+            lines |= set(range(token.start[0], token.end[0] + 1))
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            lines -= set(range(node.lineno, (node.end_lineno or node.lineno) + 1))
+    return len(lines)
+
+
+def test_one_training_run_can_be_followed_in_a_thousand_lines() -> None:
+    """From `train.py` to the optimiser step: command line, config, images, batches, step, counts."""
+    way = (
+        "train.py harness/cli.py harness/config.py harness/build.py harness/run_folder.py harness/data/sources.py "
+        "harness/data/module.py harness/data/loader.py harness/data/stateless.py harness/data/pixels.py "
+        "harness/data/preprocessing.py harness/training/classifier.py harness/training/schedules.py "
+        "harness/training/losses.py harness/evaluation/counts.py"
+    )
+    assert sum(code_lines(ROOT / path) for path in way.split()) < 1000

@@ -1,0 +1,64 @@
+"""The README: its commands run, and its numbers are the records'."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import statistics
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, run_script
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+COMMANDS = [
+    line.split("#")[0].strip()
+    for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+    for line in block.splitlines()
+    if "python " in line
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_runs(command: str, trained_run: Path, mnist_root: Path, tmp_path: Path) -> None:
+    words = shlex.split(command.split("&& ")[-1])
+    assert words[0] == "python"
+    arguments = [word.replace("runs/lenet5-digits/DATE_TIME", str(trained_run)) for word in words[1:]]
+    if "--help" not in arguments:
+        arguments.append(f"runs={tmp_path}")
+    if arguments[0] == "train.py" and "--help" not in arguments:
+        arguments += ["trainer.max_epochs=1", "trainer.max_batches=2"]
+    if "data=mnist" in arguments:
+        arguments.append(f"data.root={mnist_root}")
+    done = run_script(*arguments)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+
+
+def test_the_two_commands_of_a_fresh_machine_are_the_first_and_ci_runs_the_second() -> None:
+    first, second = re.findall(r"```sh\n(pip .*?)(?:  +#.*)?\n```", README)[:2]
+    assert first == "pip install -e . && python train.py"
+    assert second == "pip install -e '.[test]' && pytest"
+    assert second.replace("install", "install -q") in (ROOT / ".ci" / "run").read_text()
+
+
+def errors_table() -> str:
+    lines = ["| model | data | images | top-1 error (%) |", "| --- | --- | --- | --- |"]
+    for folder in sorted((ROOT / "benchmarks" / "results" / "errors").iterdir()):
+        records = [json.loads(path.read_text()) for path in sorted(folder.glob("seed*.json"))]
+        assert [record["training"]["seed"] for record in records] == [0, 1, 2, 3, 4]
+        assert len({record["data"]["fingerprint"] for record in records}) == 1
+        errors = [record["top1_error"] for record in records]
+        mean, deviation = statistics.mean(errors), statistics.stdev(errors)
+        first = records[0]
+        lines.append(
+            f"| `{first['model']['name']}` | `{first['data']['name']}` | {first['seen']:,} | {mean:.2f} ± {deviation:.2f} |"
+        )
+    return "\n".join(lines)
+
+
+def test_the_numbers_are_the_records() -> None:
+    shown = re.search(r"<!-- errors -->\n(.*?)\n<!-- /errors -->", README, re.DOTALL)
+    assert shown is not None
+    assert shown[1] == errors_table()

@@ -1,0 +1,72 @@
+"""Train a network and report its error on the test split: `python train.py --help`."""
+
+from harness import build
+from harness.cli import main
+from harness.config import TrainConfig
+
+
+def train(config: TrainConfig) -> None:
+    """One training run: data, network, run folder, training, evaluation of the last epoch, record."""
+    import torch
+
+    from harness.checkpoint import Trained
+    from harness.data.datasets import DATASETS
+    from harness.data.module import TrainData
+    from harness.data.sources import load
+    from harness.evaluation.evaluator import evaluate
+    from harness.evaluation.record import write_record
+    from harness.progress import ProgressBar
+    from harness.run_folder import log, make_run_folder
+    from harness.training.classifier import Classifier
+    from harness.training.recorder import Recorder
+
+    model, recipe, protocol, limits = config.model, config.recipe, config.protocol, config.trainer
+    class_names = DATASETS[config.data.name].class_names
+    preprocessing = build.preprocessing_for(model.name, config.data)
+    splits = load(config.data)
+    data = TrainData(splits, preprocessing, recipe, protocol, config.seed, limits.max_batches)
+    epochs = min(recipe.epochs, limits.max_epochs or recipe.epochs)
+
+    torch.manual_seed(config.seed)
+    network = build.build_network(model.name, model.options(), preprocessing, len(class_names))
+    classifier = Classifier(network, recipe, data.steps_per_epoch, config.seed)
+    training = {"seed": config.seed, "epochs": epochs, "max_batches": limits.max_batches, "recipe": vars(recipe)}
+    trained = Trained(model.name, model.options(), class_names, preprocessing, config.data, training)
+    progress, recorder = ProgressBar(limits.progress), Recorder(trained, epochs)
+    trainer = build.build_trainer(
+        config.trainer,
+        recipe.precision,
+        [progress, recorder],
+        max_epochs=epochs,
+        limit_val_batches=1.0 if len(splits.validation) else 0,
+    )
+
+    recorder.folder = make_run_folder(config.runs, f"{model.name}-{config.data.name}", config)
+    log.info(
+        f"{model.name}: {sum(p.numel() for p in network.parameters()):,} parameters, images of "
+        f"{preprocessing.channels} x {preprocessing.size} x {preprocessing.size}; "
+        f"recipe={recipe.name}: {epochs} epochs of {data.steps_per_epoch} steps, batch {recipe.batch_size}"
+    )
+    log.info(
+        f"{config.data.name}: {len(splits.train):,} images to train on, {len(splits.validation):,} for validation, "
+        f"{len(splits.test):,} to test; {trainer.world_size} x {trainer.strategy.root_device.type}; {recorder.folder}"
+    )
+    trainer.fit(classifier, datamodule=data)
+
+    tester = build.build_trainer(config.trainer, protocol.precision, [progress])
+    evaluator = evaluate(tester, network, splits.test, preprocessing, protocol)
+    if tester.is_global_zero:
+        write_record(
+            recorder.folder,
+            evaluator,
+            splits.test,
+            trained,
+            data=config.data,
+            protocol=protocol,
+            epoch=epochs,
+            best_on_validation=recorder.best_on_validation(),
+        )
+
+
+if __name__ == "__main__":
+    main("train", TrainConfig, train)
