@@ -20,7 +20,7 @@ from yaml import YAMLError
 
 from harness.errors import UserError, nearest
 
-LOSSES = ("cross_entropy",)
+LOSSES = ("cross_entropy", "lecun_mle", "lecun_map")
 SCHEDULES = ("constant", "step", "cosine")
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 ACCELERATORS = ("auto", "cpu", "gpu")
@@ -62,6 +62,17 @@ class MLPConfig(ModelConfig):
     def __post_init__(self) -> None:
         for units in self.hidden:
             _at_least("model.hidden", units, 1)
+
+
+@dataclass
+class DropoutConfig(ModelConfig):
+    """Options of AlexNet and VGG: the probability of dropping a unit."""
+
+    dropout: float = MISSING
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.dropout < 1:
+            raise UserError(f"model.dropout={self.dropout}: must be at least 0 and below 1")
 
 
 @dataclass
@@ -274,7 +285,12 @@ class CompareConfig:
 
 PATH_KEYS = ("runs", "run", "checkpoint", "resume", "out", "data.root")
 
-MODEL_SCHEMAS: dict[str, type[ModelConfig]] = {"base": ModelConfig, "mlp": MLPConfig}
+MODEL_SCHEMAS: dict[str, type[ModelConfig]] = {
+    "base": ModelConfig,
+    "mlp": MLPConfig,
+    "alexnet": DropoutConfig,
+    "vgg": DropoutConfig,
+}
 
 
 def register_schemas() -> None:

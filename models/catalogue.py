@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass
+from functools import partial
 
 
 @dataclass(frozen=True)
@@ -86,39 +87,231 @@ class Entry:
 
 
 _LECUN_1998 = "LeCun, Bottou, Bengio, Haffner: Gradient-Based Learning Applied to Document Recognition, Proc. IEEE"
+_KRIZHEVSKY_2012 = (
+    "Krizhevsky, Sutskever, Hinton: ImageNet Classification with Deep Convolutional Neural Networks, NeurIPS"
+)
+_KRIZHEVSKY_2014 = "Krizhevsky: One weird trick for parallelizing convolutional neural networks, arXiv 1404.5997"
+_SIMONYAN_2014 = (
+    "Simonyan, Zisserman: Very Deep Convolutional Networks for Large-Scale Image Recognition, arXiv 1409.1556"
+)
+
+
+def _mnist(top1_error: float, row: str) -> Published:
+    return Published("MNIST test", "whole image", top1_error, None, f"LeCun 1998, Fig. 9: {row}")
+
+
+def _torchvision(top1_error: float, top5_error: float, weights: str = "IMAGENET1K_V1") -> Published:
+    source = f"torchvision {weights}, metadata"
+    return Published("ImageNet val", "center crop 224 of 256", top1_error, top5_error, source)
+
+
+def _dense(top1_error: float, top5_error: float, train: str, test: str) -> Published:
+    """A row of Simonyan 2014; one test scale is Table 3, several are Table 4."""
+    table, scale = ("Table 4", "scales") if "," in test else ("Table 3", "scale")
+    source = f"Simonyan 2014, {table}, trained at {train}"
+    return Published("ImageNet val", f"dense with flips, {scale} {test}", top1_error, top5_error, source)
+
+
+_mlp = partial(Entry, family="mlp", paper=_LECUN_1998, year=1998, in_channels=1, num_classes=10)
+_lenet = partial(Entry, family="lenet", paper=_LECUN_1998, year=1998, in_channels=1, num_classes=10)
+_alexnet = partial(Entry, family="alexnet", input_size=224, max_size=None, in_channels=3, num_classes=1000)
+_vgg = partial(
+    Entry,
+    family="vgg",
+    paper=_SIMONYAN_2014,
+    year=2014,
+    input_size=224,
+    min_size=32,
+    max_size=None,
+    in_channels=3,
+    num_classes=1000,
+)
 
 _ENTRIES = (
-    Entry(
+    _mlp(
         name="mlp",
-        family="mlp",
         title="fully connected baseline, 784-300-10 unless told otherwise",
-        paper=_LECUN_1998,
-        year=1998,
         parameters=238_510,
         multiply_adds=238_200,
         input_size=28,
         min_size=1,
         max_size=None,
-        in_channels=1,
-        num_classes=10,
-        published=(Published("MNIST test", "whole image", 4.7, None, "LeCun 1998, Fig. 9: 28x28-300-10"),),
+        published=(_mnist(4.7, "28x28-300-10"),),
     ),
-    Entry(
+    _lenet(
+        name="lenet1",
+        title="LeNet-1 in its form of 1989: connection table, trainable sub-sampling",
+        parameters=2_578,
+        multiply_adds=91_520,
+        input_size=28,
+        min_size=28,
+        max_size=28,
+        published=(_mnist(1.7, "LeNet-1 on digits reduced to 16x16"),),
+    ),
+    _lenet(
+        name="lenet4",
+        title="LeNet-4 as far as it was published; C3's connection table is ours",
+        parameters=50_698,
+        multiply_adds=247_600,
+        input_size=32,
+        min_size=32,
+        max_size=32,
+        published=(_mnist(1.1, "LeNet-4"),),
+    ),
+    _lenet(
+        name="lenet5_1998",
+        title="LeNet-5 of the paper: C3's connection table, trainable sub-sampling, radial basis output",
+        parameters=60_000,
+        multiply_adds=326_520,
+        input_size=32,
+        min_size=32,
+        max_size=32,
+        fixed_classes=True,
+        published=(_mnist(0.95, "LeNet-5"), _mnist(0.8, "LeNet-5, distorted training digits added")),
+    ),
+    _lenet(
         name="lenet5",
-        family="lenet",
         title="LeNet-5 as it is taught today: full C3, average pooling, softmax",
-        paper=_LECUN_1998,
-        year=1998,
         parameters=61_706,
         multiply_adds=416_520,
         input_size=32,
         min_size=32,
         max_size=32,
-        in_channels=1,
-        num_classes=10,
+        published=(_mnist(0.95, "LeNet-5, the paper's form"),),
+    ),
+    _alexnet(
+        name="alexnet_2012",
+        title="AlexNet of the paper: two groups, response normalisation",
+        paper=_KRIZHEVSKY_2012,
+        year=2012,
+        parameters=60_965_224,
+        multiply_adds=724_406_816,
+        min_size=64,
         published=(
-            Published("MNIST test", "whole image", 0.95, None, "LeCun 1998, Fig. 9: LeNet-5, the paper's form"),
+            Published("ImageNet val", "10-crop", 40.7, 18.2, "Krizhevsky 2012, Table 2: 1 CNN"),
+            Published("ILSVRC-2010 test", "10-crop", 37.5, 17.0, "Krizhevsky 2012, Table 1"),
+            Published("ILSVRC-2010 test", "center crop", 39.0, 18.3, "Krizhevsky 2012, footnote 5"),
         ),
+    ),
+    _alexnet(
+        name="alexnet",
+        title="AlexNet on one tower, as in the ecosystem's weights",
+        paper=_KRIZHEVSKY_2014,
+        year=2014,
+        parameters=61_100_840,
+        multiply_adds=714_188_480,
+        min_size=63,
+        published=(_torchvision(43.478, 20.934),),
+        weights=("IMAGENET1K_V1",),
+    ),
+    _vgg(
+        name="vgg11",
+        title="configuration A",
+        parameters=132_863_336,
+        multiply_adds=7_609_090_048,
+        published=(_dense(29.6, 10.4, "256", "256"), _torchvision(30.980, 11.372)),
+        weights=("IMAGENET1K_V1",),
+    ),
+    _vgg(
+        name="vgg11_lrn",
+        title="configuration A-LRN: response normalisation after conv1_1",
+        parameters=132_863_336,
+        multiply_adds=7_609_090_048,
+        published=(_dense(29.7, 10.5, "256", "256"),),
+    ),
+    _vgg(
+        name="vgg11_bn",
+        title="configuration A with batch normalisation",
+        parameters=132_868_840,
+        multiply_adds=7_609_090_048,
+        published=(_torchvision(29.630, 10.190),),
+        weights=("IMAGENET1K_V1",),
+    ),
+    _vgg(
+        name="vgg13",
+        title="configuration B",
+        parameters=133_047_848,
+        multiply_adds=11_308_466_176,
+        published=(
+            _dense(28.7, 9.9, "256", "256"),
+            _dense(28.2, 9.6, "256", "224, 256, 288"),
+            _torchvision(30.072, 10.754),
+        ),
+        weights=("IMAGENET1K_V1",),
+    ),
+    _vgg(
+        name="vgg13_bn",
+        title="configuration B with batch normalisation",
+        parameters=133_053_736,
+        multiply_adds=11_308_466_176,
+        published=(_torchvision(28.414, 9.626),),
+        weights=("IMAGENET1K_V1",),
+    ),
+    _vgg(
+        name="vgg16_c",
+        title="configuration C: the last convolution of stages 3 to 5 is 1x1",
+        parameters=133_638_952,
+        multiply_adds=11_770_888_192,
+        published=(
+            _dense(28.1, 9.4, "256", "256"),
+            _dense(28.1, 9.3, "384", "384"),
+            _dense(27.3, 8.8, "256 to 512", "384"),
+            _dense(27.7, 9.2, "256", "224, 256, 288"),
+            _dense(27.8, 9.2, "384", "352, 384, 416"),
+            _dense(26.3, 8.2, "256 to 512", "256, 384, 512"),
+        ),
+    ),
+    _vgg(
+        name="vgg16",
+        title="configuration D",
+        parameters=138_357_544,
+        multiply_adds=15_470_264_320,
+        published=(
+            _dense(27.0, 8.8, "256", "256"),
+            _dense(26.8, 8.7, "384", "384"),
+            _dense(25.6, 8.1, "256 to 512", "384"),
+            _dense(26.6, 8.6, "256", "224, 256, 288"),
+            _dense(26.5, 8.6, "384", "352, 384, 416"),
+            _dense(24.8, 7.5, "256 to 512", "256, 384, 512"),
+            Published("ImageNet val", "50 crops at 3 scales", 24.6, 7.5, "Simonyan 2014, Table 5"),
+            Published("ImageNet val", "50 crops at 3 scales and dense", 24.4, 7.2, "Simonyan 2014, Table 5"),
+            _torchvision(28.408, 9.618),
+        ),
+        weights=("IMAGENET1K_V1",),
+    ),
+    _vgg(
+        name="vgg16_bn",
+        title="configuration D with batch normalisation",
+        parameters=138_365_992,
+        multiply_adds=15_470_264_320,
+        published=(_torchvision(26.640, 8.484),),
+        weights=("IMAGENET1K_V1",),
+    ),
+    _vgg(
+        name="vgg19",
+        title="configuration E",
+        parameters=143_667_240,
+        multiply_adds=19_632_062_464,
+        published=(
+            _dense(27.3, 9.0, "256", "256"),
+            _dense(26.9, 8.7, "384", "384"),
+            _dense(25.5, 8.0, "256 to 512", "384"),
+            _dense(26.9, 8.7, "256", "224, 256, 288"),
+            _dense(26.7, 8.6, "384", "352, 384, 416"),
+            _dense(24.8, 7.5, "256 to 512", "256, 384, 512"),
+            Published("ImageNet val", "50 crops at 3 scales", 24.6, 7.4, "Simonyan 2014, Table 5"),
+            Published("ImageNet val", "50 crops at 3 scales and dense", 24.4, 7.1, "Simonyan 2014, Table 5"),
+            _torchvision(27.624, 9.124),
+        ),
+        weights=("IMAGENET1K_V1",),
+    ),
+    _vgg(
+        name="vgg19_bn",
+        title="configuration E with batch normalisation",
+        parameters=143_678_248,
+        multiply_adds=19_632_062_464,
+        published=(_torchvision(25.782, 8.158),),
+        weights=("IMAGENET1K_V1",),
     ),
 )
 

@@ -1,7 +1,27 @@
 """LeNet: convolutional networks for handwritten digits.
 
-Paper: LeCun, Bottou, Bengio, Haffner 1998, Gradient-Based Learning Applied to Document Recognition, section II-B.
-Input: one grey image of 32x32 pixels; digits of 28x28 are padded by two pixels on each side.
+Papers:
+- LeCun, Bottou, Bengio, Haffner 1998, Gradient-Based Learning Applied to Document Recognition, sections II-B, II-C,
+  III-C and Appendix A, for `lenet5_1998`, `lenet5`, `lenet4` and what Fig. 9 says of `lenet1`;
+- LeCun et al. 1989, Backpropagation Applied to Handwritten Zip Code Recognition, Table 1, for the layers of `lenet1`.
+
+Input: one grey image, white paper -0.1 and black ink 1.175, of 32x32 pixels (digits of 28x28 are padded by two pixels
+on each side), `lenet1` of 28x28.
+
+`lenet5_1998` is the paper's network, number by number. Where the paper leaves a choice, or the zoo departs from it:
+- `forward` returns logits, minus the outputs of the radial basis functions, so that the largest wins as elsewhere;
+- the bitmaps of the ten digits are drawn here, ink +1 and paper -1, and stay fixed ("at least initially" in the paper);
+- biases start like the weights beside them; the paper speaks of weights only;
+- several input channels are allowed, each C1 unit then sees all of them.
+
+`lenet1`: the 1998 paper gives about 2,600 parameters and 100,000 multiply-adds, no layer table. The network of 1989
+agrees (2,578 and 98,442 connections, exactly), so its layers and connection table are used. Deviations:
+- the weighted sums of the ten output units are the logits; the paper squashes them and compares with +-1.
+
+`lenet4`: section III-C.8 gives the number of maps of every layer and nothing else. The sources stop there; ours are:
+- C3's connection table is ours: three maps each, which is the number that meets the paper's 260,000 connections best
+  (262,306). Its 17,000 parameters cannot be met: 120 units, fully connected as the text says, have 48,120 alone;
+- as in `lenet1`, the weighted sums of the ten output units are the logits; the text does not say what they are.
 
 `lenet5`, the form that is taught today, keeps the paper's layers and their sizes. Deviations from the paper:
 - C3 sees all six maps of S2 instead of the subsets of Table I: 2,416 parameters instead of 1,516;
@@ -12,9 +32,240 @@ Input: one grey image of 32x32 pixels; digits of 28x28 are padded by two pixels 
 
 from __future__ import annotations
 
+from itertools import groupby
+
 import torch
 import torch.nn.functional as F
 from torch import nn
+
+# Rows are the maps of S2, columns those of C3; an X is a connection.
+# [LeCun 1998, Table I]: every contiguous three, every contiguous four, some discontinuous fours, all six.
+LENET5_TABLE = """
+    X . . . X X X . . X X X X . X X
+    X X . . . X X X . . X X X X . X
+    X X X . . . X X X . . X . X X X
+    . X X X . . X X X X . . X . X X
+    . . X X X . . X X X X . X X . X
+    . . . X X X . . X X X X . X X X
+"""
+# [LeCun 1989, Table 1]: two almost independent halves.
+LENET1_TABLE = """
+    X X X . X X . . . . . .
+    . X X X X X . . . . . .
+    . . . . . . X X X . X X
+    . . . . . . . X X X X X
+"""
+# Ours, after the rationale of 1998: every contiguous three, then as many discontinuous threes.
+LENET4_TABLE = """
+    X . . . . . X X X . . X . X . .
+    X X . . . . . X . X . . X . X .
+    X X X . . . . . . . X . . X . X
+    . X X X . . . . X . . X . . X .
+    . . X X X . . . . X . . X . . X
+    . . . X X X . . X . X . . X . .
+    . . . . X X X . . X . X . . X .
+    . . . . . X X X . . X . X . . X
+"""
+
+# The codes of the output units, 7x12 pixels each, # = +1 and . = -1 [LeCun 1998, section II-B and Fig. 3].
+DIGITS = """
+    ..###..  ...#...  ..###..  .#####.  .....#.
+    .#...#.  ..##...  .#...#.  #.....#  ....##.
+    .#...#.  .#.#...  #.....#  ......#  ...#.#.
+    #.....#  ...#...  #.....#  ......#  ...#.#.
+    #.....#  ...#...  ......#  .....#.  ..#..#.
+    #.....#  ...#...  .....#.  ..###..  .#...#.
+    #.....#  ...#...  ....#..  .....#.  .#...#.
+    #.....#  ...#...  ...#...  ......#  #....#.
+    #.....#  ...#...  ..#....  ......#  #######
+    .#...#.  ...#...  .#.....  ......#  .....#.
+    .#...#.  ...#...  #......  #.....#  .....#.
+    ..###..  .#####.  #######  .#####.  .....#.
+
+    #######  ..####.  #######  ..###..  ..###..
+    #......  .#.....  ......#  .#...#.  .#...#.
+    #......  #......  ......#  #.....#  #.....#
+    #......  #......  .....#.  #.....#  #.....#
+    #.####.  #.###..  .....#.  .#...#.  #.....#
+    ##....#  ##...#.  ....#..  ..###..  .#...##
+    ......#  #.....#  ....#..  .#...#.  ..###.#
+    ......#  #.....#  ...#...  #.....#  ......#
+    ......#  #.....#  ...#...  #.....#  ......#
+    #.....#  #.....#  ..#....  #.....#  ......#
+    .#...#.  .#...#.  ..#....  .#...#.  .....#.
+    ..###..  ..###..  ..#....  ..###..  .####..
+"""
+
+
+def squash(a: torch.Tensor) -> torch.Tensor:
+    """f(a) = 1.7159 tanh(2a/3), so that f(1) = 1 and f(-1) = -1 [LeCun 1998, Appendix A]."""
+    return 1.7159 * torch.tanh(2 / 3 * a)
+
+
+def initialise(fan_in: int, *parameters: torch.Tensor | None) -> None:
+    """Draw weights from U(-2.4/F, 2.4/F), F being the number of inputs of their unit [LeCun 1998, Appendix A]."""
+    for parameter in parameters:
+        assert parameter is not None
+        nn.init.uniform_(parameter, -2.4 / fan_in, 2.4 / fan_in)
+
+
+class SubSampling(nn.Module):
+    """Sum of 2x2 pixels, times a trainable coefficient, plus a trainable bias, for each map [LeCun 1998, layer S2]."""
+
+    def __init__(self, maps: int) -> None:
+        super().__init__()
+        self.coefficient = nn.Parameter(torch.empty(maps))
+        self.bias = nn.Parameter(torch.empty(maps))
+        initialise(4, self.coefficient, self.bias)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        total = 4 * F.avg_pool2d(x, 2)  # (N, maps, H / 2, W / 2)
+        return total * self.coefficient[:, None, None] + self.bias[:, None, None]
+
+
+class PartialConvolution(nn.Module):
+    """A 5x5 convolution whose maps see different subsets of the input maps [LeCun 1998, layer C3].
+
+    `weight` holds one 5x5 kernel for each X of the table, read column by column, and nothing for the dots.
+
+    Args:
+        table: rows are input maps, columns are output maps, X marks a connection.
+    """
+
+    inputs: torch.Tensor
+
+    def __init__(self, table: str) -> None:
+        super().__init__()
+        columns = zip(*(row.split() for row in table.strip().splitlines()), strict=True)
+        subsets = [[row for row, mark in enumerate(column) if mark == "X"] for column in columns]
+        # Neighbouring output maps that see equally many input maps make one grouped convolution: (maps, inputs of each)
+        self.groups = [(len(list(run)), size) for size, run in groupby(len(subset) for subset in subsets)]
+        self.weight = nn.Parameter(torch.empty(sum(map(len, subsets)), 5, 5))
+        self.bias = nn.Parameter(torch.empty(len(subsets)))
+        self.register_buffer("inputs", torch.tensor([row for subset in subsets for row in subset]))
+        with torch.no_grad():
+            kernels = torch.split(self.weight, [len(subset) for subset in subsets])
+            for subset, kernel, bias in zip(subsets, kernels, torch.split(self.bias, 1), strict=True):
+                initialise(len(subset) * 25, kernel, bias)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        crossings = [maps * size for maps, size in self.groups]
+        inputs = torch.split(x[:, self.inputs], crossings, dim=1)  # a map for each X
+        weights = torch.split(self.weight, crossings)
+        biases = torch.split(self.bias, [maps for maps, _ in self.groups])
+        outputs = [
+            F.conv2d(inputs[i], weights[i].reshape(maps, size, 5, 5), biases[i], groups=maps)
+            for i, (maps, size) in enumerate(self.groups)
+        ]
+        return torch.cat(outputs, dim=1)  # (N, maps, H - 4, W - 4)
+
+
+def digit_codes() -> list[list[float]]:
+    """The drawings of the digits 0 to 9 as ten codes of 84 numbers, row by row from the top."""
+    codes = []
+    for half in DIGITS.strip().split("\n\n"):
+        for bitmap in zip(*(row.split() for row in half.splitlines()), strict=True):
+            codes.append([1.0 if pixel == "#" else -1.0 for pixel in "".join(bitmap)])
+    return codes
+
+
+class RadialBasis(nn.Module):
+    """Minus the squared Euclidean distance of (N, 84) to the code of each digit, (N, 10) [LeCun 1998, eq. 7]."""
+
+    codes: torch.Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("codes", torch.tensor(digit_codes()))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        away = x[:, None, :] - self.codes  # (N, 10, 84)
+        return -torch.einsum("nkj,nkj->nk", away, away)
+
+
+def check_size(images: torch.Tensor, side: int) -> None:
+    """Raise `ValueError` unless the images (N, C, H, W) are squares of this side."""
+    height, width = images.shape[-2:]
+    if height != side or width != side:
+        raise ValueError(f"this LeNet takes images of {side} x {side} pixels, not {height} x {width}")
+
+
+class LeNet1998(nn.Module):
+    """LeNet-5: 60,000 parameters, 340,908 connections [LeCun 1998, Fig. 2 and section II-B]."""
+
+    def __init__(self, in_channels: int = 1) -> None:
+        super().__init__()
+        self.c1 = nn.Conv2d(in_channels, 6, kernel_size=5)
+        self.s2 = SubSampling(6)
+        self.c3 = PartialConvolution(LENET5_TABLE)
+        self.s4 = SubSampling(16)
+        self.c5 = nn.Conv2d(16, 120, kernel_size=5)
+        self.f6 = nn.Linear(120, 84)
+        self.output = RadialBasis()
+        initialise(in_channels * 25, self.c1.weight, self.c1.bias)
+        initialise(16 * 25, self.c5.weight, self.c5.bias)
+        initialise(120, self.f6.weight, self.f6.bias)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        check_size(images, 32)
+        x = squash(self.c1(images))  # (N, 6, 28, 28)
+        x = squash(self.s2(x))  # (N, 6, 14, 14)
+        x = squash(self.c3(x))  # (N, 16, 10, 10)
+        x = squash(self.s4(x))  # (N, 16, 5, 5)
+        x = squash(self.c5(x))  # (N, 120, 1, 1)
+        x = squash(self.f6(x.flatten(1)))  # (N, 84)
+        logits: torch.Tensor = self.output(x)  # (N, 10)
+        return logits
+
+
+class LeNet1(nn.Module):
+    """LeNet-1: 2,578 parameters, 98,442 connections [LeCun 1989]; H1 to H4 are called c1 to s4 as in 1998."""
+
+    def __init__(self, num_classes: int = 10, in_channels: int = 1) -> None:
+        super().__init__()
+        self.c1 = nn.Conv2d(in_channels, 4, kernel_size=5)
+        self.s2 = SubSampling(4)
+        self.c3 = PartialConvolution(LENET1_TABLE)
+        self.s4 = SubSampling(12)
+        self.output = nn.Linear(12 * 4 * 4, num_classes)
+        initialise(in_channels * 25, self.c1.weight, self.c1.bias)
+        initialise(12 * 4 * 4, self.output.weight, self.output.bias)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        check_size(images, 28)
+        x = squash(self.c1(images))  # (N, 4, 24, 24)
+        x = squash(self.s2(x))  # (N, 4, 12, 12)
+        x = squash(self.c3(x))  # (N, 12, 8, 8)
+        x = squash(self.s4(x))  # (N, 12, 4, 4)
+        logits: torch.Tensor = self.output(x.flatten(1))  # (N, num_classes)
+        return logits
+
+
+class LeNet4(nn.Module):
+    """LeNet-4 as far as it was published [LeCun 1998, section III-C.8]."""
+
+    def __init__(self, num_classes: int = 10, in_channels: int = 1) -> None:
+        super().__init__()
+        self.c1 = nn.Conv2d(in_channels, 4, kernel_size=5)
+        self.s2 = SubSampling(8)
+        self.c3 = PartialConvolution(LENET4_TABLE)
+        self.s4 = SubSampling(16)
+        self.f5 = nn.Linear(16 * 5 * 5, 120)
+        self.output = nn.Linear(120, num_classes)
+        initialise(in_channels * 25, self.c1.weight, self.c1.bias)
+        initialise(16 * 5 * 5, self.f5.weight, self.f5.bias)
+        initialise(120, self.output.weight, self.output.bias)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        check_size(images, 32)
+        x = squash(self.c1(images))  # (N, 4, 28, 28)
+        x = x.repeat_interleave(2, dim=1)  # (N, 8, 28, 28): the maps of S2 are connected in pairs to each of C1
+        x = squash(self.s2(x))  # (N, 8, 14, 14)
+        x = squash(self.c3(x))  # (N, 16, 10, 10)
+        x = squash(self.s4(x))  # (N, 16, 5, 5)
+        x = squash(self.f5(x.flatten(1)))  # (N, 120)
+        logits: torch.Tensor = self.output(x)  # (N, num_classes)
+        return logits
 
 
 class LeNet5(nn.Module):
@@ -34,6 +285,7 @@ class LeNet5(nn.Module):
             nn.init.zeros_(layer.bias)  # type: ignore[arg-type]  # every layer above was made with a bias
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
+        check_size(images, 32)
         x = F.tanh(self.c1(images))  # (N, 6, 28, 28)
         x = self.s2(x)  # (N, 6, 14, 14)
         x = F.tanh(self.c3(x))  # (N, 16, 10, 10)
@@ -42,6 +294,26 @@ class LeNet5(nn.Module):
         x = F.tanh(self.f6(x.flatten(1)))  # (N, 84)
         logits: torch.Tensor = self.output(x)  # (N, num_classes)
         return logits
+
+
+def lenet1(num_classes: int = 10, in_channels: int = 1) -> LeNet1:
+    """LeNet-1 in its form of 1989: 2,578 parameters."""
+    return LeNet1(num_classes, in_channels)
+
+
+def lenet4(num_classes: int = 10, in_channels: int = 1) -> LeNet4:
+    """LeNet-4 as far as it was published: 50,698 parameters."""
+    return LeNet4(num_classes, in_channels)
+
+
+def lenet5_1998(num_classes: int = 10, in_channels: int = 1) -> LeNet1998:
+    """LeNet-5 of the paper: 60,000 parameters. Raises `ValueError` unless `num_classes` is 10."""
+    if num_classes != 10:
+        raise ValueError(
+            f"lenet5_1998 has a drawing for each of the ten digits, so num_classes must be 10, not {num_classes}; "
+            "lenet5 takes any number"
+        )
+    return LeNet1998(in_channels)
 
 
 def lenet5(num_classes: int = 10, in_channels: int = 1) -> LeNet5:

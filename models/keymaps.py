@@ -1,0 +1,103 @@
+"""Keys of a state_dict in torchvision and timm <-> ours: pure functions, which load and download nothing.
+
+A map goes from our module to theirs, such as `conv1_1` to `features.0`; the numbers of a module have the same names on
+both sides. A state_dict may lack modules: the keys that are there are translated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+
+from models.vgg import CONFIGURATIONS
+
+_VGG = {"vgg11": "A", "vgg13": "B", "vgg16": "D", "vgg19": "E"}
+
+
+def _alexnet() -> dict[str, str]:
+    """torchvision's `features` and `classifier` number their layers, rectifiers, pooling and dropout included."""
+    return {
+        "conv1": "features.0",
+        "conv2": "features.3",
+        "conv3": "features.6",
+        "conv4": "features.8",
+        "conv5": "features.10",
+        "fc6": "classifier.1",
+        "fc7": "classifier.4",
+        "fc8": "classifier.6",
+    }
+
+
+def _vgg(name: str) -> dict[str, str]:
+    """The convolutions of torchvision's VGG, which timm has taken over."""
+    plain = name.removesuffix("_bn")
+    modules, index = {}, 0
+    for stage, column in enumerate(CONFIGURATIONS[_VGG[plain]], start=1):
+        for position in range(1, len(column.split()) + 1):
+            modules[f"conv{stage}_{position}"] = f"features.{index}"
+            if name != plain:
+                index += 1
+                modules[f"bn{stage}_{position}"] = f"features.{index}"
+            index += 2  # the rectifier
+        index += 1  # the pooling
+    return modules
+
+
+def _torchvision(name: str) -> dict[str, str]:
+    if name == "alexnet":
+        return _alexnet()
+    if name.removesuffix("_bn") in _VGG:
+        return _vgg(name) | {"fc6": "classifier.0", "fc7": "classifier.3", "fc8": "classifier.6"}
+    raise ValueError(f"torchvision has no network that equals {name}")
+
+
+def _timm(name: str) -> dict[str, str]:
+    if name.removesuffix("_bn") in _VGG:
+        return _vgg(name) | {"fc6": "pre_logits.fc1", "fc7": "pre_logits.fc2", "fc8": "head.fc"}
+    raise ValueError(f"timm has no network that equals {name}")
+
+
+def _rename(state_dict: Mapping[str, torch.Tensor], modules: Mapping[str, str]) -> dict[str, torch.Tensor]:
+    renamed = {}
+    for key, value in state_dict.items():
+        module, _, number = key.rpartition(".")
+        if module not in modules:
+            raise ValueError(f"the weights hold {key!r}, which this network has not; are they another network's?")
+        renamed[f"{modules[module]}.{number}"] = value
+    return renamed
+
+
+def _reverse(modules: Mapping[str, str]) -> dict[str, str]:
+    return {theirs: ours for ours, theirs in modules.items()}
+
+
+def to_torchvision(name: str, state_dict: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Our numbers of the network `name` under torchvision's keys; `ValueError` if it has no such network or key."""
+    return _rename(state_dict, _torchvision(name))
+
+
+def from_torchvision(name: str, state_dict: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """torchvision's numbers of the network `name` under our keys; `ValueError` if it has no such network or key."""
+    return _rename(state_dict, _reverse(_torchvision(name)))
+
+
+def to_timm(name: str, state_dict: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Our numbers of the network `name` under timm's keys; `ValueError` if it has no such network or key.
+
+    timm writes fc6 and fc7 of a VGG as convolutions, of 7x7 and 1x1.
+    """
+    renamed = _rename(state_dict, _timm(name))
+    for key, side in (("pre_logits.fc1.weight", 7), ("pre_logits.fc2.weight", 1)):
+        if key in renamed:
+            renamed[key] = renamed[key].reshape(4096, -1, side, side)
+    return renamed
+
+
+def from_timm(name: str, state_dict: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """timm's numbers of the network `name` under our keys; `ValueError` if it has no such network or key."""
+    renamed = _rename(state_dict, _reverse(_timm(name)))
+    for key in ("fc6.weight", "fc7.weight"):
+        if key in renamed:
+            renamed[key] = renamed[key].flatten(1)
+    return renamed
