@@ -36,7 +36,12 @@ def preprocessing_for(model: str, data: DataConfig) -> Preprocessing:
     facts = DATASETS[data.name]
     if len(data.mean) != facts.channels:
         raise UserError(f"data.mean={data.mean}: data={data.name} has {facts.channels} channels; give one value each")
-    size = _input_size(Entry.named(model), data.name, facts)
+    entry, classes = Entry.named(model), len(facts.class_names)
+    if entry.fixed_classes and entry.num_classes != classes:
+        raise UserError(
+            f"model={model} data={data.name}: {model} tells {entry.num_classes} classes apart, the data has {classes}"
+        )
+    size = _input_size(entry, data.name, facts)
     return Preprocessing(facts.channels, size, None, None, tuple(data.mean), tuple(data.std))
 
 
