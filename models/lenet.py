@@ -126,38 +126,39 @@ class SubSampling(nn.Module):
 class PartialConvolution(nn.Module):
     """A 5x5 convolution whose maps see different subsets of the input maps [LeCun 1998, layer C3].
 
-    `weight` holds one 5x5 kernel for each X of the table, read column by column, and nothing for the dots.
+    `weight` holds one 5x5 kernel for each X of the table, row by row, and nothing for the dots.
 
     Args:
-        table: rows are input maps, columns are output maps, X marks a connection.
+        table: rows are input maps, columns are output maps, X marks a connection; equally many X in every row.
     """
 
-    inputs: torch.Tensor
+    by_column: torch.Tensor
 
     def __init__(self, table: str) -> None:
         super().__init__()
-        columns = zip(*(row.split() for row in table.strip().splitlines()), strict=True)
-        subsets = [[row for row, mark in enumerate(column) if mark == "X"] for column in columns]
-        # Neighbouring output maps that see equally many input maps make one grouped convolution: (maps, inputs of each)
-        self.groups = [(len(list(run)), size) for size, run in groupby(len(subset) for subset in subsets)]
-        self.weight = nn.Parameter(torch.empty(sum(map(len, subsets)), 5, 5))
-        self.bias = nn.Parameter(torch.empty(len(subsets)))
-        self.register_buffer("inputs", torch.tensor([row for subset in subsets for row in subset]))
+        rows = [[column for column, mark in enumerate(row.split()) if mark == "X"] for row in table.strip().split("\n")]
+        assert len({len(columns) for columns in rows}) == 1
+        columns = [column for row in rows for column in row]  # of each X, row by row
+        heights = [columns.count(column) for column in range(max(columns) + 1)]  # input maps of each output map
+        self.input_maps = len(rows)
+        self.runs = [
+            (len(list(run)), height) for height, run in groupby(heights)
+        ]  # (neighbouring maps, inputs of each)
+        self.weight = nn.Parameter(torch.empty(len(columns), 5, 5))
+        self.bias = nn.Parameter(torch.empty(len(heights)))
+        self.register_buffer("by_column", torch.tensor(sorted(range(len(columns)), key=columns.__getitem__)))
         with torch.no_grad():
-            kernels = torch.split(self.weight, [len(subset) for subset in subsets])
-            for subset, kernel, bias in zip(subsets, kernels, torch.split(self.bias, 1), strict=True):
-                initialise(len(subset) * 25, kernel, bias)
+            for kernel, column in zip(self.weight, columns, strict=True):
+                initialise(heights[column] * 25, kernel)
+            for bias, height in zip(self.bias, heights, strict=True):
+                initialise(height * 25, bias)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        crossings = [maps * size for maps, size in self.groups]
-        inputs = torch.split(x[:, self.inputs], crossings, dim=1)  # a map for each X
-        weights = torch.split(self.weight, crossings)
-        biases = torch.split(self.bias, [maps for maps, _ in self.groups])
-        outputs = [
-            F.conv2d(inputs[i], weights[i].reshape(maps, size, 5, 5), biases[i], groups=maps)
-            for i, (maps, size) in enumerate(self.groups)
-        ]
-        return torch.cat(outputs, dim=1)  # (N, maps, H - 4, W - 4)
+        x = F.conv2d(x, self.weight[:, None], groups=self.input_maps)  # a map for each X: (N, X, H - 4, W - 4)
+        x = x.index_select(1, self.by_column)
+        parts = torch.split(x, [maps * height for maps, height in self.runs], dim=1)
+        sums = [part.reshape(len(part), *run, *x.shape[2:]).sum(2) for part, run in zip(parts, self.runs, strict=True)]
+        return torch.cat(sums, dim=1) + self.bias[:, None, None]  # (N, maps, H - 4, W - 4)
 
 
 def digit_codes() -> list[list[float]]:
