@@ -51,8 +51,8 @@ def train(config: TrainConfig) -> None:
     else:
         reopen_run_folder(resumed)
         recorder.folder = resumed
-        checkpoint, passed_over = checkpoint_to_resume(resumed)
-        log.info(f"resuming {resumed} from {checkpoint.name if checkpoint else 'its start'}. {passed_over}".strip())
+        checkpoint, line = checkpoint_to_resume(resumed)
+        log.info(line)
     log.info(
         f"{model.name}: {sum(p.numel() for p in network.parameters()):,} parameters, images of "
         f"{preprocessing.channels} x {preprocessing.size} x {preprocessing.size}; "

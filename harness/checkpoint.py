@@ -157,25 +157,26 @@ def checkpoint_of_run(run: Path) -> Path:
 
 
 def checkpoint_to_resume(run: Path) -> tuple[Path | None, str]:
-    """The newest checkpoint of a run that can be read, None if there is none yet; and why a newer one was passed over.
+    """The newest checkpoint of a run that can be read, now its last one; and a line to say if it was not before.
 
-    One that was passed over is set aside as `DAMAGED`.
+    A last checkpoint that cannot be read is set aside as `DAMAGED`, and the one before takes its place. None if the run
+    has not written one yet.
 
     Raises:
         UserError: checkpoints of which none can be read.
     """
-    reasons = []
-    for name in (LAST, PREVIOUS):
-        path = run / CHECKPOINTS / name
-        if path.exists():
-            try:
-                read_checkpoint(path)
-            except UserError as error:
-                reasons.append(str(error))
-            else:
-                if reasons:  # or the next checkpoint would be written over the good one
-                    (run / CHECKPOINTS / LAST).replace(run / CHECKPOINTS / DAMAGED)
-                return path, "; ".join(reasons)
-    if reasons:
-        raise UserError(f"resume={run}: no checkpoint can be read: {'; '.join(reasons)}")
-    return None, ""
+    last, previous = run / CHECKPOINTS / LAST, run / CHECKPOINTS / PREVIOUS
+    if not last.exists() and not previous.exists():
+        return None, f"resuming {run} from its start: it has no checkpoint yet"
+    try:
+        read_checkpoint(last)
+    except UserError as damaged:
+        try:
+            read_checkpoint(previous)
+        except UserError as error:
+            raise UserError(f"resume={run}: no checkpoint can be read: {damaged}; {error}") from error
+        if last.exists():
+            last.replace(last.with_name(DAMAGED))
+        previous.replace(last)
+        return last, f"resuming {run} from the checkpoint before the last: {damaged}"
+    return last, f"resuming {run}"

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+PARTIAL = ".partial"  # ends the name of a file that is being written
+
 
 @contextmanager
 def atomic(path: Path, keep: Path | None = None) -> Iterator[IO[bytes]]:
@@ -18,7 +20,7 @@ def atomic(path: Path, keep: Path | None = None) -> Iterator[IO[bytes]]:
         path: of the file.
         keep: where an older `path` goes, instead of being replaced.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{PARTIAL}")
     try:
         with temporary.open("wb") as file:
             yield file

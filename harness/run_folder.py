@@ -20,7 +20,7 @@ from omegaconf import OmegaConf
 
 from harness.config import EvalConfig, TrainConfig
 from harness.errors import UserError
-from harness.files import new_folder, write_json, write_text
+from harness.files import PARTIAL, new_folder, write_json, write_text
 
 ENVIRONMENT_VARIABLE = "CNN_ZOO_RUN_FOLDER"  # from rank 0 to the processes it starts
 PACKAGES = ("torch", "torchvision", "lightning", "hydra-core", "numpy", "scikit-learn", "scipy")
@@ -62,6 +62,8 @@ def reopen_run_folder(folder: Path) -> None:
         logging.getLogger("cnn_zoo").addHandler(logging.NullHandler())
         return
     _take(folder)
+    for leftover in folder.rglob(f".*{PARTIAL}"):  # of a process that was killed while it wrote
+        leftover.unlink()
     number = len(list(folder.glob("environment*.json"))) + 1
     write_json(folder / f"environment_{number}.json", _environment())
 

@@ -50,7 +50,7 @@ def assert_equal_runs(run: Path, unbroken: Path) -> None:
         assert (mine.epoch, mine.step) == (whole.epoch, whole.step)
         assert weights_sha256(mine.state_dict) == weights_sha256(whole.state_dict)
     assert len((run / "timing.csv").read_text().splitlines()) == 4
-    assert not list(run.rglob(".*ckpt*"))
+    assert not list(run.rglob(".*.partial"))
 
 
 def killed_and_resumed(runs: Path, moments: list[str]) -> Path:
@@ -60,7 +60,7 @@ def killed_and_resumed(runs: Path, moments: list[str]) -> Path:
         assert start(*arguments, kill_at=moment).returncode == -signal.SIGKILL, moment
     done = start(f"resume={run_of(runs)}")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith(f"resuming {run_of(runs)} from ")
+    assert done.stdout.startswith(f"resuming {run_of(runs)}")
     return run_of(runs)
 
 
@@ -99,7 +99,8 @@ def test_killed_at_random_moments(seed: int, unbroken: Path, tmp_path: Path) -> 
 def test_a_torn_checkpoint_is_passed_over_and_said_so(tmp_path: Path) -> None:
     assert start(*SETTINGS, f"runs={tmp_path}", kill_at="torn:2").returncode == -signal.SIGKILL
     done = start(f"resume={run_of(tmp_path)}")
-    assert re.search(r"from previous.ckpt. .*last.ckpt: damaged", done.stdout.splitlines()[0])
+    assert re.search(r"from the checkpoint before the last: .*last.ckpt: damaged", done.stdout.splitlines()[0])
+    assert (run_of(tmp_path) / "checkpoints" / "damaged.ckpt").exists()
 
 
 def test_both_checkpoints_torn_is_an_error_and_nothing_is_lost(tmp_path: Path) -> None:
@@ -145,7 +146,7 @@ def test_resume_auto_finds_the_newest_unfinished_run_of_the_same_config(unbroken
     folders = sorted((tmp_path / "lenet5-digits").iterdir())
     assert len(folders) == 2
     done = start(*SETTINGS, f"runs={tmp_path}", "resume=auto")
-    assert done.stdout.startswith(f"resuming {folders[0]} from last.ckpt")
+    assert done.stdout.startswith(f"resuming {folders[0]}\n")
     assert sorted((tmp_path / "lenet5-digits").iterdir()) == folders
     assert_equal_runs(folders[0], unbroken)
 
