@@ -10,6 +10,7 @@ import itertools
 import logging
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -112,12 +113,29 @@ def _sweep(name: str, schema: type[Config], overrides: list[str]) -> int:
     failed: list[str] = []
     for number, job in enumerate(jobs, 1):
         print(f"job {number} of {len(jobs)}: {' '.join(job)}", flush=True)
-        if subprocess.run([sys.executable, sys.argv[0], *job], check=False).returncode:
+        code = _run_job([sys.executable, sys.argv[0], *job])
+        if code in (128 + signal.SIGINT, 128 + signal.SIGTERM):
+            raise StoppedError(f"the sweep was stopped in job {number} of {len(jobs)}", code)
+        if code:
             failed.append(" ".join(job))
     for job_line in failed:
         print(f"failed: {job_line}", file=sys.stderr)
     print(f"{len(jobs) - len(failed)} of {len(jobs)} jobs done")
     return 1 if failed else 0
+
+
+def _run_job(command: list[str]) -> int:
+    """Run a job to its end; it hears Ctrl-C from the terminal itself, and is told of SIGTERM."""
+    with subprocess.Popen(command) as process:
+        before = {
+            signal.SIGINT: signal.signal(signal.SIGINT, lambda *_: None),
+            signal.SIGTERM: signal.signal(signal.SIGTERM, lambda *_: process.terminate()),
+        }
+        try:
+            return process.wait()
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 def _checked_jobs(name: str, schema: type[Config], overrides: list[str]) -> list[list[str]]:

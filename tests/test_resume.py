@@ -113,28 +113,40 @@ def test_both_checkpoints_torn_is_an_error_and_nothing_is_lost(tmp_path: Path) -
     assert {path.name for path in (run / "checkpoints").iterdir()} == {"last.ckpt", "previous.ckpt"}
 
 
+@pytest.mark.parametrize("sweep", [[], ["-m"]], ids=["run", "sweep"])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_stops_at_the_batch_end_with_a_checkpoint(number: signal.Signals, tmp_path: Path) -> None:
-    arguments = ("train.py", "recipe.epochs=2000", "recipe.warmup_epochs=1", f"runs={tmp_path}")
+def test_a_signal_stops_at_the_batch_end_with_a_checkpoint(
+    number: signal.Signals, sweep: list[str], tmp_path: Path
+) -> None:
+    arguments = ("train.py", *sweep, "recipe.epochs=2000", "recipe.warmup_epochs=1", f"runs={tmp_path}")
     with subprocess.Popen(
-        [sys.executable, *arguments], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, *arguments],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     ) as process:
         assert process.stdout is not None and process.stderr is not None
         for line in process.stdout:
             if line.startswith("epoch    3/"):
                 break
         time.sleep(0.05)
-        process.send_signal(number)
+        if number == signal.SIGINT:
+            os.killpg(process.pid, number)  # as Ctrl-C in a terminal does
+        else:
+            process.send_signal(number)
         errors = process.stderr.read()
         assert process.wait() == 128 + number
     run = run_of(tmp_path)
     stopped = re.search(
         rf"stopped by {number.name} after step (\d+); go on with: python train.py resume='(.*)'", errors
     )
-    assert stopped is not None and errors.count("\n") == 1
+    assert stopped is not None and errors.count("\n") == 1 + len(sweep)
+    assert not sweep or errors.endswith("the sweep was stopped in job 1 of 1\n")
     assert read_checkpoint(run / "checkpoints" / "last.ckpt").step == int(stopped[1])
     assert stopped[2] == str(run)
-    assert errors in (run / "log.txt").read_text()
+    assert errors.splitlines()[0] in (run / "log.txt").read_text()
 
 
 def test_resume_auto_finds_the_newest_unfinished_run_of_the_same_config(unbroken: Path, tmp_path: Path) -> None:
