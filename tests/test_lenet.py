@@ -329,6 +329,13 @@ def test_initialisation_is_the_papers(name: str) -> None:
                 assert values.std().item() == pytest.approx(2.4 / math.sqrt(3), rel=0.3 if len(values) > 24 else 0.6)
 
 
+def test_export_of_the_connection_table_takes_any_batch() -> None:
+    network = paper_net().eval()
+    images = torch.rand(5, 1, 32, 32)
+    exported = torch.export.export(network, (images[:2],), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},))
+    assert torch.allclose(exported.module()(images), network(images), rtol=1e-4)
+
+
 def test_only_ten_classes() -> None:
     with pytest.raises(ValueError, match="num_classes must be 10, not 11; lenet5 takes any number"):
         build_model("lenet5_1998", num_classes=11)
