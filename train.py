@@ -3,21 +3,25 @@
 from harness import build
 from harness.cli import main
 from harness.config import TrainConfig
+from harness.resume import continued
 
 
 def train(config: TrainConfig) -> None:
     """One training run: data, network, run folder, training, evaluation of the last epoch, record."""
+    config, resumed = continued(config)
+
     import torch
 
-    from harness.checkpoint import Trained
+    from harness.checkpoint import Trained, checkpoint_to_resume
     from harness.data.datasets import DATASETS
     from harness.data.module import TrainData
     from harness.data.sources import load
     from harness.evaluation.evaluator import evaluate
     from harness.evaluation.record import write_record
     from harness.progress import ProgressBar
-    from harness.run_folder import log, make_run_folder
+    from harness.run_folder import log, make_run_folder, reopen_run_folder
     from harness.training.classifier import Classifier
+    from harness.training.history import describe_best
     from harness.training.recorder import Recorder
 
     model, recipe, protocol, limits = config.model, config.recipe, config.protocol, config.trainer
@@ -32,7 +36,7 @@ def train(config: TrainConfig) -> None:
     classifier = Classifier(network, recipe, data.steps_per_epoch, config.seed)
     training = {"seed": config.seed, "epochs": epochs, "max_batches": limits.max_batches, "recipe": vars(recipe)}
     trained = Trained(model.name, model.options(), class_names, preprocessing, config.data, training)
-    progress, recorder = ProgressBar(limits.progress), Recorder(trained, epochs)
+    progress, recorder = ProgressBar(limits.progress), Recorder(trained, epochs, limits.checkpoint_every)
     trainer = build.build_trainer(
         config.trainer,
         recipe.precision,
@@ -41,7 +45,14 @@ def train(config: TrainConfig) -> None:
         limit_val_batches=1.0 if len(splits.validation) else 0,
     )
 
-    recorder.folder = make_run_folder(config.runs, f"{model.name}-{config.data.name}", config)
+    checkpoint = None
+    if resumed is None:
+        recorder.folder = make_run_folder(config.runs, f"{model.name}-{config.data.name}", config)
+    else:
+        reopen_run_folder(resumed)
+        recorder.folder = resumed
+        checkpoint, passed_over = checkpoint_to_resume(resumed)
+        log.info(f"resuming {resumed} from {checkpoint.name if checkpoint else 'its start'}. {passed_over}".strip())
     log.info(
         f"{model.name}: {sum(p.numel() for p in network.parameters()):,} parameters, images of "
         f"{preprocessing.channels} x {preprocessing.size} x {preprocessing.size}; "
@@ -51,7 +62,7 @@ def train(config: TrainConfig) -> None:
         f"{config.data.name}: {len(splits.train):,} images to train on, {len(splits.validation):,} for validation, "
         f"{len(splits.test):,} to test; {trainer.world_size} x {trainer.strategy.root_device.type}; {recorder.folder}"
     )
-    trainer.fit(classifier, datamodule=data)
+    trainer.fit(classifier, datamodule=data, ckpt_path=checkpoint, weights_only=True)
 
     tester = build.build_trainer(config.trainer, protocol.precision, [progress])
     evaluator = evaluate(tester, network, splits.test, preprocessing, protocol)
@@ -64,7 +75,7 @@ def train(config: TrainConfig) -> None:
             data=config.data,
             protocol=protocol,
             epoch=epochs,
-            best_on_validation=recorder.best_on_validation(),
+            best=describe_best(classifier.history),
         )
 
 

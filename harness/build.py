@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from harness.config import DataConfig, EvalConfig, TrainConfig, TrainerConfig
+from harness.config import CompareConfig, DataConfig, EvalConfig, TrainConfig, TrainerConfig
 from harness.data.datasets import DATASETS, DataSet
 from harness.data.preprocessing import Preprocessing
 from harness.errors import UserError
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-def check(config: TrainConfig | EvalConfig) -> None:
+def check(config: TrainConfig | EvalConfig | CompareConfig) -> None:
     """Raise `UserError` if the network cannot take the images of the data set; needs neither torch nor a file."""
     if isinstance(config, TrainConfig):
         preprocessing_for(config.model.name, config.data)
@@ -36,7 +36,12 @@ def preprocessing_for(model: str, data: DataConfig) -> Preprocessing:
     facts = DATASETS[data.name]
     if len(data.mean) != facts.channels:
         raise UserError(f"data.mean={data.mean}: data={data.name} has {facts.channels} channels; give one value each")
-    size = _input_size(Entry.named(model), data.name, facts)
+    entry, classes = Entry.named(model), len(facts.class_names)
+    if entry.fixed_classes and entry.num_classes != classes:
+        raise UserError(
+            f"model={model} data={data.name}: {model} tells {entry.num_classes} classes apart, the data has {classes}"
+        )
+    size = _input_size(entry, data.name, facts)
     return Preprocessing(facts.channels, size, None, None, tuple(data.mean), tuple(data.std))
 
 

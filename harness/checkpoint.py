@@ -6,6 +6,7 @@ preprocessing, data and training. With it the file needs nothing else to be eval
 
 from __future__ import annotations
 
+import io
 import pickle
 import warnings
 from dataclasses import dataclass
@@ -22,18 +23,34 @@ from harness.files import atomic
 
 KEY = "cnn_zoo"
 CHECKPOINT_VERSION = 1
+CHECKPOINTS = "checkpoints"  # folder in a run's
 LAST = "last.ckpt"
+DAMAGED = "damaged.ckpt"  # one that could not be read when its run went on
+PREVIOUS = "previous.ckpt"  # the one before the last, in case that is damaged
 BEST = "best_on_validation.ckpt"
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Lightning's way of writing checkpoints, but all or nothing."""
+    """Lightning's way of writing checkpoints, but all or nothing; the one before is kept as `PREVIOUS`."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Write beside the target, then put it in its place."""
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        with atomic(Path(path)) as file:
-            torch.save(checkpoint, file)
+        """Write beside the target, then put it in its place.
+
+        Raises:
+            UserError: a disk that is full or fails; the checkpoints before are untouched.
+        """
+        path = Path(path)
+        content = io.BytesIO()  # torch turns a failing write into an error of its own, without the cause
+        torch.save(checkpoint, content)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with atomic(path, keep=path.with_name(PREVIOUS)) as file:
+                file.write(content.getbuffer())
+        except OSError as error:
+            raise UserError(
+                f"{path}: the checkpoint could not be written ({error.strerror or error}); the last good one is kept: "
+                f"make room, then go on with resume='{path.parent.parent}'"
+            ) from error
 
 
 @dataclass(frozen=True)
@@ -133,7 +150,32 @@ def checkpoint_of_run(run: Path) -> Path:
     """
     if not run.is_dir():
         raise UserError(f"run={run}: there is no such folder")
-    path = run / "checkpoints" / LAST
+    path = run / CHECKPOINTS / LAST
     if not path.is_file():
         raise UserError(f"run={run}: no checkpoint in it ({path.relative_to(run)}); did it finish its first epoch?")
     return path
+
+
+def checkpoint_to_resume(run: Path) -> tuple[Path | None, str]:
+    """The newest checkpoint of a run that can be read, None if there is none yet; and why a newer one was passed over.
+
+    One that was passed over is set aside as `DAMAGED`.
+
+    Raises:
+        UserError: checkpoints of which none can be read.
+    """
+    reasons = []
+    for name in (LAST, PREVIOUS):
+        path = run / CHECKPOINTS / name
+        if path.exists():
+            try:
+                read_checkpoint(path)
+            except UserError as error:
+                reasons.append(str(error))
+            else:
+                if reasons:  # or the next checkpoint would be written over the good one
+                    (run / CHECKPOINTS / LAST).replace(run / CHECKPOINTS / DAMAGED)
+                return path, "; ".join(reasons)
+    if reasons:
+        raise UserError(f"resume={run}: no checkpoint can be read: {'; '.join(reasons)}")
+    return None, ""

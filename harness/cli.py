@@ -26,7 +26,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from harness.build import check
 from harness.config import PATH_KEYS, Config, register_schemas, typed_config
-from harness.errors import EXIT_CODE, UserError
+from harness.errors import EXIT_CODE, StoppedError, UserError
 from harness.help import CONFIGS, GROUPS, choices, help_page, one_line
 
 
@@ -42,7 +42,7 @@ def main(name: str, schema: type[Config], task: Callable[[Config], None]) -> Non
     sweep = bool({"-m", "--multirun"} & set(sys.argv))
     sys.argv[1:] = arguments = [_quoted_path(argument, sweep) for argument in sys.argv[1:]]
     register_schemas()
-    mistakes: list[UserError] = []
+    ends: list[UserError | StoppedError] = []
 
     @hydra.main(config_path=str(CONFIGS), config_name=name, version_base="1.3")
     def compose_and_run(composed: DictConfig) -> None:
@@ -50,8 +50,8 @@ def main(name: str, schema: type[Config], task: Callable[[Config], None]) -> Non
             config = typed_config(composed, schema)
             check(config)
             task(config)
-        except UserError as error:  # Hydra prints a line of its own about what leaves this function
-            mistakes.append(error)
+        except (UserError, StoppedError) as error:  # Hydra prints a line of its own about what leaves this function
+            ends.append(error)
 
     try:
         if {"-h", "--help"} & set(arguments):
@@ -65,19 +65,23 @@ def main(name: str, schema: type[Config], task: Callable[[Config], None]) -> Non
         if options.multirun:
             sys.exit(_sweep(name, schema, options.overrides))
         compose_and_run()
-        if mistakes:
-            raise mistakes[0]
+        if ends:
+            raise ends[0]
     except (HydraException, OmegaConfBaseException, UserError) as error:
-        sys.exit(_fail(name, one_line(error)))
+        sys.exit(_fail(name, one_line(error), EXIT_CODE))
+    except StoppedError as stopped:
+        sys.exit(_fail(name, str(stopped), stopped.exit_code))
+    except KeyboardInterrupt:
+        sys.exit(_fail(name, "stopped by SIGINT", 130))
 
 
-def _fail(name: str, message: str) -> int:
+def _fail(name: str, message: str, exit_code: int) -> int:
     log = logging.getLogger("cnn_zoo")
     if log.handlers:  # a run folder was made: the line belongs in its log.txt too, and only rank 0 speaks
         log.error(f"{name}.py: {message}")
     else:
         print(f"{name}.py: {message}", file=sys.stderr)
-    return EXIT_CODE
+    return exit_code
 
 
 def _unknown_option(message: str) -> NoReturn:

@@ -15,6 +15,8 @@ from typing import Any, TypeVar
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from harness.errors import UserError, nearest
 
@@ -188,6 +190,7 @@ class TrainerConfig:
         progress: whether a bar is drawn; on a terminal alone.
         max_epochs: stop after so many, null for the recipe's.
         max_batches: of an epoch, null for all.
+        checkpoint_every: steps between two checkpoints within an epoch; one follows each epoch in any case.
     """
 
     name: str = _chosen("trainer")
@@ -198,11 +201,13 @@ class TrainerConfig:
     progress: bool = MISSING
     max_epochs: int | None = MISSING
     max_batches: int | None = MISSING
+    checkpoint_every: int = MISSING
 
     def __post_init__(self) -> None:
         _one_of("trainer.accelerator", self.accelerator, ACCELERATORS)
         _one_of("trainer.strategy", self.strategy, STRATEGIES)
         _at_least("trainer.devices", self.devices, 0)
+        _at_least("trainer.checkpoint_every", self.checkpoint_every, 1)
         for key in ("threads", "max_epochs", "max_batches"):
             if getattr(self, key) is not None:
                 _at_least(f"trainer.{key}", getattr(self, key), 1)
@@ -215,6 +220,7 @@ class TrainConfig:
     Attributes:
         seed: of the initialisation, the order of images, augmentation and dropout.
         runs: folder in which the run's own folder is made.
+        resume: a run folder that goes on, or `auto` for the newest unfinished one of the same config.
     """
 
     model: ModelConfig
@@ -224,10 +230,12 @@ class TrainConfig:
     trainer: TrainerConfig
     seed: int = 0
     runs: str = "runs"
+    resume: str | None = None
 
     def __post_init__(self) -> None:
         _at_least("seed", self.seed, 0)
         self.runs = str(Path(self.runs).expanduser())
+        self.resume = self.resume and str(Path(self.resume).expanduser())
 
 
 @dataclass
@@ -258,7 +266,24 @@ class EvalConfig:
             setattr(self, key, value and str(Path(value).expanduser()))
 
 
-PATH_KEYS = ("runs", "run", "checkpoint", "data.root")
+@dataclass
+class CompareConfig:
+    """One comparison.
+
+    Attributes:
+        runs: folders that are searched for records, or patterns of them, with commas between.
+        out: folder in which the comparison's own folder is made.
+    """
+
+    runs: str = "runs"
+    out: str = "comparisons"
+
+    def __post_init__(self) -> None:
+        self.runs = ",".join(str(Path(place).expanduser()) for place in self.runs.split(","))
+        self.out = str(Path(self.out).expanduser())
+
+
+PATH_KEYS = ("runs", "run", "checkpoint", "resume", "out", "data.root")
 
 MODEL_SCHEMAS: dict[str, type[ModelConfig]] = {
     "base": ModelConfig,
@@ -271,7 +296,7 @@ MODEL_SCHEMAS: dict[str, type[ModelConfig]] = {
 def register_schemas() -> None:
     """Make the schemas known to Hydra, in the group `schema`, which users never choose from."""
     store = ConfigStore.instance()
-    for name, node in (("train", TrainConfig), ("eval", EvalConfig)):
+    for name, node in (("train", TrainConfig), ("eval", EvalConfig), ("compare", CompareConfig)):
         store.store(group="schema", name=name, node=node, package="_global_")
     for name, schema in MODEL_SCHEMAS.items():
         store.store(group="schema/model", name=name, node=schema)
@@ -284,7 +309,7 @@ def register_schemas() -> None:
         store.store(group="schema", name=name, node=group)
 
 
-Config = TypeVar("Config", bound="TrainConfig | EvalConfig")
+Config = TypeVar("Config", bound="TrainConfig | EvalConfig | CompareConfig")
 
 
 def typed_config(composed: DictConfig, schema: type[Config]) -> Config:
@@ -299,4 +324,25 @@ def typed_config(composed: DictConfig, schema: type[Config]) -> Config:
             raise UserError(f"{group}.name cannot be set; choose with {group}={node['name']}")
     config = OmegaConf.to_object(composed)
     assert isinstance(config, schema)
+    return config
+
+
+def read_config(path: Path) -> TrainConfig:
+    """The config of an earlier run, from the `config.yaml` in its folder.
+
+    Raises:
+        UserError: a file that is missing or is not such a config.
+    """
+    try:
+        plain = OmegaConf.load(path)
+        structured = OmegaConf.structured(TrainConfig)
+        keys = {str(key) for key in OmegaConf.select(plain, "model", throw_on_missing=True)}
+        schemas = [s for s in MODEL_SCHEMAS.values() if {f.name for f in dataclasses.fields(s)} == keys]
+        structured.model = OmegaConf.structured(schemas[0])
+        config = OmegaConf.to_object(OmegaConf.merge(structured, plain))
+    except FileNotFoundError as error:
+        raise UserError(f"{path.parent}: not the folder of a run (it has no {path.name})") from error
+    except (OmegaConfBaseException, YAMLError, LookupError, TypeError, OSError) as error:
+        raise UserError(f"{path}: damaged, or of another version of this program ({type(error).__name__})") from error
+    assert isinstance(config, TrainConfig)
     return config

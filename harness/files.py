@@ -1,4 +1,4 @@
-"""Writing so that a process killed at any moment leaves the old file or the new one, never half of one."""
+"""Writing so that nothing is lost: a killed process leaves the old file or the new one, and folders are new."""
 
 from __future__ import annotations
 
@@ -11,14 +11,21 @@ from typing import IO, Any
 
 
 @contextmanager
-def atomic(path: Path) -> Iterator[IO[bytes]]:
-    """A file to write; it takes the place of `path` only when everything is on the disk."""
+def atomic(path: Path, keep: Path | None = None) -> Iterator[IO[bytes]]:
+    """A file to write; it takes the place of `path` only when everything is on the disk.
+
+    Args:
+        path: of the file.
+        keep: where an older `path` goes, instead of being replaced.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with temporary.open("wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
+        if keep is not None and path.exists():
+            path.replace(keep)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -33,3 +40,16 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: dict[str, Any]) -> None:
     """Write a dictionary of plain values, one key a line."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def new_folder(wanted: Path) -> Path:
+    """Make a folder that was not there: `wanted`, or with `_2`, `_3`, ... behind its name."""
+    number = 1
+    while True:
+        folder = wanted if number == 1 else wanted.with_name(f"{wanted.name}_{number}")
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            number += 1
+        else:
+            return folder

@@ -25,7 +25,8 @@ HELP = {
         "Train a network and report its error on the test split: python train.py [group=NAME] [key=value] ...\n"
         "Everything is written to a new folder, runs/<model>-<data>/<date>_<time>/. Keys of their own:\n"
         "    seed=0      of the initialisation, the order of images, augmentation and dropout\n"
-        "    runs=runs   where run folders are made",
+        "    runs=runs   where run folders are made\n"
+        "    resume=     a run folder to go on with, or auto: the newest unfinished run of the same settings",
         (
             "python train.py                                            # LeNet-5 on handwritten digits, offline",
             "python train.py model=lenet5 data=mnist recipe.epochs=12   # MNIST; downloaded to data/ when missing",
@@ -46,6 +47,18 @@ HELP = {
             "python eval.py -m run=runs/a,runs/b                        # several, one after the other",
         ),
     ),
+    "compare": (
+        "Compare models by the records of their runs: python compare.py [key=value] ...\n"
+        "One table for each data set, split and protocol, and a picture, in a new folder. Keys:\n"
+        "    runs=runs        folders that are searched for records, or patterns of them, with commas between\n"
+        "    out=comparisons  where the comparison's own folder is made",
+        (
+            "python compare.py",
+            "python compare.py runs=runs/lenet5-mnist,runs/mlp-mnist",
+            "python compare.py 'runs=runs/*-digits'",
+            "python compare.py runs=runs out=figures",
+        ),
+    ),
 }
 
 
@@ -64,8 +77,9 @@ def help_page(name: str) -> str:
         for choice in choices(group):
             text = (CONFIGS / group / f"{choice}.yaml").read_text(encoding="utf-8")
             lines.append(f"    {choice:<16} {re.findall(r'^# (?!@)(.*)', text, re.MULTILINE)[0]}")
-    lines += ["", "Anything inside a group is set with group.key=value; --cfg job shows every key and its value.", ""]
-    return "\n".join([*lines, "Examples", *(f"    {example}" for example in HELP[name][1])])
+    if groups:
+        lines += ["", "Anything inside a group is set with group.key=value; --cfg job shows every key and its value."]
+    return "\n".join([*lines, "", "Examples", *(f"    {example}" for example in HELP[name][1])])
 
 
 def one_line(error: Exception) -> str:

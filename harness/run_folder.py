@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import OmegaConf
 
 from harness.config import EvalConfig, TrainConfig
-from harness.files import write_json, write_text
+from harness.errors import UserError
+from harness.files import new_folder, write_json, write_text
 
 ENVIRONMENT_VARIABLE = "CNN_ZOO_RUN_FOLDER"  # from rank 0 to the processes it starts
 PACKAGES = ("torch", "torchvision", "lightning", "hydra-core", "numpy", "scikit-learn", "scipy")
@@ -44,32 +45,42 @@ def make_run_folder(runs: str, name: str, config: TrainConfig | EvalConfig, suff
     if getattr(rank_zero_only, "rank", 0) != 0:
         logging.getLogger("cnn_zoo").addHandler(logging.NullHandler())
         return Path(os.environ.get(ENVIRONMENT_VARIABLE, runs))
-    folder = _new_folder(Path(runs) / name / (datetime.now().strftime("%Y-%m-%d_%H-%M-%S") + suffix))
-    os.environ[ENVIRONMENT_VARIABLE] = str(folder)
-    lock = FileLock(folder / ".lock")
-    lock.acquire()
-    _LOCKS.append(lock)
+    folder = new_folder(Path(runs) / name / (datetime.now().strftime("%Y-%m-%d_%H-%M-%S") + suffix))
+    _take(folder)
     write_text(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(dataclasses.asdict(config))))
     write_json(folder / "environment.json", _environment())
-    log.setLevel(logging.INFO)
-    log.propagate = False
-    log.handlers = [_Console(), logging.FileHandler(folder / "log.txt", encoding="utf-8")]
     return folder
 
 
+def reopen_run_folder(folder: Path) -> None:
+    """Lock the folder of a run that goes on, and add to its `log.txt`; the environment goes to a new file.
+
+    Raises:
+        UserError: another process is writing to it.
+    """
+    if getattr(rank_zero_only, "rank", 0) != 0:
+        logging.getLogger("cnn_zoo").addHandler(logging.NullHandler())
+        return
+    _take(folder)
+    number = len(list(folder.glob("environment*.json"))) + 1
+    write_json(folder / f"environment_{number}.json", _environment())
+
+
+def _take(folder: Path) -> None:
+    """Lock a folder and log to it."""
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise UserError(f"{folder}: another process is running in this folder; wait for it, or stop it") from error
+    _LOCKS.append(lock)
+    os.environ[ENVIRONMENT_VARIABLE] = str(folder)
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    log.handlers = [_Console(), logging.FileHandler(folder / "log.txt", encoding="utf-8")]
+
+
 _LOCKS: list[FileLock] = []  # a lock is held for as long as it is referred to
-
-
-def _new_folder(wanted: Path) -> Path:
-    number = 1
-    while True:
-        folder = wanted if number == 1 else wanted.with_name(f"{wanted.name}_{number}")
-        try:
-            folder.mkdir(parents=True)
-        except FileExistsError:
-            number += 1
-        else:
-            return folder
 
 
 def _environment() -> dict[str, Any]:

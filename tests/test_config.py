@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from conftest import ROOT, run_script
 
 from harness.cli import _quoted_path
-from harness.config import MODEL_SCHEMAS
+from harness.config import LOSSES
 from harness.help import help_page
+from harness.training import losses
 from models import MODELS
 
 MISTAKES = [
@@ -34,6 +38,7 @@ MISTAKES = [
     ("recipe.schedule=step", "recipe.schedule=step needs recipe.milestones"),
     ("data.mean=[1,2]", "data.mean has 2 channels and data.std 1"),
     ("data.std=[0]", "a standard deviation must be positive"),
+    ("model=alexnet_2012", "alexnet_2012 needs images of at least 64 pixels a side, not 32; networks that fit: mlp"),
     ("seed", "seed: cannot be read; write key=value"),
     ("--epochs", "unrecognized arguments: --epochs; settings are written key=value"),
 ]
@@ -89,7 +94,17 @@ def test_help_shows_every_group_choice_and_four_examples() -> None:
 
 def test_every_model_has_a_config_and_the_reverse() -> None:
     assert {path.stem for path in (ROOT / "configs" / "model").glob("*.yaml")} == set(MODELS)
-    assert set(MODEL_SCHEMAS) - {"base"} <= {entry.family for entry in MODELS.values()} | set(MODELS)
+
+
+def test_a_model_takes_the_options_of_its_schema_and_no_others() -> None:
+    for name in MODELS:
+        options = set(yaml.safe_load((ROOT / "configs" / "model" / f"{name}.yaml").read_text())) - {"defaults"}
+        builder = getattr(importlib.import_module(f"models.{MODELS[name].family}"), name)
+        assert options == set(inspect.signature(builder).parameters) - {"num_classes", "in_channels", "image_size"}
+
+
+def test_the_schema_knows_every_loss() -> None:
+    assert set(LOSSES) == set(losses.LOSSES)
 
 
 @pytest.mark.parametrize(

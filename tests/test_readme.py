@@ -50,11 +50,9 @@ def errors_table() -> str:
         assert [record["training"]["seed"] for record in records] == [0, 1, 2, 3, 4]
         assert len({record["data"]["fingerprint"] for record in records}) == 1
         errors = [record["top1_error"] for record in records]
-        mean, deviation = statistics.mean(errors), statistics.stdev(errors)
+        error = f"{statistics.mean(errors):.2f} ± {statistics.stdev(errors):.2f}"
         first = records[0]
-        lines.append(
-            f"| `{first['model']['name']}` | `{first['data']['name']}` | {first['seen']:,} | {mean:.2f} ± {deviation:.2f} |"
-        )
+        lines.append(f"| `{first['model']['name']}` | `{first['data']['name']}` | {first['seen']:,} | {error} |")
     return "\n".join(lines)
 
 

@@ -14,8 +14,9 @@ from filelock import FileLock
 from omegaconf import OmegaConf
 
 from harness.checkpoint import read_checkpoint
-from harness.evaluation.record import PREDICTIONS_COLUMNS, weights_sha256
-from harness.run_folder import _new_folder
+from harness.evaluation.record import weights_sha256
+from harness.evaluation.schema import PREDICTIONS_COLUMNS
+from harness.files import new_folder
 
 FILES = {
     "config.yaml",
@@ -114,7 +115,7 @@ def test_output_is_plain_lines_without_tips_or_warnings(tmp_path: Path) -> None:
 
 def test_a_folder_is_never_reused(tmp_path: Path) -> None:
     wanted = tmp_path / "runs" / "2026-01-01_00-00-00"
-    names = [_new_folder(wanted).name for _ in range(3)]
+    names = [new_folder(wanted).name for _ in range(3)]
     assert names == ["2026-01-01_00-00-00", "2026-01-01_00-00-00_2", "2026-01-01_00-00-00_3"]
 
 

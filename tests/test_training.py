@@ -41,7 +41,7 @@ RECIPE = RecipeConfig(
     precision="32-true",
 )
 PROTOCOL = ProtocolConfig("whole_image", 7, "32-true")
-CPU = TrainerConfig("cpu", "cpu", 1, "auto", None, False, None, None)
+CPU = TrainerConfig("cpu", "cpu", 1, "auto", None, False, None, None, 1000)
 PREPROCESSING = Preprocessing(1, 6, None, None, (0.5,), (0.5,))
 
 
@@ -79,7 +79,7 @@ def fit(network: nn.Module, folder: Path, settings: RecipeConfig, train: int = 3
     data = TrainData(splits, PREPROCESSING, settings, PROTOCOL, seed=3, max_batches=None)
     classifier = Classifier(network, settings, data.steps_per_epoch, seed=3)
     trained = Trained("test", {}, ("a", "b", "c"), PREPROCESSING, DataConfig("test", "", False, 0, [0.5], [0.5]), {})
-    recorder = Recorder(trained, settings.epochs)
+    recorder = Recorder(trained, settings.epochs, checkpoint_every=1000)
     recorder.folder = folder
     limits = {"max_epochs": settings.epochs, "limit_val_batches": 1.0 if validation else 0}
     trainer = build.build_trainer(CPU, settings.precision, [recorder], **limits)

@@ -97,6 +97,13 @@ class TrainLoader:
                 images = flip(images, mirrored[chosen])
             yield Batch(self.normalise(images), self.labels[chosen], chosen, len(whole))
 
+    def state_dict(self) -> dict[str, int]:
+        """Nothing: the trainer's global step says where an epoch goes on."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Nothing to do; its presence tells Lightning that this loader can start in the middle of an epoch."""
+
     def _draw(self, below: int, epoch: int, stream: Stream) -> torch.Tensor:
         """A number from 0 to `below` - 1 for every image of the split."""
         images = torch.arange(len(self.labels), device=self.labels.device)

@@ -22,12 +22,15 @@ from harness.data.stateless import HASH_VERSION
 from harness.evaluation.counts import Counts
 from harness.evaluation.evaluator import Evaluator, Predictions
 from harness.evaluation.intervals import wilson
+from harness.evaluation.schema import (
+    PREDICTIONS_COLUMNS,
+    PREDICTIONS_VERSION,
+    RESULT_FILE,
+    RESULT_SCHEMA,
+    RESULT_VERSION,
+)
 from harness.files import write_json, write_text
 from harness.run_folder import log
-
-RESULT_VERSION = 1
-PREDICTIONS_VERSION = 1
-PREDICTIONS_COLUMNS = ("image", "label", *(f"{what}_{k}" for k in range(1, 6) for what in ("class", "probability")))
 
 
 def error_rates(counts: Counts) -> dict[str, Any]:
@@ -82,7 +85,7 @@ def write_record(
     data: DataConfig,
     protocol: ProtocolConfig,
     epoch: int,
-    best_on_validation: dict[str, Any] | None = None,
+    best: dict[str, Any] | None = None,
 ) -> None:
     """Write `result.json` and `predictions.csv` and say what they say.
 
@@ -94,14 +97,14 @@ def write_record(
         data: the data set of the split.
         protocol: how it was evaluated.
         epoch: that the weights are of.
-        best_on_validation: the epoch that the validation split would have chosen; kept beside the result, never it.
+        best: the epoch that the validation split would have chosen; kept beside the result, never it.
     """
     assert evaluator.predictions is not None
     predictions = predictions_csv(split.ids, evaluator.predictions)
     write_text(folder / "predictions.csv", predictions)
     network = evaluator.network
     result = {
-        "schema": "cnn-zoo result",
+        "schema": RESULT_SCHEMA,
         "version": RESULT_VERSION,
         "model": {
             "name": trained.model,
@@ -115,7 +118,7 @@ def write_record(
         "weights": {"source": "trained here", "epoch": epoch, "sha256": weights_sha256(network.state_dict())},
         "training": trained.training,
         "trained_on": trained.data.name,
-        "best_on_validation": best_on_validation,
+        "best_on_validation": best,
         "preprocessing": trained.preprocessing.as_plain(),
         "class_names": list(trained.class_names),
         "predictions": {
@@ -127,7 +130,7 @@ def write_record(
         "device": evaluator.trainer.strategy.root_device.type,
         "versions": {package: metadata.version(package) for package in ("torch", "lightning")},
     }
-    write_json(folder / "result.json", result)
+    write_json(folder / RESULT_FILE, result)
     for k in (1, 5):
         low, high = result[f"top{k}_error_interval_95"]
         wrong = len(split) - result[f"correct_top{k}"]

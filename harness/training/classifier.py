@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import lightning as L
 import torch
@@ -15,33 +14,12 @@ from harness.data.loader import Batch
 from harness.data.stateless import Stream
 from harness.errors import UserError
 from harness.evaluation.counts import Counts, count_correct
+from harness.training.history import Epoch
 from harness.training.losses import LOSSES
 from harness.training.schedules import learning_rate
 
+PROGRESS = "cnn_zoo_progress"  # key of a checkpoint: the history, and the counters of an epoch in its middle
 CHECK_EVERY = 50  # steps between two looks at the losses: one wait for the device each
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """What an epoch came to.
-
-    Attributes:
-        epoch: counted from 1.
-        step: optimiser steps of the run so far.
-        learning_rate: of its last step.
-        train_loss: mean over its images, while the weights changed.
-        train: counts over its augmented images, while the weights changed.
-        validation_loss: mean over the validation split; None without one.
-        validation: counts over the validation split; None without one.
-    """
-
-    epoch: int
-    step: int
-    learning_rate: float
-    train_loss: float
-    train: Counts
-    validation_loss: float | None
-    validation: Counts | None
 
 
 class Classifier(L.LightningModule):
@@ -104,10 +82,14 @@ class Classifier(L.LightningModule):
     def on_train_batch_end(self, outputs: object, batch: Batch, batch_idx: int) -> None:
         """Look at the losses every so many steps."""
         if (batch_idx + 1) % CHECK_EVERY == 0 or batch_idx + 1 == self.steps_per_epoch:
-            self._check(batch_idx + 1)
+            self.check(batch_idx + 1)
 
-    def _check(self, done: int) -> None:
-        """Stop if a loss since the last look was not finite, on all devices at once."""
+    def check(self, done: int) -> None:
+        """Stop if a loss of the first `done` batches was not finite, on all devices at once.
+
+        Raises:
+            UserError: naming the step, and what to try.
+        """
         finite = self._losses[self._checked : done].isfinite()
         first_bad = torch.where(finite, done, torch.arange(self._checked, done, device=self.device)).min()
         first = int(cast(torch.Tensor, self.trainer.strategy.reduce(-first_bad, reduce_op="max")).neg())
@@ -142,8 +124,6 @@ class Classifier(L.LightningModule):
         """Sum the epoch's counters over devices and add it to the history; Lightning has validated before."""
         loss, train = self._total(self._losses.sum(), self._right)
         validation_loss, validation = self._total(*self._validation) if self._validation else (None, None)
-        if not self._weights_finite():
-            self._diverged(self.global_step, "a weight is not a finite number")
         self.history.append(
             Epoch(len(self.history) + 1, self.global_step, self.current_rate, loss, train, validation_loss, validation)
         )
@@ -154,5 +134,36 @@ class Classifier(L.LightningModule):
         counts = Counts(*cast(torch.Tensor, strategy.reduce(right, reduce_op="sum")).tolist())
         return float(total) / counts.seen, counts
 
-    def _weights_finite(self) -> bool:
-        return bool(torch.stack([p.detach().isfinite().all() for p in self.network.state_dict().values()]).all())
+    def check_weights(self) -> None:
+        """Stop if a weight is not finite.
+
+        Raises:
+            UserError: naming the step, and what to try.
+        """
+        tensors = self.network.state_dict().values()
+        if not torch.stack([tensor.detach().isfinite().all() for tensor in tensors]).all():
+            self._diverged(self.global_step, "a weight is not a finite number")
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add the history and the epoch's counters, summed over devices."""
+        reduce = self.trainer.strategy.reduce
+        checkpoint[PROGRESS] = {
+            "history": [epoch.as_plain() for epoch in self.history],
+            "losses": cast(torch.Tensor, reduce(self._losses.clone(), reduce_op="sum")).cpu(),
+            "right": cast(torch.Tensor, reduce(self._right.clone(), reduce_op="sum")).cpu(),
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take them back; the sums over devices go on in rank 0."""
+        progress = checkpoint[PROGRESS]
+        self.history = [Epoch.from_plain(epoch) for epoch in progress["history"]]
+        mine = self.global_rank == 0
+        self._losses = progress["losses"] if mine else torch.zeros_like(progress["losses"])
+        self._right = progress["right"] if mine else torch.zeros_like(progress["right"])
+        self._checked = 0
+        self._validation = None
+
+    def on_train_start(self) -> None:
+        """Counters that came from a checkpoint go to the device; Lightning starts no new epoch in the middle of one."""
+        if self.history or self.global_step:
+            self._losses, self._right = self._losses.to(self.device), self._right.to(self.device)

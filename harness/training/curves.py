@@ -10,11 +10,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from harness.files import atomic
-from harness.training.classifier import Epoch
+from harness.training.history import Epoch
 
 
 def draw_curves(path: Path, history: Sequence[Epoch]) -> None:
-    """Draw the loss (nats) and the top-1 error (percent) of training and validation against the epoch."""
+    """Draw the loss and the top-1 error (percent) of training and validation against the epoch."""
     figure = Figure(figsize=(10, 4), layout="constrained")
     FigureCanvasAgg(figure)
     loss, error = figure.subplots(1, 2)
@@ -26,7 +26,7 @@ def draw_curves(path: Path, history: Sequence[Epoch]) -> None:
         at, losses, errors = zip(*validated, strict=True)
         loss.plot(at, losses, label="validation", marker="o", markersize=3)
         error.plot(at, errors, label="validation", marker="o", markersize=3)
-    for axes, title in ((loss, "cross-entropy (nats)"), (error, "top-1 error (%)")):
+    for axes, title in ((loss, "loss"), (error, "top-1 error (%)")):
         axes.set(title=title, xlabel="epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_ylim(bottom=0)

@@ -1,9 +1,7 @@
-"""What an epoch leaves in the run folder: checkpoints, `metrics.csv`, `timing.csv` and `curves.png`."""
+"""What a run leaves in its folder while it trains: checkpoints, `metrics.csv`, `timing.csv` and `curves.png`."""
 
 from __future__ import annotations
 
-import csv
-import io
 import shutil
 import time
 from collections.abc import Sequence
@@ -13,49 +11,70 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import Checkpoint
 
-from harness.checkpoint import BEST, KEY, LAST, Trained
-from harness.evaluation.counts import Counts
+from harness.checkpoint import BEST, CHECKPOINTS, KEY, LAST, Trained
+from harness.data.loader import Batch
 from harness.files import atomic, write_text
 from harness.run_folder import log
-from harness.training.classifier import Classifier, Epoch
+from harness.training.classifier import Classifier
 from harness.training.curves import draw_curves
+from harness.training.history import Epoch, best_epoch, metrics_csv, read_timing, timing_csv
+from harness.training.interruption import Interruption
 
 CURVES_EVERY = 30.0  # seconds between two drawings while training
 
-METRICS_COLUMNS = (
-    *("epoch", "step", "learning_rate"),
-    *(f"train_{what}" for what in ("loss", "images", "top1_error", "top5_error")),
-    *(f"validation_{what}" for what in ("loss", "images", "top1_error", "top5_error")),
-)
-TIMING_COLUMNS = ("epoch", "train_seconds", "validation_seconds", "train_images_per_second")
-
 
 class Recorder(Checkpoint):
-    """Writes after each epoch and its validation; a `Checkpoint` because Lightning calls those last.
+    """Writes every so many steps and after each epoch's validation; a `Checkpoint` because Lightning calls those last.
 
     Args:
         trained: goes into every checkpoint.
         epochs: of the run.
+        checkpoint_every: steps between two checkpoints within an epoch.
 
     `folder`, of the run, is set once it is made.
     """
 
-    def __init__(self, trained: Trained, epochs: int) -> None:
+    def __init__(self, trained: Trained, epochs: int, checkpoint_every: int) -> None:
         self.folder = Path()
         self.trained = trained
         self.epochs = epochs
-        self.best: Epoch | None = None
-        self.timing: list[tuple[float, ...]] = []
-        self.drawn = time.monotonic()
+        self.checkpoint_every = checkpoint_every
+        self.interruption = Interruption()
+        self.timing: list[Sequence[object]] = []
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Say in the checkpoint what it is."""
         checkpoint[KEY] = self.trained.as_plain()
 
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Bring the folder back to where the checkpoint stands, and listen for signals."""
+        assert isinstance(pl_module, Classifier)
+        self.drawn = time.monotonic()
+        self._start_clock()
+        if trainer.is_global_zero and trainer.global_step:
+            self.timing = read_timing(self.folder / "timing.csv", len(pl_module.history))
+            write_text(self.folder / "timing.csv", timing_csv(self.timing))
+            write_text(self.folder / "metrics.csv", metrics_csv(pl_module.history))
+            if pl_module.history and pl_module.history[-1].step == trainer.global_step:
+                self._keep_if_best(pl_module.history)
+        self.interruption.watch()
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Listen no more."""
+        self.interruption.release()
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        """Listen no more."""
+        self.interruption.release()
+
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Start the clock."""
+        self._start_clock()
+
+    def _start_clock(self) -> None:
         self.started = time.monotonic()
         self.validated = 0.0
+        self.images = 0  # since the clock started: after a resumption in mid-epoch, not all of the epoch's
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Stop the clock of training."""
@@ -65,37 +84,50 @@ class Recorder(Checkpoint):
         """Stop the clock of validation."""
         self.validated = time.monotonic() - self.validating
 
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Batch, batch_idx: int
+    ) -> None:
+        """Write a checkpoint if it is time or the run is to stop; an epoch's last step waits for its validation."""
+        assert isinstance(pl_module, Classifier)
+        self.images += batch.global_size
+        done = batch_idx + 1
+        stop = self.interruption.agreed(trainer)
+        if done < pl_module.steps_per_epoch and (stop or trainer.global_step % self.checkpoint_every == 0):
+            pl_module.check(done)
+            self._save(trainer, pl_module)
+            if stop:
+                raise self.interruption.stopped(trainer.global_step, self.folder)
+
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Write the checkpoint first, then what describes it."""
+        """Write the checkpoint, and what describes the epoch."""
         assert isinstance(pl_module, Classifier)
         seconds = time.monotonic() - self.started - self.validated
-        epoch = pl_module.history[-1]
-        last = self.folder / "checkpoints" / LAST
-        trainer.save_checkpoint(last)
-        if not trainer.is_global_zero:
-            return
-        rate = epoch.train.seen / seconds
-        self.timing.append((epoch.epoch, round(seconds, 4), round(self.validated, 4), round(rate, 1)))
-        if epoch.validation is not None and (self.best is None or _better(epoch, self.best)):
-            self.best = epoch
-            with last.open("rb") as source, atomic(last.with_name(BEST)) as copy:
-                shutil.copyfileobj(source, copy)
-        write_text(self.folder / "metrics.csv", _csv(METRICS_COLUMNS, [_metrics(e) for e in pl_module.history]))
-        write_text(self.folder / "timing.csv", _csv(TIMING_COLUMNS, self.timing))
-        if epoch.epoch == self.epochs or time.monotonic() - self.drawn > CURVES_EVERY:
-            draw_curves(self.folder / "curves.png", pl_module.history)
-            self.drawn = time.monotonic()
-        log.info(self._line(epoch, rate))
+        history = pl_module.history
+        rate = self.images / seconds
+        self.timing.append((len(history), round(seconds, 4), round(self.validated, 4), round(rate, 1)))
+        if trainer.is_global_zero:  # before the checkpoint: an epoch that it does not hold is cut off when resuming
+            write_text(self.folder / "timing.csv", timing_csv(self.timing))
+        self._save(trainer, pl_module)
+        if trainer.is_global_zero:
+            self._keep_if_best(history)
+            write_text(self.folder / "metrics.csv", metrics_csv(history))
+            if len(history) == self.epochs or time.monotonic() - self.drawn > CURVES_EVERY:
+                draw_curves(self.folder / "curves.png", history)
+                self.drawn = time.monotonic()
+            log.info(self._line(history[-1], rate))
+        if self.interruption.agreed(trainer):
+            raise self.interruption.stopped(trainer.global_step, self.folder)
 
-    def best_on_validation(self) -> dict[str, Any] | None:
-        """The epoch that the validation split would have chosen, for the record."""
-        if self.best is None or self.best.validation is None:
-            return None
-        return {
-            "epoch": self.best.epoch,
-            "validation_top1_error": self.best.validation.top1_error,
-            "checkpoint": f"checkpoints/{BEST}",
-        }
+    def _save(self, trainer: L.Trainer, classifier: Classifier) -> None:
+        classifier.check_weights()
+        trainer.save_checkpoint(self.folder / CHECKPOINTS / LAST)
+
+    def _keep_if_best(self, history: Sequence[Epoch]) -> None:
+        """Copy the checkpoint of the epoch that just ended if no epoch did better on the validation split."""
+        if best_epoch(history) is history[-1]:
+            checkpoints = self.folder / CHECKPOINTS
+            with (checkpoints / LAST).open("rb") as last, atomic(checkpoints / BEST) as best:
+                shutil.copyfileobj(last, best)
 
     def _line(self, epoch: Epoch, rate: float) -> str:
         width = len(str(self.epochs))
@@ -104,32 +136,3 @@ class Recorder(Checkpoint):
         if epoch.validation is not None:
             line += f"  validation loss {epoch.validation_loss:.4f}  error {epoch.validation.top1_error:5.2f}%"
         return f"{line}  lr {epoch.learning_rate:.2g}  {rate:,.0f} images/s"
-
-
-def _better(epoch: Epoch, best: Epoch) -> bool:
-    """Fewer errors on the validation split, or as many and a smaller loss."""
-    return _validation_rank(epoch) < _validation_rank(best)
-
-
-def _validation_rank(epoch: Epoch) -> tuple[int, float]:
-    assert epoch.validation is not None and epoch.validation_loss is not None
-    return epoch.validation.seen - epoch.validation.correct_top1, epoch.validation_loss
-
-
-def _metrics(epoch: Epoch) -> tuple[object, ...]:
-    def counts(loss: float | None, of: Counts | None) -> tuple[object, ...]:
-        return ("",) * 4 if of is None else (loss, of.seen, of.top1_error, of.top5_error)
-
-    return (
-        epoch.epoch,
-        epoch.step,
-        epoch.learning_rate,
-        *counts(epoch.train_loss, epoch.train),
-        *counts(epoch.validation_loss, epoch.validation),
-    )
-
-
-def _csv(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([columns, *rows])
-    return text.getvalue()

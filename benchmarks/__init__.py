@@ -1,0 +1,1 @@
+"""What `tools/benchmark.py` measures; `results/` holds committed records."""

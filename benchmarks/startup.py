@@ -1,0 +1,80 @@
+"""From `python train.py` to the first optimiser step, by watching imports and milestones from outside."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks.rounds import machine
+
+ROOT = Path(__file__).parent.parent
+MILESTONES = ("config composed", "torch imported", "lightning imported", "data loaded", "first step")
+
+# Runs train.py as it is and notes when it passes each milestone.
+PROBE = """
+import runpy, sys, time
+marks = {}
+def mark(name):
+    marks.setdefault(name, time.time())
+def after(module, name, milestone):
+    function = getattr(module, name)
+    def wrapped(*arguments, **options):
+        result = function(*arguments, **options)
+        mark(milestone)
+        return result
+    setattr(module, name, wrapped)
+import harness.config, harness.cli
+after(harness.cli, "check", "config composed")
+import builtins
+plain_import = builtins.__import__
+def watched(name, *arguments, **options):
+    outermost = name not in sys.modules
+    module = plain_import(name, *arguments, **options)
+    if outermost and name in ("torch", "lightning"): mark(name + " imported")
+    if name == "harness.data.sources" and "data loaded" not in marks and not hasattr(sys.modules[name], "_watched"):
+        sys.modules[name]._watched = True
+        after(sys.modules[name], "load", "data loaded")
+    if name == "harness.training.classifier" and not hasattr(sys.modules[name], "_watched"):
+        sys.modules[name]._watched = True
+        after(sys.modules[name].Classifier, "on_train_batch_end", "first step")
+    return module
+builtins.__import__ = watched
+sys.argv = ["train.py", "trainer=smoke", "runs=" + sys.argv[1]]
+try:
+    runpy.run_path("train.py", run_name="__main__")
+finally:
+    import json
+    print("MARKS " + json.dumps(marks))
+"""
+
+
+def measure(rounds: int) -> dict[str, Any]:
+    """Seconds to each milestone, medians over rounds, the same beside `import lightning` alone."""
+    found: dict[str, list[float]] = {milestone: [] for milestone in MILESTONES}
+    alone = []
+    for _ in range(rounds):
+        with tempfile.TemporaryDirectory() as runs:
+            started = time.time()
+            command = [sys.executable, "-c", PROBE, runs]
+            done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+            (line,) = [line for line in done.stdout.splitlines() if line.startswith("MARKS ")]
+            for milestone, moment in json.loads(line.removeprefix("MARKS ")).items():
+                found[milestone].append(moment - started)
+        started = time.time()
+        subprocess.run([sys.executable, "-c", "import lightning"], check=True)
+        alone.append(time.time() - started)
+    medians = {milestone: statistics.median(seconds) for milestone, seconds in found.items()}
+    return {
+        "benchmark": "startup",
+        "rounds": rounds,
+        "seconds_to": medians,
+        "import_lightning_alone": statistics.median(alone),
+        "first_step_to_import_lightning": medians["first step"] / statistics.median(alone),
+        "machine": machine(),
+    }

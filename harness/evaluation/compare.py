@@ -1,0 +1,202 @@
+"""Models compared by their records: tables, intervals and paired tests. No torch, no logs.
+
+One comparison for each (data, split, protocol): numbers across them say nothing. Within one, runs that differ in
+nothing but the seed are one row: their mean, with the standard deviation over seeds. The interval is Wilson's for that
+many images, so it speaks of the test split's size, not of the seeds.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import math
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from glob import glob
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+from harness.evaluation.intervals import wilson
+from harness.evaluation.schema import RESULT_FILE, RESULT_SCHEMA, RESULT_VERSION
+
+
+@dataclass(frozen=True)
+class Record:
+    """One `result.json`, and the file it was read from."""
+
+    path: Path
+    content: dict[str, Any]
+
+    @property
+    def seed(self) -> int:
+        """Of the training run."""
+        return int(self.content["training"]["seed"])
+
+    @property
+    def subject(self) -> str:
+        """What was trained: the model with its options, and what else tells two runs on the same images apart."""
+        options = ",".join(f"{key}={value}" for key, value in self.content["model"]["options"].items())
+        training = self.content["training"]
+        source = "" if self.content["trained_on"] == self.content["data"]["name"] else f", {self.content['trained_on']}"
+        name = self.content["model"]["name"] + (f"({options})" if options else "")
+        return f"{name} [{training['recipe']['name']}, {training['epochs']} epochs{source}]"
+
+    @property
+    def question(self) -> tuple[str, ...]:
+        """What must be equal for two error rates to be comparable."""
+        data, protocol = self.content["data"], self.content["protocol"]
+        return data["name"], data["split"], data["fingerprint"], protocol["name"], protocol["precision"]
+
+    @property
+    def predictions(self) -> Path:
+        """The file of its predictions."""
+        return self.path.with_name(self.content["predictions"]["file"])
+
+    def right(self) -> dict[str, bool]:
+        """Whether each image's likeliest class was its label, by image id."""
+        with self.predictions.open(encoding="utf-8", newline="") as file:
+            return {row["image"]: row["label"] == row["class_1"] for row in csv.DictReader(file)}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One model on one test split; errors and intervals in percent, deviations over seeds (None for one seed)."""
+
+    model: str
+    parameters: int
+    images: int
+    seeds: tuple[int, ...]
+    top1_error: float
+    top1_interval: tuple[float, float]
+    top1_deviation: float | None
+    top5_error: float
+    top5_interval: tuple[float, float]
+    top5_deviation: float | None
+
+
+@dataclass(frozen=True)
+class Paired:
+    """McNemar's exact test of two models of one seed on the same images.
+
+    Attributes:
+        first: a model.
+        second: another.
+        seed: of both.
+        only_first: images that the first alone got right.
+        only_second: images that the second alone got right.
+        p: probability of a split at least as uneven if both were equally good, two-sided.
+        p_holm: the same, corrected by Holm's method for the number of tests in the comparison.
+    """
+
+    first: str
+    second: str
+    seed: int
+    only_first: int
+    only_second: int
+    p: float
+    p_holm: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All models that were evaluated on the same images in the same way."""
+
+    data: str
+    split: str
+    protocol: str
+    rows: tuple[Row, ...]
+    tests: tuple[Paired, ...]
+
+    @property
+    def title(self) -> str:
+        """Data, split and protocol."""
+        return f"{self.data} {self.split}, {self.protocol}"
+
+
+def find_records(places: Iterable[str]) -> tuple[list[Record], list[str]]:
+    """The records in these folders (searched through) or glob patterns, and a line for each file passed over."""
+    records: dict[tuple[object, ...], Record] = {}
+    passed_over = []
+    for path in sorted(path for place in places for path in _record_files(place)):
+        try:
+            record = Record(path, json.loads(path.read_text(encoding="utf-8")))
+            if record.content["schema"] != RESULT_SCHEMA or record.content["version"] != RESULT_VERSION:
+                passed_over.append(f"{path}: not a record of version {RESULT_VERSION}")
+            elif record.content["training"]["max_batches"] is not None:
+                passed_over.append(f"{path}: a run cut short by trainer.max_batches")
+            elif hashlib.sha256(record.predictions.read_bytes()).hexdigest() != record.content["predictions"]["sha256"]:
+                passed_over.append(f"{path}: its predictions are not those that it was written with")
+            else:
+                same = (*record.question, record.content["weights"]["sha256"])
+                records.setdefault(same, record)  # an evaluation of a run repeats the run's own record
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            passed_over.append(f"{path}: damaged ({type(error).__name__})")
+    return list(records.values()), passed_over
+
+
+def _record_files(place: str) -> Iterable[Path]:
+    for root in [place] if Path(place).exists() else glob(place):  # noqa: PTH207  # Path.glob takes no absolute pattern
+        yield from [Path(root)] if Path(root).is_file() else Path(root).rglob(RESULT_FILE)
+
+
+def compare(records: Sequence[Record]) -> list[Comparison]:
+    """One comparison for each question, rows in order of their top-1 error."""
+    questions = sorted({record.question for record in records})
+    return [_comparison([record for record in records if record.question == question]) for question in questions]
+
+
+def _comparison(records: Sequence[Record]) -> Comparison:
+    subjects: dict[str, list[Record]] = {}
+    for record in sorted(records, key=lambda record: record.seed):
+        subjects.setdefault(record.subject, []).append(record)
+    rows = sorted((_row(subject, runs) for subject, runs in subjects.items()), key=lambda row: row.top1_error)
+    data, split, _, protocol, _ = records[0].question
+    return Comparison(data, split, protocol, tuple(rows), tuple(_tests([row.model for row in rows], subjects)))
+
+
+def _row(subject: str, runs: Sequence[Record]) -> Row:
+    contents = [run.content for run in runs]
+    images = contents[0]["seen"]
+
+    def summary(k: int) -> tuple[float, tuple[float, float], float | None]:
+        errors = [content[f"top{k}_error"] for content in contents]
+        mean = statistics.mean(errors)
+        return mean, wilson(mean * images / 100, images), statistics.stdev(errors) if len(errors) > 1 else None
+
+    seeds = tuple(run.seed for run in runs)
+    return Row(subject, contents[0]["model"]["parameters"], images, seeds, *summary(1), *summary(5))
+
+
+def _tests(models: Sequence[str], subjects: dict[str, list[Record]]) -> list[Paired]:
+    """Every pair of models, for every seed that both were trained with."""
+    right = {(subject, run.seed): run.right() for subject, runs in subjects.items() for run in runs}
+    found = []
+    for first, second in combinations(models, 2):
+        for seed in sorted({run.seed for run in subjects[first]} & {run.seed for run in subjects[second]}):
+            one, other = right[first, seed], right[second, seed]
+            only_first = sum(one[image] and not other[image] for image in one)
+            only_second = sum(other[image] and not one[image] for image in one)
+            found.append((first, second, seed, only_first, only_second, mcnemar(only_first, only_second)))
+    corrected = holm([test[-1] for test in found])
+    return [Paired(*test, p_holm) for test, p_holm in zip(found, corrected, strict=True)]
+
+
+def mcnemar(only_first: int, only_second: int) -> float:
+    """The exact two-sided p of McNemar's test [McNemar 1947]: a fair coin for each image that only one got right."""
+    tosses = only_first + only_second
+    tail = sum(math.comb(tosses, k) for k in range(min(only_first, only_second) + 1))
+    p: float = 2 * tail / 2**tosses
+    return min(1.0, p)
+
+
+def holm(ps: Sequence[float]) -> list[float]:
+    """Holm's step-down correction [Holm 1979]: as many values, in the same order."""
+    corrected = [0.0] * len(ps)
+    highest = 0.0
+    for rank, index in enumerate(sorted(range(len(ps)), key=lambda index: ps[index])):
+        highest = max(highest, min(1.0, (len(ps) - rank) * ps[index]))
+        corrected[index] = highest
+    return corrected

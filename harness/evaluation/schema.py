@@ -1,0 +1,9 @@
+"""The fixed parts of a record, shared by what writes and what reads it; importable without torch."""
+
+from __future__ import annotations
+
+RESULT_FILE = "result.json"  # written last: a run that has one is finished
+RESULT_SCHEMA = "cnn-zoo result"
+RESULT_VERSION = 1
+PREDICTIONS_VERSION = 1
+PREDICTIONS_COLUMNS = ("image", "label", *(f"{what}_{k}" for k in range(1, 6) for what in ("class", "probability")))

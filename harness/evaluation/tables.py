@@ -1,0 +1,81 @@
+"""A comparison as text: cells for the terminal and Markdown, plain numbers for CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+from harness.evaluation.compare import Comparison
+
+ERROR_COLUMNS = ("model", "parameters", "images", "seeds", "top-1 error (%)", "top-5 error (%)")
+TEST_COLUMNS = ("model", "other model", "seed", "only it right", "only the other", "p", "p (Holm)")
+CSV_COLUMNS = (
+    *("data", "split", "protocol", "model", "parameters", "images", "seeds"),
+    *(f"top{k}_{what}" for k in (1, 5) for what in ("error", "low_95", "high_95", "deviation")),
+)
+
+
+def error_cells(comparison: Comparison) -> list[tuple[str, ...]]:
+    """A row a model: `0.61 ± 0.05 (0.47-0.78)` is mean, deviation over seeds, and 95% Wilson interval."""
+
+    def cell(error: float, deviation: float | None, interval: tuple[float, float]) -> str:
+        spread = "" if deviation is None else f" ± {deviation:.2f}"
+        return f"{error:.2f}{spread} ({interval[0]:.2f}-{interval[1]:.2f})"
+
+    return [
+        (
+            row.model,
+            f"{row.parameters:,}",
+            f"{row.images:,}",
+            str(len(row.seeds)),
+            cell(row.top1_error, row.top1_deviation, row.top1_interval),
+            cell(row.top5_error, row.top5_deviation, row.top5_interval),
+        )
+        for row in comparison.rows
+    ]
+
+
+def test_cells(comparison: Comparison) -> list[tuple[str, ...]]:
+    """A row for each pair of models and seed."""
+    return [
+        (t.first, t.second, str(t.seed), str(t.only_first), str(t.only_second), f"{t.p:.2g}", f"{t.p_holm:.2g}")
+        for t in comparison.tests
+    ]
+
+
+def markdown(comparisons: Sequence[Comparison]) -> str:
+    """Every comparison with its paired tests."""
+    parts = []
+    for comparison in comparisons:
+        parts.append(f"## {comparison.title}\n\n{_markdown_table(ERROR_COLUMNS, error_cells(comparison))}")
+        if comparison.tests:
+            table = _markdown_table(TEST_COLUMNS, test_cells(comparison))
+            parts.append(f"McNemar's exact test on the same images, paired by seed:\n\n{table}")
+    return "\n\n".join(parts) + "\n"
+
+
+def _markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def comparison_csv(comparisons: Sequence[Comparison]) -> str:
+    """Every row of every comparison, unrounded."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(CSV_COLUMNS)
+    for c in comparisons:
+        for row in c.rows:
+            seeds = " ".join(map(str, row.seeds))
+            top1 = (row.top1_error, *row.top1_interval, row.top1_deviation)
+            top5 = (row.top5_error, *row.top5_interval, row.top5_deviation)
+            writer.writerow((c.data, c.split, c.protocol, row.model, row.parameters, row.images, seeds, *top1, *top5))
+    return text.getvalue()
+
+
+def write_tables(folder: Path, comparisons: Sequence[Comparison]) -> None:
+    """Write `comparison.csv` and `comparison.md` into a folder."""
+    (folder / "comparison.csv").write_text(comparison_csv(comparisons), encoding="utf-8")
+    (folder / "comparison.md").write_text(markdown(comparisons), encoding="utf-8")

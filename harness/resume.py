@@ -1,0 +1,51 @@
+"""Which run goes on: the one that `resume=` names, or the newest unfinished one of the same config."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+
+from harness.config import TrainConfig, read_config
+from harness.errors import UserError
+from harness.evaluation.schema import RESULT_FILE
+
+AUTO = "auto"
+
+
+def continued(config: TrainConfig) -> tuple[TrainConfig, Path | None]:
+    """The config to train with, and the folder of the run that it continues; None for a new run.
+
+    Raises:
+        UserError: a folder that holds no run, a finished run, or a setting that may not change in the middle of one.
+    """
+    if config.resume is None:
+        return config, None
+    if config.resume == AUTO:
+        return config, _newest_unfinished(config)
+    changed = [o for o in HydraConfig.get().overrides.task if o.partition("=")[0].partition(".")[0] != "trainer"]
+    foreign = [override for override in changed if not override.startswith("resume=")]
+    if foreign:
+        raise UserError(f"{foreign[0]}: a run goes on with its own settings; beside resume= only trainer may be set")
+    folder = Path(config.resume)
+    before = read_config(folder / "config.yaml")
+    if (folder / RESULT_FILE).exists():
+        raise UserError(f"resume={folder}: this run is finished; its record is {folder / RESULT_FILE}")
+    overridden = any(o.startswith("trainer") for o in HydraConfig.get().overrides.task)
+    return dataclasses.replace(before, trainer=config.trainer if overridden else before.trainer), folder
+
+
+def _newest_unfinished(config: TrainConfig) -> Path | None:
+    runs = Path(config.runs) / f"{config.model.name}-{config.data.name}"
+    for folder in sorted(runs.glob("*/"), reverse=True):
+        if (folder / RESULT_FILE).exists() or not (folder / "config.yaml").exists():
+            continue
+        if _same_run(read_config(folder / "config.yaml"), config):
+            return folder
+    return None
+
+
+def _same_run(first: TrainConfig, second: TrainConfig) -> bool:
+    """Whether two configs differ in nothing but where they run."""
+    return dataclasses.replace(first, trainer=second.trainer, resume=second.resume) == second

@@ -1,0 +1,107 @@
+"""What each epoch of a run came to, and its tables: `metrics.csv` and `timing.csv`."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.checkpoint import BEST, CHECKPOINTS
+from harness.evaluation.counts import Counts
+
+METRICS_COLUMNS = (
+    *("epoch", "step", "learning_rate"),
+    *(f"train_{what}" for what in ("loss", "images", "top1_error", "top5_error")),
+    *(f"validation_{what}" for what in ("loss", "images", "top1_error", "top5_error")),
+)
+TIMING_COLUMNS = ("epoch", "train_seconds", "validation_seconds", "train_images_per_second")
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What an epoch came to.
+
+    Attributes:
+        epoch: counted from 1.
+        step: optimiser steps of the run so far.
+        learning_rate: of its last step.
+        train_loss: mean over its images, while the weights changed.
+        train: counts over its augmented images, while the weights changed.
+        validation_loss: mean over the validation split; None without one.
+        validation: counts over the validation split; None without one.
+    """
+
+    epoch: int
+    step: int
+    learning_rate: float
+    train_loss: float
+    train: Counts
+    validation_loss: float | None
+    validation: Counts | None
+
+    def as_plain(self) -> dict[str, Any]:
+        """As a dictionary of plain values."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_plain(cls, plain: dict[str, Any]) -> Epoch:
+        """The inverse of `as_plain`."""
+        validation = plain["validation"] and Counts(**plain["validation"])
+        return cls(**{**plain, "train": Counts(**plain["train"]), "validation": validation})
+
+
+def best_epoch(history: Sequence[Epoch]) -> Epoch | None:
+    """The epoch with the fewest errors on the validation split, of those the one with the smallest loss."""
+    ranks = [
+        (e.validation.seen - e.validation.correct_top1, e.validation_loss or 0.0, e.epoch, e)
+        for e in history
+        if e.validation is not None
+    ]
+    return min(ranks)[-1] if ranks else None
+
+
+def describe_best(history: Sequence[Epoch]) -> dict[str, Any] | None:
+    """That epoch, for the record."""
+    best = best_epoch(history)
+    if best is None or best.validation is None:
+        return None
+    return {
+        "epoch": best.epoch,
+        "validation_top1_error": best.validation.top1_error,
+        "checkpoint": f"{CHECKPOINTS}/{BEST}",
+    }
+
+
+def metrics_csv(history: Sequence[Epoch]) -> str:
+    """One line an epoch, of deterministic values alone; errors in percent."""
+
+    def fields(loss: float | None, counts: Counts | None) -> tuple[object, ...]:
+        return ("",) * 4 if counts is None else (loss, counts.seen, counts.top1_error, counts.top5_error)
+
+    rows = [
+        (e.epoch, e.step, e.learning_rate, *fields(e.train_loss, e.train), *fields(e.validation_loss, e.validation))
+        for e in history
+    ]
+    return _csv(METRICS_COLUMNS, rows)
+
+
+def timing_csv(rows: Sequence[Sequence[object]]) -> str:
+    """One line an epoch, of what differs between two equal runs."""
+    return _csv(TIMING_COLUMNS, rows)
+
+
+def read_timing(path: Path, epochs: int) -> list[Sequence[object]]:
+    """The rows of the first `epochs` epochs; none where there is no such file."""
+    if not path.exists():
+        return []
+    return list(csv.reader(path.read_text(encoding="utf-8").splitlines()[1 : epochs + 1]))
+
+
+def _csv(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([columns, *rows])
+    return text.getvalue()

@@ -1,0 +1,178 @@
+"""Comparisons: grouped by question, paired by seed and image, from records alone."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import ROOT, run_script
+from scipy.stats import binomtest
+
+from harness.evaluation.compare import compare, find_records, holm, mcnemar
+from harness.evaluation.intervals import wilson
+from harness.evaluation.schema import PREDICTIONS_COLUMNS
+
+IMAGES = 40
+
+
+def write_record(folder: Path, name: str, wrong: set[int], seed: int = 0, **changes: Any) -> Path:
+    """A record whose model is wrong on these images and right on the others."""
+    folder.mkdir(parents=True)
+    rows = [[f"d/{i}", i % 3, (i + (i in wrong)) % 3, "0.9", *["", ""] * 4] for i in range(IMAGES)]
+    with (folder / "predictions.csv").open("w", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows([PREDICTIONS_COLUMNS, *rows])
+    content = {
+        "schema": "cnn-zoo result",
+        "version": 1,
+        "model": {"name": name, "options": {}, "parameters": 1234},
+        "data": {"name": "d", "split": "test", "images": IMAGES, "fingerprint": "f"},
+        "protocol": {"name": "whole_image", "batch_size": 10, "precision": "32-true"},
+        "seen": IMAGES,
+        "top1_error": 100 * len(wrong) / IMAGES,
+        "top5_error": 0.0,
+        "weights": {"sha256": hashlib.sha256(f"{name}{seed}{changes}".encode()).hexdigest()},
+        "training": {"seed": seed, "epochs": 5, "max_batches": None, "recipe": {"name": "modern"}},
+        "trained_on": "d",
+        "predictions": {
+            "file": "predictions.csv",
+            "sha256": hashlib.sha256((folder / "predictions.csv").read_bytes()).hexdigest(),
+        },
+        **changes,
+    }
+    (folder / "result.json").write_text(json.dumps(content))
+    return folder / "result.json"
+
+
+def test_seeds_are_one_row_and_models_are_paired_by_seed(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        write_record(tmp_path / f"good{seed}", "good", {1, 2 + seed}, seed)
+        write_record(tmp_path / f"bad{seed}", "bad", set(range(10, 20 + seed)), seed)
+    write_record(tmp_path / "good2", "good", {5, 6, 7, 8}, seed=2)
+    records, passed_over = find_records([str(tmp_path)])
+    (comparison,) = compare(records)
+    assert passed_over == []
+    good, bad = comparison.rows
+    assert good.model.startswith("good [modern, 5 epochs]") and good.seeds == (0, 1, 2)
+    assert good.top1_error == pytest.approx(100 * (2 + 2 + 4) / 3 / IMAGES)
+    assert good.top1_deviation == pytest.approx(100 * (4 / 3) ** 0.5 / IMAGES)
+    assert good.top1_interval == pytest.approx(wilson(8 / 3, IMAGES))
+    assert bad.seeds == (0, 1) and bad.top1_error == pytest.approx(100 * 10.5 / IMAGES)
+    assert [(t.seed, t.only_first, t.only_second) for t in comparison.tests] == [(0, 10, 2), (1, 11, 2)]
+    assert [t.p for t in comparison.tests] == pytest.approx([binomtest(2, 12).pvalue, binomtest(2, 13).pvalue])
+    assert [t.p_holm for t in comparison.tests] == pytest.approx(holm([t.p for t in comparison.tests]))
+
+
+def test_other_data_splits_protocols_and_pixels_are_other_comparisons(tmp_path: Path) -> None:
+    data = {"name": "d", "split": "test", "images": IMAGES, "fingerprint": "f"}
+    write_record(tmp_path / "a", "m", {1})
+    write_record(tmp_path / "b", "m", {1}, data={**data, "name": "e"})
+    write_record(tmp_path / "c", "m", {1}, data={**data, "split": "val"})
+    write_record(tmp_path / "d", "m", {1}, data={**data, "fingerprint": "other pixels"})
+    write_record(tmp_path / "e", "m", {1}, protocol={"name": "ten_crop", "batch_size": 1, "precision": "32-true"})
+    assert len(compare(find_records([str(tmp_path)])[0])) == 5
+
+
+def test_recipes_options_and_origin_are_other_rows(tmp_path: Path) -> None:
+    training = {"seed": 0, "epochs": 5, "max_batches": None, "recipe": {"name": "modern"}}
+    write_record(tmp_path / "a", "m", {1})
+    write_record(tmp_path / "b", "m", {1}, training={**training, "epochs": 6})
+    write_record(tmp_path / "c", "m", {1}, model={"name": "m", "options": {"hidden": [3]}, "parameters": 9})
+    write_record(tmp_path / "d", "m", {1}, trained_on="elsewhere")
+    (comparison,) = compare(find_records([str(tmp_path)])[0])
+    assert sorted(row.model for row in comparison.rows) == [
+        "m [modern, 5 epochs, elsewhere]",
+        "m [modern, 5 epochs]",
+        "m [modern, 6 epochs]",
+        "m(hidden=[3]) [modern, 5 epochs]",
+    ]
+
+
+def test_what_is_no_record_is_passed_over_and_named(tmp_path: Path) -> None:
+    good = write_record(tmp_path / "good", "m", {1})
+    write_record(tmp_path / "same weights again", "m", {1})
+    new = '{"schema": "cnn-zoo result", "version": 2}'
+    for name, text in {"broken": "{", "foreign": '{"schema": "x", "version": 1}', "new": new}.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "result.json").write_text(text)
+    smoke = {"seed": 0, "epochs": 5, "max_batches": 4, "recipe": {"name": "modern"}}
+    write_record(tmp_path / "smoke", "n", {1}, training=smoke)
+    write_record(tmp_path / "edited", "o", {1}).with_name("predictions.csv").write_text("edited")
+    write_record(tmp_path / "lost", "p", {1}).with_name("predictions.csv").unlink()
+    records, passed_over = find_records([str(tmp_path)])
+    assert [record.path for record in records] == [good]
+    assert {Path(line.split(": ")[0]).parent.name for line in passed_over} == {
+        "broken",
+        "foreign",
+        "new",
+        "smoke",
+        "edited",
+        "lost",
+    }
+
+
+def test_folders_files_and_patterns_choose_runs(tmp_path: Path) -> None:
+    for name in ("x1", "x2", "y1"):
+        write_record(tmp_path / "runs" / name, name, {1})
+    for places, expected in (
+        ([tmp_path], {"x1", "x2", "y1"}),
+        ([tmp_path / "runs" / "x*"], {"x1", "x2"}),
+        ([tmp_path / "runs" / "x1", tmp_path / "runs" / "y1" / "result.json"], {"x1", "y1"}),
+        ([tmp_path / "nothing"], set()),
+    ):
+        records, _ = find_records(map(str, places))
+        assert {record.content["model"]["name"] for record in records} == expected
+
+
+@pytest.mark.parametrize(("first", "second"), [(0, 0), (1, 0), (0, 6), (10, 2), (7, 7), (400, 350), (3000, 3000)])
+def test_mcnemar_is_the_exact_binomial_test(first: int, second: int) -> None:
+    expected = binomtest(first, first + second).pvalue if first + second else 1.0
+    assert mcnemar(first, second) == pytest.approx(expected, rel=1e-9)
+
+
+def test_holm_by_hand() -> None:
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.6, 0.5]) == [1.0, 1.0] and holm([]) == []
+
+
+def test_the_script_writes_tables_and_a_picture_and_keeps_the_older_ones(tmp_path: Path) -> None:
+    write_record(tmp_path / "runs" / "a", "first model", {1, 2, 3})
+    write_record(tmp_path / "runs" / "b", "second", set())
+    for number in (1, 2):
+        done = run_script("compare.py", f"runs={tmp_path / 'runs'}", f"out={tmp_path / 'out'}")
+        assert done.returncode == 0, done.stderr
+        assert len(list((tmp_path / "out").iterdir())) == number
+    folder = sorted((tmp_path / "out").iterdir())[0]
+    assert {path.name for path in folder.iterdir()} == {"comparison.csv", "comparison.md", "comparison.png"}
+    rows = list(csv.DictReader((folder / "comparison.csv").read_text().splitlines()))
+    assert [float(row["top1_error"]) for row in rows] == [0.0, 7.5]
+    assert float(rows[1]["top1_low_95"]) == pytest.approx(wilson(3, IMAGES)[0])
+    text = (folder / "comparison.md").read_text()
+    assert "| second [modern, 5 epochs] | 1,234 | 40 | 1 | 0.00 (0.00-8.76) | 0.00 (0.00-8.76) |" in text
+    assert "| second [modern, 5 epochs] | first model [modern, 5 epochs] | 0 | 3 | 0 | 0.25 | 0.25 |" in text
+    assert (folder / "comparison.png").read_bytes().startswith(b"\x89PNG")
+    assert math.isclose(float(rows[1]["top1_high_95"]), wilson(3, IMAGES)[1])
+
+
+def test_no_record_is_one_line(tmp_path: Path) -> None:
+    done = run_script("compare.py", f"runs={tmp_path}", f"out={tmp_path / 'out'}")
+    assert done.returncode == 2 and done.stderr.count("\n") == 1 and "no record found" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_comparing_needs_no_torch(tmp_path: Path) -> None:
+    write_record(tmp_path / "a", "m", {1})
+    program = (
+        "import atexit, runpy, sys\n"
+        "atexit.register(lambda: print('HEAVY', sorted({'torch', 'lightning'} & set(sys.modules))))\n"
+        f"sys.argv = ['compare.py', 'runs={tmp_path}', 'out={tmp_path / 'out'}']\n"
+        "runpy.run_path('compare.py', run_name='__main__')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.endswith("HEAVY []\n"), done.stdout + done.stderr

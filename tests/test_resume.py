@@ -1,0 +1,193 @@
+"""A run that was killed, stopped or torn goes on and ends bit for bit like one that never was."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, run_script
+from filelock import FileLock
+
+from harness.checkpoint import read_checkpoint
+from harness.evaluation.record import weights_sha256
+
+SETTINGS = ("recipe.epochs=3", "trainer.checkpoint_every=7", "trainer.threads=1")
+EXACT = ("metrics.csv", "result.json", "predictions.csv")
+
+
+def start(*arguments: str, kill_at: str = "never:0") -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(ROOT / "tests" / "killed_train.py"), *arguments]
+    return subprocess.run(
+        command, cwd=ROOT, env={**os.environ, "KILL_AT": kill_at}, capture_output=True, text=True, timeout=300
+    )
+
+
+def run_of(runs: Path) -> Path:
+    (folder,) = (runs / "lenet5-digits").iterdir()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    runs = tmp_path_factory.mktemp("unbroken")
+    done = start(*SETTINGS, f"runs={runs}")
+    assert done.returncode == 0, done.stderr
+    return run_of(runs)
+
+
+def assert_equal_runs(run: Path, unbroken: Path) -> None:
+    for file in EXACT:
+        assert (run / file).read_bytes() == (unbroken / file).read_bytes(), file
+    for file in ("last.ckpt", "best_on_validation.ckpt"):
+        mine, whole = (read_checkpoint(folder / "checkpoints" / file) for folder in (run, unbroken))
+        assert (mine.epoch, mine.step) == (whole.epoch, whole.step)
+        assert weights_sha256(mine.state_dict) == weights_sha256(whole.state_dict)
+    assert len((run / "timing.csv").read_text().splitlines()) == 4
+    assert not list(run.rglob(".*ckpt*"))
+
+
+def killed_and_resumed(runs: Path, moments: list[str]) -> Path:
+    """Start a run and kill it at each moment in turn; then let it end."""
+    for number, moment in enumerate(moments):
+        arguments = [f"resume={run_of(runs)}"] if number else [*SETTINGS, f"runs={runs}"]
+        assert start(*arguments, kill_at=moment).returncode == -signal.SIGKILL, moment
+    done = start(f"resume={run_of(runs)}")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"resuming {run_of(runs)} from ")
+    return run_of(runs)
+
+
+MOMENTS = [
+    ["batch:3"],  # before the first checkpoint
+    ["batch:7", "batch:14", "batch:19", "batch:20"],  # at a checkpoint's step, between two, before an epoch's last
+    ["before_validation:2", "after_validation:2"],
+    ["saved:3", "saved:1", "batch:41"],  # saved:3 is the end of epoch 1
+    ["torn:2"],
+    ["torn:4", "torn:1"],
+]
+
+
+@pytest.mark.parametrize("moments", MOMENTS, ids=",".join)
+def test_killed_at_a_moment(moments: list[str], unbroken: Path, tmp_path: Path) -> None:
+    assert_equal_runs(killed_and_resumed(tmp_path, moments), unbroken)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(10))
+def test_killed_at_random_moments(seed: int, unbroken: Path, tmp_path: Path) -> None:
+    chosen = random.Random(seed)
+    moments = [f"seconds:{chosen.uniform(0.0, 0.25):.3f}" for _ in range(4)]
+    for number, moment in enumerate(moments):
+        arguments = [f"resume={run_of(tmp_path)}"] if number else [*SETTINGS, f"runs={tmp_path}"]
+        done = start(*arguments, kill_at=moment)
+        if done.returncode == 0:
+            break
+        assert done.returncode == -signal.SIGKILL
+    else:
+        done = start(f"resume={run_of(tmp_path)}")
+        assert done.returncode == 0, done.stderr
+    assert_equal_runs(run_of(tmp_path), unbroken)
+
+
+def test_a_torn_checkpoint_is_passed_over_and_said_so(tmp_path: Path) -> None:
+    assert start(*SETTINGS, f"runs={tmp_path}", kill_at="torn:2").returncode == -signal.SIGKILL
+    done = start(f"resume={run_of(tmp_path)}")
+    assert re.search(r"from previous.ckpt. .*last.ckpt: damaged", done.stdout.splitlines()[0])
+
+
+def test_both_checkpoints_torn_is_an_error_and_nothing_is_lost(tmp_path: Path) -> None:
+    assert start(*SETTINGS, f"runs={tmp_path}", kill_at="saved:2").returncode == -signal.SIGKILL
+    run = run_of(tmp_path)
+    for checkpoint in (run / "checkpoints").iterdir():
+        checkpoint.write_bytes(b"torn")
+    done = start(f"resume={run}")
+    assert done.returncode == 2 and done.stderr.count("\n") == 1 and "no checkpoint can be read" in done.stderr
+    assert {path.name for path in (run / "checkpoints").iterdir()} == {"last.ckpt", "previous.ckpt"}
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_at_the_batch_end_with_a_checkpoint(number: signal.Signals, tmp_path: Path) -> None:
+    arguments = ("train.py", "recipe.epochs=2000", "recipe.warmup_epochs=1", f"runs={tmp_path}")
+    with subprocess.Popen(
+        [sys.executable, *arguments], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None and process.stderr is not None
+        for line in process.stdout:
+            if line.startswith("epoch    3/"):
+                break
+        time.sleep(0.05)
+        process.send_signal(number)
+        errors = process.stderr.read()
+        assert process.wait() == 128 + number
+    run = run_of(tmp_path)
+    stopped = re.search(
+        rf"stopped by {number.name} after step (\d+); go on with: python train.py resume='(.*)'", errors
+    )
+    assert stopped is not None and errors.count("\n") == 1
+    assert read_checkpoint(run / "checkpoints" / "last.ckpt").step == int(stopped[1])
+    assert stopped[2] == str(run)
+    assert errors in (run / "log.txt").read_text()
+
+
+def test_resume_auto_finds_the_newest_unfinished_run_of_the_same_config(unbroken: Path, tmp_path: Path) -> None:
+    new = start(*SETTINGS, f"runs={tmp_path}", "resume=auto", kill_at="batch:25")  # nothing to resume: a new run
+    assert new.returncode == -signal.SIGKILL
+    time.sleep(1)  # run folders are named by the second
+    other = start(*SETTINGS, "seed=1", f"runs={tmp_path}", "resume=auto", kill_at="batch:3")
+    assert other.returncode == -signal.SIGKILL
+    folders = sorted((tmp_path / "lenet5-digits").iterdir())
+    assert len(folders) == 2
+    done = start(*SETTINGS, f"runs={tmp_path}", "resume=auto")
+    assert done.stdout.startswith(f"resuming {folders[0]} from last.ckpt")
+    assert sorted((tmp_path / "lenet5-digits").iterdir()) == folders
+    assert_equal_runs(folders[0], unbroken)
+
+
+def test_what_cannot_be_resumed_is_refused_in_one_line(unbroken: Path, tmp_path: Path) -> None:
+    half = tmp_path / "half"
+    half.mkdir()
+    (half / "config.yaml").write_text("model: {name: lenet5\n")
+    for arguments, line in (
+        ([f"resume={unbroken}"], "this run is finished; its record is"),
+        ([f"resume={unbroken}", "seed=1"], "seed=1: a run goes on with its own settings"),
+        ([f"resume={unbroken}", "model=mlp"], "model=mlp: a run goes on with its own settings"),
+        ([f"resume={tmp_path}"], "not the folder of a run (it has no config.yaml)"),
+        ([f"resume={half}"], "damaged, or of another version"),
+    ):
+        done = run_script("train.py", *arguments)
+        assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr
+        assert line in done.stderr
+
+
+def test_a_live_run_is_refused_to_a_second_process(tmp_path: Path) -> None:
+    assert start(*SETTINGS, f"runs={tmp_path}", kill_at="batch:8").returncode == -signal.SIGKILL
+    run = run_of(tmp_path)
+    with FileLock(run / ".lock"):
+        done = run_script("train.py", f"resume={run}")
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert "another process is running in this folder" in done.stderr
+
+
+def test_a_full_disk_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:
+    limit = "import resource, runpy, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+    limit += "import harness.checkpoint as c; save = c.AtomicCheckpointIO.save_checkpoint; c.count = 0\n"
+    limit += "def full(self, *a, **k):\n"
+    limit += "    c.count += 1\n"
+    limit += "    if c.count == 3: resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
+    limit += "    save(self, *a, **k)\n"
+    limit += "c.AtomicCheckpointIO.save_checkpoint = full\n"
+    limit += f"sys.argv = ['train.py', 'recipe.epochs=5', 'runs={tmp_path}']\n"
+    limit += "runpy.run_path('train.py', run_name='__main__')\n"
+    done = subprocess.run([sys.executable, "-c", limit], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2, done.stderr
+    assert "the checkpoint could not be written (File too large); the last good one is kept" in done.stderr
+    checkpoints = run_of(tmp_path) / "checkpoints"
+    assert read_checkpoint(checkpoints / "last.ckpt").epoch == 2
+    assert {path.name for path in checkpoints.iterdir()} == {"last.ckpt", "previous.ckpt", "best_on_validation.ckpt"}

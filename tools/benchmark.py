@@ -1,0 +1,65 @@
+"""Measure speed as ratios within one run: `python tools/benchmark.py training --help`.
+
+Every measurement runs its variants in turns, several rounds, and reports medians; no absolute time is a result.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from harness.errors import EXIT_CODE, UserError
+from harness.files import write_json
+
+
+def training(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The shipped training path against a bare loop and against the usual Lightning template."""
+    from benchmarks.training import measure
+
+    return measure(arguments.data, arguments.root, arguments.rounds, arguments.threads, arguments.accelerator)
+
+
+def startup(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Seconds from `python train.py` to the first optimiser step, and where they go."""
+    from benchmarks.startup import measure
+
+    return measure(arguments.rounds)
+
+
+def main() -> int:
+    """Run one benchmark, print its result, and write it where `out` says."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(required=True, metavar="WHAT")
+    for command in (training, startup):
+        sub = commands.add_parser(command.__name__, help=command.__doc__, description=command.__doc__)
+        sub.set_defaults(run=command)
+        sub.add_argument("--rounds", type=int, default=5, help="of all variants in turns (default 5)")
+        sub.add_argument("--out", type=Path, help="a new JSON file for the record")
+        if command is training:
+            sub.add_argument("--data", default="mnist", choices=("mnist", "cifar10"), help="default mnist")
+            sub.add_argument("--root", default="data", help="folder of torchvision's files (default data)")
+            sub.add_argument("--threads", type=int, default=2, help="of the CPU (default 2)")
+            sub.add_argument("--accelerator", default="cpu", choices=("cpu", "gpu"), help="default cpu")
+    arguments = parser.parse_args()
+    run: Callable[[argparse.Namespace], dict[str, Any]] = arguments.run
+    try:
+        if arguments.out is not None and arguments.out.exists():
+            raise UserError(f"--out {arguments.out}: this file exists; name a new one")
+        result = run(arguments)
+    except UserError as error:
+        print(f"benchmark.py: {error}", file=sys.stderr)
+        return EXIT_CODE
+    print(json.dumps(result, indent=2))
+    if arguments.out is not None:
+        write_json(arguments.out, result)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
