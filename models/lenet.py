@@ -35,6 +35,7 @@ from __future__ import annotations
 from itertools import groupby
 
 import torch
+import torch.fx
 import torch.nn.functional as F
 from torch import nn
 
@@ -184,6 +185,7 @@ class RadialBasis(nn.Module):
         return -torch.einsum("nkj,nkj->nk", away, away)
 
 
+@torch.fx.wrap
 def check_size(images: torch.Tensor, side: int) -> None:
     """Raise `ValueError` unless the images (N, C, H, W) are squares of this side."""
     height, width = images.shape[-2:]
