@@ -158,7 +158,7 @@ class PartialConvolution(nn.Module):
         x = F.conv2d(x, self.weight[:, None], groups=self.input_maps)  # a map for each X: (N, X, H - 4, W - 4)
         x = x.index_select(1, self.by_column)
         parts = torch.split(x, [maps * height for maps, height in self.runs], dim=1)
-        sums = [torch.unflatten(part, 1, run).sum(2) for part, run in zip(parts, self.runs, strict=True)]
+        sums = [torch.unflatten(parts[i], 1, run).sum(2) for i, run in enumerate(self.runs)]
         return torch.cat(sums, dim=1) + self.bias[:, None, None]  # (N, maps, H - 4, W - 4)
 
 
