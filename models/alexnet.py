@@ -29,6 +29,7 @@ from __future__ import annotations
 from functools import reduce
 
 import torch
+import torch.fx
 import torch.nn.functional as F
 from torch import nn
 
@@ -59,6 +60,7 @@ def initialise(network: nn.Module) -> None:
             nn.init.constant_(layer.bias, 1.0 if name in ("conv2", "conv4", "conv5", "fc6", "fc7") else 0.0)
 
 
+@torch.fx.wrap
 def check_size(images: torch.Tensor, smallest: int) -> None:
     """Raise `ValueError` if the images (N, C, H, W) have less than one pixel for every window of the last pooling."""
     height, width = images.shape[-2:]

@@ -94,15 +94,17 @@ _KRIZHEVSKY_2014 = "Krizhevsky: One weird trick for parallelizing convolutional 
 _SIMONYAN_2014 = (
     "Simonyan, Zisserman: Very Deep Convolutional Networks for Large-Scale Image Recognition, arXiv 1409.1556"
 )
+_HE_2015 = "He, Zhang, Ren, Sun: Deep Residual Learning for Image Recognition, arXiv 1512.03385"
+_HE_2016 = "He, Zhang, Ren, Sun: Identity Mappings in Deep Residual Networks, arXiv 1603.05027"
 
 
 def _mnist(top1_error: float, row: str) -> Published:
     return Published("MNIST test", "whole image", top1_error, None, f"LeCun 1998, Fig. 9: {row}")
 
 
-def _torchvision(top1_error: float, top5_error: float, weights: str = "IMAGENET1K_V1") -> Published:
+def _torchvision(top1_error: float, top5_error: float, weights: str = "IMAGENET1K_V1", resized: int = 256) -> Published:
     source = f"torchvision {weights}, metadata"
-    return Published("ImageNet val", "center crop 224 of 256", top1_error, top5_error, source)
+    return Published("ImageNet val", f"center crop 224 of {resized}", top1_error, top5_error, source)
 
 
 def _dense(top1_error: float, top5_error: float, train: str, test: str) -> Published:
@@ -110,6 +112,24 @@ def _dense(top1_error: float, top5_error: float, train: str, test: str) -> Publi
     table, scale = ("Table 4", "scales") if "," in test else ("Table 3", "scale")
     source = f"Simonyan 2014, {table}, trained at {train}"
     return Published("ImageNet val", f"dense with flips, {scale} {test}", top1_error, top5_error, source)
+
+
+def _he(
+    top1_error: float, top5_error: float | None, protocol: str, source: str, data: str = "ImageNet val"
+) -> Published:
+    return Published(data, protocol, top1_error, top5_error, source)
+
+
+def _fb_torch(one_crop: tuple[float, float], ten_crop: tuple[float, float]) -> tuple[Published, Published]:
+    """Errors (top-1, top-5) of the reimplementation whose form of the blocks torchvision has."""
+    return (
+        Published("ImageNet val", "1-crop", *one_crop, "fb.resnet.torch, README"),
+        Published("ImageNet val", "10-crop", *ten_crop, "fb.resnet.torch, README"),
+    )
+
+
+def _cifar(top1_error: float, source: str, data: str = "CIFAR-10 test") -> Published:
+    return Published(data, "whole image", top1_error, None, source)
 
 
 _mlp = partial(Entry, family="mlp", paper=_LECUN_1998, year=1998, in_channels=1, num_classes=10)
@@ -126,6 +146,43 @@ _vgg = partial(
     in_channels=3,
     num_classes=1000,
 )
+_resnet = partial(
+    Entry,
+    family="resnet",
+    paper=_HE_2015,
+    year=2015,
+    input_size=224,
+    min_size=32,
+    max_size=None,
+    in_channels=3,
+    num_classes=1000,
+)
+_resnet_cifar = partial(
+    Entry, family="resnet_cifar", input_size=32, min_size=4, max_size=None, in_channels=3, num_classes=10
+)
+# Depth: parameters with shortcuts that have none, multiply-adds.
+_CIFAR_COUNTS = {
+    20: (269_722, 40_551_040),
+    32: (464_154, 68_862_592),
+    44: (658_586, 97_174_144),
+    56: (853_018, 125_485_696),
+    110: (1_727_962, 252_887_680),
+    1202: (19_421_274, 2_829_238_912),
+}
+
+
+def _he_cifar(depth: int, *published: Published, plain: bool = False) -> Entry:
+    parameters, multiply_adds = _CIFAR_COUNTS[depth]
+    return _resnet_cifar(
+        name=f"plain{depth}" if plain else f"resnet{depth}",
+        title=f"{depth} layers for 32x32 without shortcuts" if plain else f"ResNet-{depth} for 32x32, option A",
+        paper=_HE_2015,
+        year=2015,
+        parameters=parameters,
+        multiply_adds=multiply_adds,
+        published=published,
+    )
+
 
 _ENTRIES = (
     _mlp(
@@ -312,6 +369,165 @@ _ENTRIES = (
         multiply_adds=19_632_062_464,
         published=(_torchvision(25.782, 8.158),),
         weights=("IMAGENET1K_V1",),
+    ),
+    _resnet(
+        name="plain18",
+        title="18 layers without shortcuts",
+        parameters=11_515_688,
+        multiply_adds=1_794_805_760,
+        published=(_he(27.94, None, "10-crop", "He 2015, Table 2"),),
+    ),
+    _resnet(
+        name="plain34",
+        title="34 layers without shortcuts",
+        parameters=21_623_848,
+        multiply_adds=3_644_493_824,
+        published=(_he(28.54, 10.02, "10-crop", "He 2015, Table 3"),),
+    ),
+    _resnet(
+        name="resnet18",
+        title="ResNet-18, option B",
+        parameters=11_689_512,
+        multiply_adds=1_814_073_344,
+        published=(
+            _he(27.88, None, "10-crop", "He 2015, Table 2, option A"),
+            *_fb_torch((30.43, 10.76), (28.22, 9.42)),
+            _torchvision(30.242, 10.922),
+        ),
+        weights=("IMAGENET1K_V1",),
+    ),
+    _resnet(
+        name="resnet34",
+        title="ResNet-34, option B",
+        parameters=21_797_672,
+        multiply_adds=3_663_761_408,
+        published=(
+            _he(24.52, 7.46, "10-crop", "He 2015, Table 3, option B"),
+            _he(25.03, 7.76, "10-crop", "He 2015, Table 3, option A"),
+            _he(24.19, 7.40, "10-crop", "He 2015, Table 3, option C"),
+            _he(21.84, 5.71, "fully convolutional, scales 224, 256, 384, 480, 640", "He 2015, Table 4, option B"),
+            _he(21.53, 5.60, "fully convolutional, scales 224, 256, 384, 480, 640", "He 2015, Table 4, option C"),
+            *_fb_torch((26.73, 8.74), (24.76, 7.35)),
+            _torchvision(26.686, 8.580),
+        ),
+        weights=("IMAGENET1K_V1",),
+    ),
+    _resnet(
+        name="resnet50",
+        title="ResNet-50 v1.5: stride on the 3x3",
+        parameters=25_557_032,
+        multiply_adds=4_089_184_256,
+        published=(
+            *_fb_torch((24.01, 7.02), (22.24, 6.08)),
+            _torchvision(23.870, 7.138),
+            _torchvision(19.142, 4.566, "IMAGENET1K_V2", 232),
+        ),
+        weights=("IMAGENET1K_V1", "IMAGENET1K_V2"),
+    ),
+    _resnet(
+        name="resnet101",
+        title="ResNet-101 v1.5: stride on the 3x3",
+        parameters=44_549_160,
+        multiply_adds=7_801_405_440,
+        published=(
+            *_fb_torch((22.44, 6.21), (21.08, 5.35)),
+            _torchvision(22.626, 6.454),
+            _torchvision(18.114, 4.220, "IMAGENET1K_V2", 232),
+        ),
+        weights=("IMAGENET1K_V1", "IMAGENET1K_V2"),
+    ),
+    _resnet(
+        name="resnet152",
+        title="ResNet-152 v1.5: stride on the 3x3",
+        parameters=60_192_808,
+        multiply_adds=11_513_626_624,
+        published=(
+            *_fb_torch((22.16, 6.16), (20.69, 5.21)),
+            _torchvision(21.688, 5.954),
+            _torchvision(17.716, 3.998, "IMAGENET1K_V2", 232),
+        ),
+        weights=("IMAGENET1K_V1", "IMAGENET1K_V2"),
+    ),
+    _resnet(
+        name="resnet50_2015",
+        title="ResNet-50 of the paper: stride on the first 1x1",
+        parameters=25_557_032,
+        multiply_adds=3_857_973_248,
+        published=(
+            _he(22.85, 6.71, "10-crop", "He 2015, Table 3"),
+            _he(20.74, 5.25, "fully convolutional, scales 224, 256, 384, 480, 640", "He 2015, Table 4"),
+            _he(24.7, 7.8, "1-crop", "KaimingHe/deep-residual-networks, README"),
+        ),
+    ),
+    _resnet(
+        name="resnet101_2015",
+        title="ResNet-101 of the paper: stride on the first 1x1",
+        parameters=44_549_160,
+        multiply_adds=7_570_194_432,
+        published=(
+            _he(21.75, 6.05, "10-crop", "He 2015, Table 3"),
+            _he(19.87, 4.60, "fully convolutional, scales 224, 256, 384, 480, 640", "He 2015, Table 4"),
+            _he(23.6, 7.1, "1-crop", "KaimingHe/deep-residual-networks, README"),
+        ),
+    ),
+    _resnet(
+        name="resnet152_2015",
+        title="ResNet-152 of the paper: stride on the first 1x1",
+        parameters=60_192_808,
+        multiply_adds=11_282_415_616,
+        published=(
+            _he(21.43, 5.71, "10-crop", "He 2015, Table 3"),
+            _he(19.38, 4.49, "fully convolutional, scales 224, 256, 384, 480, 640", "He 2015, Table 4"),
+            _he(23.0, 6.7, "1-crop", "KaimingHe/deep-residual-networks, README"),
+        ),
+    ),
+    _he_cifar(20, _cifar(8.75, "He 2015, Table 6")),
+    _he_cifar(32, _cifar(7.51, "He 2015, Table 6")),
+    _he_cifar(44, _cifar(7.17, "He 2015, Table 6")),
+    _he_cifar(56, _cifar(6.97, "He 2015, Table 6")),
+    _he_cifar(
+        110,
+        _cifar(6.43, "He 2015, Table 6: best of five"),
+        _cifar(6.61, "He 2015, Table 6: mean of five, deviation 0.16"),
+    ),
+    _he_cifar(1202, _cifar(7.93, "He 2015, Table 6")),
+    _he_cifar(20, plain=True),
+    _he_cifar(32, plain=True),
+    _he_cifar(44, plain=True),
+    _he_cifar(56, plain=True),
+    _resnet_cifar(
+        name="preact_resnet110",
+        title="ResNet-110 with pre-activation, option A",
+        paper=_HE_2016,
+        year=2016,
+        parameters=1_727_962,
+        multiply_adds=252_887_680,
+        published=(_cifar(6.37, "He 2016, Table 2"),),
+    ),
+    _resnet_cifar(
+        name="preact_resnet164",
+        title="ResNet-164 with pre-activation, three-layer blocks",
+        paper=_HE_2016,
+        year=2016,
+        parameters=1_703_258,
+        multiply_adds=244_500_992,
+        published=(
+            _cifar(5.46, "He 2016, Table 2"),
+            _cifar(24.33, "He 2016, Table 3", data="CIFAR-100 test"),
+        ),
+    ),
+    _resnet_cifar(
+        name="preact_resnet1001",
+        title="ResNet-1001 with pre-activation, three-layer blocks",
+        paper=_HE_2016,
+        year=2016,
+        parameters=10_327_706,
+        multiply_adds=1_487_849_984,
+        published=(
+            _cifar(4.92, "He 2016, Table 3"),
+            _cifar(4.62, "He 2016, Table 4: batches of 64"),
+            _cifar(22.71, "He 2016, Table 3", data="CIFAR-100 test"),
+        ),
     ),
 )
 

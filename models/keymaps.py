@@ -1,4 +1,4 @@
-"""Keys of a state_dict in torchvision and timm <-> ours: pure functions, which load and download nothing.
+"""Keys of a state_dict in torchvision, timm and akamaster's ResNets <-> ours: pure functions that download nothing.
 
 A map goes from our module to theirs, such as `conv1_1` to `features.0`; the numbers of a module have the same names on
 both sides. A state_dict may lack modules: the keys that are there are translated.
@@ -10,8 +10,11 @@ from collections.abc import Mapping
 
 import torch
 
+from models.resnet import LAYERS
 from models.vgg import CONFIGURATIONS
 
+_RESNET = {f"resnet{depth}": depth for depth in LAYERS}
+_AKAMASTER = {f"resnet{depth}": (depth - 2) // 6 for depth in (20, 32, 44, 56, 110, 1202)}  # blocks of a stage
 _VGG = {"vgg11": "A", "vgg13": "B", "vgg16": "D", "vgg19": "E"}
 
 
@@ -44,15 +47,45 @@ def _vgg(name: str) -> dict[str, str]:
     return modules
 
 
+def _resnet(name: str) -> dict[str, str]:
+    """Ours and torchvision's, which timm has taken over, differ in the names of stages and projections."""
+    layers, blocks = LAYERS[_RESNET[name]]
+    modules = {"conv1": "conv1", "bn1": "bn1", "fc": "fc"}
+    for stage, count in enumerate(blocks, start=1):
+        for block in range(count):
+            ours, theirs = f"conv{stage + 1}_x.{block}", f"layer{stage}.{block}"
+            for layer in range(1, layers + 1):
+                modules |= {f"{ours}.conv{layer}": f"{theirs}.conv{layer}", f"{ours}.bn{layer}": f"{theirs}.bn{layer}"}
+        first = f"conv{stage + 1}_x.0.shortcut", f"layer{stage}.0.downsample"
+        modules |= {f"{first[0]}.{part}": f"{first[1]}.{part}" for part in range(2)}
+    return modules
+
+
+def _akamaster(name: str) -> dict[str, str]:
+    """akamaster/pytorch_resnet_cifar10 on one device, option A as ours."""
+    if name not in _AKAMASTER:
+        raise ValueError(f"akamaster has no network that equals {name}; it has {', '.join(_AKAMASTER)}")
+    modules = {"conv1": "conv1", "bn1": "bn1", "fc": "linear"}
+    for stage in range(1, 4):
+        for block in range(_AKAMASTER[name]):
+            for layer in ("conv1", "bn1", "conv2", "bn2"):
+                modules[f"conv{stage + 1}_x.{block}.{layer}"] = f"layer{stage}.{block}.{layer}"
+    return modules
+
+
 def _torchvision(name: str) -> dict[str, str]:
     if name == "alexnet":
         return _alexnet()
+    if name in _RESNET:
+        return _resnet(name)
     if name.removesuffix("_bn") in _VGG:
         return _vgg(name) | {"fc6": "classifier.0", "fc7": "classifier.3", "fc8": "classifier.6"}
     raise ValueError(f"torchvision has no network that equals {name}")
 
 
 def _timm(name: str) -> dict[str, str]:
+    if name in _RESNET:
+        return _resnet(name)
     if name.removesuffix("_bn") in _VGG:
         return _vgg(name) | {"fc6": "pre_logits.fc1", "fc7": "pre_logits.fc2", "fc8": "head.fc"}
     raise ValueError(f"timm has no network that equals {name}")
@@ -101,3 +134,25 @@ def from_timm(name: str, state_dict: Mapping[str, torch.Tensor]) -> dict[str, to
         if key in renamed:
             renamed[key] = renamed[key].flatten(1)
     return renamed
+
+
+def from_akamaster(name: str, state_dict: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The numbers of akamaster/pytorch_resnet_cifar10's `name` under our keys; `ValueError` if it has no such network.
+
+    Its files hold them under `state_dict`, with the prefix `module.` of a data-parallel wrapper, which may be missing
+    here. They were saved before batch norms counted their batches, and the counters that are missing are set to zero.
+    """
+    bare = {key.removeprefix("module."): value for key, value in state_dict.items()}
+    renamed = _rename(bare, _reverse(_akamaster(name)))
+    for key in list(renamed):
+        if key.endswith(".running_var"):
+            renamed.setdefault(key.replace(".running_var", ".num_batches_tracked"), torch.tensor(0))
+    return renamed
+
+
+def to_akamaster(name: str, state_dict: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Our numbers of the network `name` with option A under akamaster's keys; `ValueError` if it has no such network.
+
+    The prefix `module.` is part of the keys, as in its files.
+    """
+    return {f"module.{key}": value for key, value in _rename(state_dict, _akamaster(name)).items()}

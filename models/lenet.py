@@ -35,6 +35,7 @@ from __future__ import annotations
 from itertools import groupby
 
 import torch
+import torch.fx
 import torch.nn.functional as F
 from torch import nn
 
@@ -157,7 +158,7 @@ class PartialConvolution(nn.Module):
         x = F.conv2d(x, self.weight[:, None], groups=self.input_maps)  # a map for each X: (N, X, H - 4, W - 4)
         x = x.index_select(1, self.by_column)
         parts = torch.split(x, [maps * height for maps, height in self.runs], dim=1)
-        sums = [part.reshape(len(part), *run, *x.shape[2:]).sum(2) for part, run in zip(parts, self.runs, strict=True)]
+        sums = [torch.unflatten(parts[i], 1, run).sum(2) for i, run in enumerate(self.runs)]
         return torch.cat(sums, dim=1) + self.bias[:, None, None]  # (N, maps, H - 4, W - 4)
 
 
@@ -184,6 +185,7 @@ class RadialBasis(nn.Module):
         return -torch.einsum("nkj,nkj->nk", away, away)
 
 
+@torch.fx.wrap
 def check_size(images: torch.Tensor, side: int) -> None:
     """Raise `ValueError` unless the images (N, C, H, W) are squares of this side."""
     height, width = images.shape[-2:]

@@ -18,6 +18,7 @@ from __future__ import annotations
 from functools import reduce
 
 import torch
+import torch.fx
 import torch.nn.functional as F
 from torch import nn
 
@@ -44,6 +45,14 @@ class ResponseNorm(nn.Module):
         squares = F.pad(squares, (0, 0, 0, 0, 2, 2))  # (N, C + 4, H, W)
         total = reduce(torch.add, (squares.narrow(1, first, a.shape[1]) for first in range(5)))
         return a * (2 + total) ** -0.75  # (N, C, H, W)
+
+
+@torch.fx.wrap
+def check_size(images: torch.Tensor) -> None:
+    """Raise `ValueError` if the images (N, C, H, W) leave nothing to pool5; a leaf to tracers."""
+    height, width = images.shape[-2:]
+    if height < 32 or width < 32:
+        raise ValueError(f"VGG needs images of at least 32 pixels a side, not {height} x {width}")
 
 
 class VGG(nn.Module):
@@ -104,9 +113,7 @@ class VGG(nn.Module):
         return x
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        height, width = images.shape[-2:]
-        if height < 32 or width < 32:
-            raise ValueError(f"VGG needs images of at least 32 pixels a side, not {height} x {width}")
+        check_size(images)
         x = self._stage(1, images)  # (N, 64, 112, 112)
         x = self._stage(2, x)  # (N, 128, 56, 56)
         x = self._stage(3, x)  # (N, 256, 28, 28)

@@ -15,6 +15,13 @@ MULTIPLY_ADDS: dict[str, int] = {}
 RECEPTIVE_FIELD: dict[str, tuple[str, int]] = {}
 
 
+# ------------------------------------------------------------------------------------------------------------------ MLP
+
+# LeCun 1998, section III-C.5: 28x28-300-10; it has no convolution and so no receptive field
+STAGES["mlp"] = [("fc1", (300,)), ("fc2", (10,))]
+PARAMETERS["mlp"] = 785 * 300 + 301 * 10
+MULTIPLY_ADDS["mlp"] = 784 * 300 + 300 * 10
+
 # ---------------------------------------------------------------------------------------------------------------- LeNet
 
 # LeCun 1989, "Backpropagation Applied to Handwritten Zip Code Recognition", Fig. 3 and its text: H1, H2, H3, H4, output
@@ -163,3 +170,121 @@ RECEPTIVE_FIELD |= {  # Simonyan 2014, Table 1: a 3x3 adds 2, a 1x1 none, a maxi
     "vgg16_bn": ("conv5_3", 196),
     "vgg19_bn": ("conv5_4", 252),
 }
+
+# --------------------------------------------------------------------------------------------------------------- ResNet
+
+# He 2015, Table 1: side of each stage, maps of its last layer; conv2_x begins with the 3x3 maximum
+for _ends, _names in {
+    (64, 128, 256, 512): ("plain18", "plain34", "resnet18", "resnet34"),
+    (256, 512, 1024, 2048): (
+        *("resnet50", "resnet101", "resnet152"),
+        *("resnet50_2015", "resnet101_2015", "resnet152_2015"),
+    ),
+}.items():
+    for _name in _names:
+        STAGES[_name] = [("conv1", (64, 112, 112)), ("pool1", (64, 56, 56))]
+        STAGES[_name] += [(f"conv{i + 2}_x", (_ends[i], 56 >> i, 56 >> i)) for i in range(4)]
+        STAGES[_name] += [("average", (_ends[3], 1, 1)), ("fc", (1000,))]
+
+PARAMETERS |= {  # kernels of He 2015, Table 1, two numbers for each map that a batch norm sees, option B
+    "plain18": 11_515_688,
+    "plain34": 21_623_848,
+    "resnet18": 11_689_512,  # this and those of 34, 50, 101 and 152: torchvision, meta["num_params"]
+    "resnet34": 21_797_672,
+    "resnet50": 25_557_032,
+    "resnet101": 44_549_160,
+    "resnet152": 60_192_808,
+    "resnet50_2015": 25_557_032,  # a stride has no parameters
+    "resnet101_2015": 44_549_160,
+    "resnet152_2015": 60_192_808,
+}
+MULTIPLY_ADDS |= {  # He 2015, Table 1: 1.8, 3.6, 3.8, 7.6 and 11.3e9; torchvision: 4.089, 7.801 and 11.514e9 of v1.5
+    "plain18": 1_794_805_760,
+    "plain34": 3_644_493_824,
+    "resnet18": 1_814_073_344,
+    "resnet34": 3_663_761_408,
+    "resnet50": 4_089_184_256,
+    "resnet101": 7_801_405_440,
+    "resnet152": 11_513_626_624,
+    "resnet50_2015": 3_857_973_248,
+    "resnet101_2015": 7_570_194_432,
+    "resnet152_2015": 11_282_415_616,
+}
+# He 2015, Table 1: 7, then 2 * 2 of the maximum, then for each 3x3 twice the stride so far; shortcuts add nothing
+_RESNET_3X3 = {  # name -> the strides that the 3x3 of conv2_x to conv5_x see
+    "18": [4] * 4 + [4] + [8] * 3 + [8] + [16] * 3 + [16] + [32] * 3,
+    "34": [4] * 6 + [4] + [8] * 7 + [8] + [16] * 11 + [16] + [32] * 5,
+    # v1.5: the first 3x3 of a stage comes before its stride
+    "50": [4] * 3 + [4] + [8] * 3 + [8] + [16] * 5 + [16] + [32] * 2,
+    "101": [4] * 3 + [4] + [8] * 3 + [8] + [16] * 22 + [16] + [32] * 2,
+    "152": [4] * 3 + [4] + [8] * 7 + [8] + [16] * 35 + [16] + [32] * 2,
+    "50_2015": [4] * 3 + [8] * 4 + [16] * 6 + [32] * 3,
+    "101_2015": [4] * 3 + [8] * 4 + [16] * 23 + [32] * 3,
+    "152_2015": [4] * 3 + [8] * 8 + [16] * 36 + [32] * 3,
+}
+for _name, _strides in _RESNET_3X3.items():
+    RECEPTIVE_FIELD[f"resnet{_name}"] = ("conv5_x", 7 + 2 * 2 + sum(2 * stride for stride in _strides))
+RECEPTIVE_FIELD["plain18"] = RECEPTIVE_FIELD["resnet18"]
+RECEPTIVE_FIELD["plain34"] = RECEPTIVE_FIELD["resnet34"]
+
+# --------------------------------------------------------------------------------------------------- ResNet for CIFAR
+
+# He 2015, section 4.2: sides 32, 16, 8 and 16, 32, 64 maps; 1 + 2n, 2n and 2n layers
+_CIFAR_N = {
+    3: ("resnet20", "plain20"),
+    5: ("resnet32", "plain32"),
+    7: ("resnet44", "plain44"),
+    9: ("resnet56", "plain56"),
+    18: ("resnet110", "preact_resnet110"),
+    200: ("resnet1202",),
+}
+for _n, _names in _CIFAR_N.items():
+    for _name in _names:
+        STAGES[_name] = [
+            ("conv1", (16, 32, 32)),
+            ("conv2_x", (16, 32, 32)),
+            ("conv3_x", (32, 16, 16)),
+            ("conv4_x", (64, 8, 8)),
+            ("average", (64, 1, 1)),
+            ("fc", (10,)),
+        ]
+        # kernels, a batch norm of two numbers for each map, the last layer; option A has no parameters, and
+        # pre-activation has as many batch norms of the same maps
+        PARAMETERS[_name] = (
+            (27 + 2) * 16
+            + 2 * _n * (9 * 16 + 2) * 16
+            + (9 * 16 + 2) * 32
+            + (2 * _n - 1) * (9 * 32 + 2) * 32
+            + (9 * 32 + 2) * 64
+            + (2 * _n - 1) * (9 * 64 + 2) * 64
+            + 650
+        )
+        MULTIPLY_ADDS[_name] = (
+            32**2 * (27 * 16 + 2 * _n * 9 * 16**2)
+            + 16**2 * (9 * 16 * 32 + (2 * _n - 1) * 9 * 32**2)
+            + 8**2 * (9 * 32 * 64 + (2 * _n - 1) * 9 * 64**2)
+            + 640
+        )
+        RECEPTIVE_FIELD[_name] = (
+            "conv4_x",
+            3 + 2 * (2 * _n * 1 + 1 + (2 * _n - 1) * 2 + 2 + (2 * _n - 1) * 4),
+        )
+# He 2016, appendix: three-layer blocks of 64, 128 and 256 maps, 9n + 2 layers, stride on the first 1x1
+for _depth, _n in {164: 18, 1001: 111}.items():
+    _name = f"preact_resnet{_depth}"
+    STAGES[_name] = [
+        ("conv1", (16, 32, 32)),
+        ("conv2_x", (64, 32, 32)),
+        ("conv3_x", (128, 16, 16)),
+        ("conv4_x", (256, 8, 8)),
+        ("bn", (256, 8, 8)),
+        ("average", (256, 1, 1)),
+        ("fc", (10,)),
+    ]
+    # kernels of the three layers and of the projections; the first layer's, the last's
+    PARAMETERS[_name], MULTIPLY_ADDS[_name] = 27 * 16 + 2 * 256 + 2_570, 32**2 * 27 * 16 + 2_560
+    for _in, _m, _side in ((16, 16, 32), (64, 32, 16), (128, 64, 8)):
+        _kernels = _in * 4 * _m + sum(i * _m + 9 * _m * _m + _m * 4 * _m for i in [_in] + [4 * _m] * (_n - 1))
+        PARAMETERS[_name] += _kernels + sum(2 * (i + 2 * _m) for i in [_in] + [4 * _m] * (_n - 1))
+        MULTIPLY_ADDS[_name] += _side**2 * _kernels
+    RECEPTIVE_FIELD[_name] = ("conv4_x", 3 + 2 * _n * (1 + 2 + 4))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import pytest
 import torch
+import torch.fx
 import torch.nn.functional as F
 from torch import nn
 
@@ -327,6 +328,14 @@ def test_initialisation_is_the_papers(name: str) -> None:
             assert abs(values.mean().item()) <= 6 / math.sqrt(len(values))
             if len(values) > 1:
                 assert values.std().item() == pytest.approx(2.4 / math.sqrt(3), rel=0.3 if len(values) > 24 else 0.6)
+
+
+def test_export_and_trace_of_the_connection_table_take_any_batch() -> None:
+    network = paper_net().eval()
+    images = torch.rand(5, 1, 32, 32)
+    exported = torch.export.export(network, (images[:2],), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},))
+    assert torch.allclose(exported.module()(images), network(images), rtol=1e-4)
+    assert torch.equal(torch.fx.symbolic_trace(network)(images), network(images))
 
 
 def test_only_ten_classes() -> None:
