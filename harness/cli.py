@@ -1,34 +1,28 @@
 """From a command line to a typed config: what `train.py` and `eval.py` share.
 
-Hydra composes. A user's mistake becomes one line and exit code 2, before torch is imported; a sweep (`-m`) composes
-and checks every job before the first starts, and runs each in a process of its own.
+Hydra composes. A user's mistake becomes one line and exit code 2, before torch is imported.
 """
 
 from __future__ import annotations
 
-import itertools
 import logging
 import os
 import re
-import signal
-import subprocess
 import sys
 from collections.abc import Callable
 from typing import NoReturn
 
 import hydra
 from hydra._internal.utils import get_args_parser
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from harness.build import check
 from harness.config import PATH_KEYS, Config, register_schemas, typed_config
 from harness.errors import EXIT_CODE, StoppedError, UserError
 from harness.help import CONFIGS, GROUPS, choices, help_page, one_line
+from harness.sweep import sweep
 
 
 def main(name: str, schema: type[Config], task: Callable[[Config], None]) -> None:
@@ -40,8 +34,8 @@ def main(name: str, schema: type[Config], task: Callable[[Config], None]) -> Non
         task: the script's work; what it raises as `UserError` is printed as one line.
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra's errors come to us instead of being printed
-    sweep = bool({"-m", "--multirun"} & set(sys.argv))
-    sys.argv[1:] = arguments = [_quoted_path(argument, sweep) for argument in sys.argv[1:]]
+    many = bool({"-m", "--multirun"} & set(sys.argv))
+    sys.argv[1:] = arguments = [_quoted_path(argument, many) for argument in sys.argv[1:]]
     register_schemas()
     ends: list[UserError | StoppedError] = []
 
@@ -64,7 +58,7 @@ def main(name: str, schema: type[Config], task: Callable[[Config], None]) -> Non
         for override in options.overrides:
             _check_form(override)
         if options.multirun:
-            sys.exit(_sweep(name, schema, options.overrides))
+            sys.exit(sweep(name, schema, options.overrides))
         compose_and_run()
         if ends:
             raise ends[0]
@@ -105,65 +99,3 @@ def _quoted_path(argument: str, sweep: bool) -> str:
         return argument
     paths = value.split(",") if sweep else [value]
     return f"{key}=" + ",".join("'" + re.sub(r"(\\*)'", r"\1\1\\'", path) + "'" for path in paths)
-
-
-def _sweep(name: str, schema: type[Config], overrides: list[str]) -> int:
-    """Run every combination of the swept values, each in a fresh process; exit code 1 if one failed."""
-    jobs = _checked_jobs(name, schema, overrides)
-    failed: list[str] = []
-    for number, job in enumerate(jobs, 1):
-        print(f"job {number} of {len(jobs)}: {' '.join(job)}", flush=True)
-        code = _run_job([sys.executable, sys.argv[0], *job])
-        if code in (128 + signal.SIGINT, 128 + signal.SIGTERM):
-            raise StoppedError(f"the sweep was stopped in job {number} of {len(jobs)}", code)
-        if code:
-            failed.append(" ".join(job))
-    for job_line in failed:
-        print(f"failed: {job_line}", file=sys.stderr)
-    print(f"{len(jobs) - len(failed)} of {len(jobs)} jobs done")
-    return 1 if failed else 0
-
-
-def _run_job(command: list[str]) -> int:
-    """Run a job to its end; it hears Ctrl-C from the terminal itself, and is told of SIGTERM."""
-    with subprocess.Popen(command) as process:
-        before = {
-            signal.SIGINT: signal.signal(signal.SIGINT, lambda *_: None),
-            signal.SIGTERM: signal.signal(signal.SIGTERM, lambda *_: process.terminate()),
-        }
-        try:
-            return process.wait()
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-
-def _checked_jobs(name: str, schema: type[Config], overrides: list[str]) -> list[list[str]]:
-    with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        jobs = _combinations(overrides)
-        for job in jobs:
-            _check_job(name, schema, job)
-        return jobs
-
-
-def _combinations(overrides: list[str]) -> list[list[str]]:
-    """The overrides of each job: every value of one swept key with every value of the others."""
-    parsed = OverridesParser.create(GlobalHydra.instance().config_loader()).parse_overrides(overrides)
-    swept = [
-        [f"{o.get_key_element()}={value}" for value in o.sweep_string_iterator()]
-        if o.is_sweep_override()
-        else [str(o.input_line)]
-        for o in parsed
-    ]
-    return [list(job) for job in itertools.product(*swept)]
-
-
-def _check_job(name: str, schema: type[Config], job: list[str]) -> None:
-    try:
-        composed = hydra.compose(name, job, return_hydra_config=True)
-        HydraConfig.instance().set_config(composed)
-        with open_dict(composed):
-            del composed["hydra"]
-        check(typed_config(composed, schema))
-    except (HydraException, OmegaConfBaseException, UserError) as error:
-        raise UserError(f"job {' '.join(job)}: {one_line(error)}; no job was started") from error

@@ -15,8 +15,6 @@ from typing import Any, TypeVar
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import MISSING, DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
 from harness.errors import UserError, nearest
 
@@ -73,6 +71,16 @@ class DropoutConfig(ModelConfig):
     def __post_init__(self) -> None:
         if not 0 <= self.dropout < 1:
             raise UserError(f"model.dropout={self.dropout}: must be at least 0 and below 1")
+
+
+@dataclass
+class ShortcutConfig(ModelConfig):
+    """Options of the ResNets: the paper's option A, B or C for shortcuts between stages."""
+
+    shortcut: str = MISSING
+
+    def __post_init__(self) -> None:
+        _one_of("model.shortcut", self.shortcut, ("A", "B", "C"))
 
 
 @dataclass
@@ -290,6 +298,7 @@ MODEL_SCHEMAS: dict[str, type[ModelConfig]] = {
     "mlp": MLPConfig,
     "alexnet": DropoutConfig,
     "vgg": DropoutConfig,
+    "resnet": ShortcutConfig,
 }
 
 
@@ -324,25 +333,4 @@ def typed_config(composed: DictConfig, schema: type[Config]) -> Config:
             raise UserError(f"{group}.name cannot be set; choose with {group}={node['name']}")
     config = OmegaConf.to_object(composed)
     assert isinstance(config, schema)
-    return config
-
-
-def read_config(path: Path) -> TrainConfig:
-    """The config of an earlier run, from the `config.yaml` in its folder.
-
-    Raises:
-        UserError: a file that is missing or is not such a config.
-    """
-    try:
-        plain = OmegaConf.load(path)
-        structured = OmegaConf.structured(TrainConfig)
-        keys = {str(key) for key in OmegaConf.select(plain, "model", throw_on_missing=True)}
-        schemas = [s for s in MODEL_SCHEMAS.values() if {f.name for f in dataclasses.fields(s)} == keys]
-        structured.model = OmegaConf.structured(schemas[0])
-        config = OmegaConf.to_object(OmegaConf.merge(structured, plain))
-    except FileNotFoundError as error:
-        raise UserError(f"{path.parent}: not the folder of a run (it has no {path.name})") from error
-    except (OmegaConfBaseException, YAMLError, LookupError, TypeError, OSError) as error:
-        raise UserError(f"{path}: damaged, or of another version of this program ({type(error).__name__})") from error
-    assert isinstance(config, TrainConfig)
     return config

@@ -6,8 +6,11 @@ import dataclasses
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
-from harness.config import TrainConfig, read_config
+from harness.config import MODEL_SCHEMAS, TrainConfig
 from harness.errors import UserError
 from harness.evaluation.schema import RESULT_FILE
 
@@ -49,3 +52,24 @@ def _newest_unfinished(config: TrainConfig) -> Path | None:
 def _same_run(first: TrainConfig, second: TrainConfig) -> bool:
     """Whether two configs differ in nothing but where they run."""
     return dataclasses.replace(first, trainer=second.trainer, resume=second.resume) == second
+
+
+def read_config(path: Path) -> TrainConfig:
+    """The config of an earlier run, from the `config.yaml` in its folder.
+
+    Raises:
+        UserError: a file that is missing or is not such a config.
+    """
+    try:
+        plain = OmegaConf.load(path)
+        structured = OmegaConf.structured(TrainConfig)
+        keys = {str(key) for key in OmegaConf.select(plain, "model", throw_on_missing=True)}
+        schemas = [s for s in MODEL_SCHEMAS.values() if {f.name for f in dataclasses.fields(s)} == keys]
+        structured.model = OmegaConf.structured(schemas[0])
+        config = OmegaConf.to_object(OmegaConf.merge(structured, plain))
+    except FileNotFoundError as error:
+        raise UserError(f"{path.parent}: not the folder of a run (it has no {path.name})") from error
+    except (OmegaConfBaseException, YAMLError, LookupError, TypeError, OSError) as error:
+        raise UserError(f"{path}: damaged, or of another version of this program ({type(error).__name__})") from error
+    assert isinstance(config, TrainConfig)
+    return config
