@@ -17,9 +17,10 @@ Script = Callable[..., subprocess.CompletedProcess[str]]
 def run_script(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
     """`python ARGUMENTS`, with its output; a script is named relative to the repository."""
     script, *rest = arguments
+    named = [str(ROOT / script)] if script.endswith(".py") else [script]
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("HYDRA_", "CNN_ZOO_"))}
     return subprocess.run(
-        [sys.executable, str(ROOT / script), *rest],
+        [sys.executable, *named, *rest],
         cwd=cwd,
         env=environment,
         capture_output=True,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
 import statistics
 from pathlib import Path
 
@@ -24,11 +25,17 @@ COMMANDS = [
 def test_every_command_runs(command: str, trained_run: Path, mnist_root: Path, tmp_path: Path) -> None:
     words = shlex.split(command.split("&& ")[-1])
     assert words[0] == "python"
-    arguments = [word.replace("runs/lenet5-digits/DATE_TIME", str(trained_run)) for word in words[1:]]
-    if "--help" not in arguments:
+    run = tmp_path / "runs" / "lenet5-digits" / "a"
+    shutil.copytree(trained_run, run)
+    if "resume=" in command:
+        (run / "result.json").unlink()  # a run that is not finished
+    arguments = [word.replace("runs/lenet5-digits/DATE_TIME", str(run)) for word in words[1:]]
+    if arguments[0] == "compare.py":
+        arguments += [f"runs={run.parent.parent}", f"out={tmp_path / 'out'}"]
+    if arguments[0] == "train.py" and "resume=" not in command and "--help" not in command:
+        arguments += [f"runs={tmp_path}", "trainer.max_epochs=1", "trainer.max_batches=2"]
+    if arguments[0] == "eval.py":
         arguments.append(f"runs={tmp_path}")
-    if arguments[0] == "train.py" and "--help" not in arguments:
-        arguments += ["trainer.max_epochs=1", "trainer.max_batches=2"]
     if "data=mnist" in arguments:
         arguments.append(f"data.root={mnist_root}")
     done = run_script(*arguments)

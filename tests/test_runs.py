@@ -38,7 +38,8 @@ def only(folder: Path) -> Path:
 
 def test_a_run_leaves_one_folder_with_everything_in_it(trained_run: Path) -> None:
     assert {path.name for path in trained_run.iterdir() if not path.name.startswith(".")} == FILES
-    assert {path.name for path in (trained_run / "checkpoints").iterdir()} == {"last.ckpt", "best_on_validation.ckpt"}
+    kept = {path.name for path in (trained_run / "checkpoints").iterdir()}
+    assert kept == {"last.ckpt", "previous.ckpt", "best_on_validation.ckpt"}
     config = OmegaConf.to_container(OmegaConf.load(trained_run / "config.yaml"))
     assert isinstance(config, dict)
     assert config["model"] == {"name": "lenet5"} and config["recipe"]["name"] == "modern"
