@@ -66,7 +66,10 @@ class Classifier(L.LightningModule):
         optimizer = cast(torch.optim.Optimizer, self.optimizers(use_pl_optimizer=False))
         for group in optimizer.param_groups:
             group["lr"] = self.current_rate
-        torch.manual_seed(stateless.state(self.seed, step * self.trainer.world_size + self.global_rank, Stream.STEP))
+        seed = stateless.state(self.seed, step * self.trainer.world_size + self.global_rank, Stream.STEP)
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would format a stack trace for each idle backend
+        if self.device.type == "cuda":
+            torch.cuda.manual_seed(seed)
 
     def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
         """The loss of this device's share, weighted so that the mean over devices is the mean over the batch."""
