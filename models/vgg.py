@@ -58,6 +58,9 @@ def check_size(images: torch.Tensor) -> None:
 class VGG(nn.Module):
     """Convolutions `conv1_1` to `conv5_4`, pooling `pool1` to `pool5`, fully connected `fc6` to `fc8`.
 
+    torchvision's feature extractor takes the end of such a name for a count of its own, and calls the nodes of conv1_1
+    and conv1_2 conv1 and conv1_1; a forward hook on the attribute has no such surprise.
+
     Args:
         configuration: a key of `CONFIGURATIONS`.
         num_classes: length of the logits.

@@ -1,0 +1,84 @@
+"""`python -m models` prints the catalogue as a table, `python -m models --markdown` as the text of docs/zoo.md."""
+
+from __future__ import annotations
+
+import argparse
+
+from models.catalogue import MODELS, Entry
+
+HEAD = ("name", "paper", "year", "parameters", "multiply-adds", "input", "top-1/top-5 error (%)", "weights")
+RIGHT = ("year", "parameters", "multiply-adds")
+
+
+def errors(entry: Entry) -> list[str]:
+    """Each published error rate with what it was measured on, how, and where it stands."""
+    lines = []
+    for known in entry.published:
+        rates = "/".join("-" if rate is None else str(rate) for rate in (known.top1_error, known.top5_error))
+        lines.append(f"{rates} {known.data}, {known.protocol} [{known.source}]")
+    return lines or ["-"]
+
+
+def row(entry: Entry) -> tuple[str, ...]:
+    """The cells of an entry, without its error rates."""
+    authors, _, _ = entry.paper.partition(":")
+    return (
+        entry.name,
+        authors,
+        str(entry.year),
+        f"{entry.parameters:,}",
+        f"{entry.multiply_adds:,}",
+        f"{entry.in_channels}x{entry.input_size}x{entry.input_size}",
+        ", ".join(entry.weights) or "-",
+    )
+
+
+def text() -> str:
+    """The table for a terminal, an error rate a line."""
+    lines: list[tuple[str, ...]] = [HEAD]
+    for entry in MODELS.values():
+        *cells, weights = row(entry)
+        for number, error in enumerate(errors(entry)):
+            lines.append((*cells, error, weights) if number == 0 else ("",) * len(cells) + (error, ""))
+    widths = [max(len(line[column]) for line in lines) for column in range(len(HEAD))]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if title in RIGHT else cell.ljust(width)
+            for cell, width, title in zip(line, widths, HEAD, strict=True)
+        ).rstrip()
+        for line in lines
+    )
+
+
+def markdown() -> str:
+    """The text of docs/zoo.md, with what the columns mean and the papers' titles."""
+    lines = [
+        "# The zoo",
+        "",
+        "Written by `python -m models --markdown > docs/zoo.md`; change `models/catalogue.py` and run it again.",
+        "",
+        "Parameters are trainable numbers. Multiply-adds are those of the convolutions and fully connected layers for",
+        "one image of the given channels and sides. Errors are what others published, in percent, top-1/top-5, with",
+        "the data, the protocol and the source; two of them can be compared only where data and protocol are the same.",
+        "",
+        "| " + " | ".join(HEAD) + " |",
+        "| " + " | ".join("---:" if title in RIGHT else "---" for title in HEAD) + " |",
+    ]
+    for entry in MODELS.values():
+        name, *cells, weights = row(entry)
+        lines.append("| " + " | ".join((f"`{name}`", *cells, "<br>".join(errors(entry)), weights)) + " |")
+    papers = dict.fromkeys(f"- {entry.paper}, {entry.year}" for entry in MODELS.values())
+    names = [f"- `{entry.name}`: {entry.title}" for entry in MODELS.values()]
+    lines += ["", "## What the names stand for", "", *names, "", "## Papers", "", *papers]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Print the catalogue; no network is built and torch is not imported."""
+    parser = argparse.ArgumentParser(prog="python -m models", description="Print the catalogue of networks.")
+    parser.add_argument("--markdown", action="store_true", help="as the text of docs/zoo.md")
+    print(markdown() if parser.parse_args().markdown else text())
+
+
+if __name__ == "__main__":
+    main()
