@@ -222,6 +222,7 @@ def test_overfits_eight_images(name: str, steps: int, rate: float) -> None:
         for layer in network.children():
             if isinstance(layer, (nn.Conv2d, nn.Linear)):
                 nn.init.kaiming_normal_(layer.weight, nonlinearity="linear")
+                assert layer.bias is not None
                 nn.init.zeros_(layer.bias)
     images, labels = torch.randn(8, entry.in_channels, small_size(entry), small_size(entry)), torch.arange(8)
     optimiser = torch.optim.SGD(network.parameters(), lr=rate, momentum=0.9)
