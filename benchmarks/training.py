@@ -65,21 +65,26 @@ RECIPE = RecipeConfig(
 )
 
 
-class Clock(L.Callback):
-    """Seconds from the first batch to the end of training, what callbacks write after the epoch included."""
+class Clocked(L.LightningModule):
+    """Takes seconds from the first batch to the end of training, what callbacks write after the epoch included."""
 
-    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def on_train_epoch_start(self) -> None:
         """Start."""
-        _wait(pl_module.device)
+        super().on_train_epoch_start()
+        _wait(self.device)
         self.started = time.perf_counter()
 
-    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def on_train_end(self) -> None:
         """Stop."""
-        _wait(pl_module.device)
+        _wait(self.device)
         self.seconds = time.perf_counter() - self.started
 
 
-class UsualTemplate(L.LightningModule):
+class ClockedClassifier(Clocked, Classifier):
+    """What `train.py` trains."""
+
+
+class UsualTemplate(Clocked):
     """The module that tutorials show: logs loss and accuracy in every step."""
 
     def __init__(self, network: nn.Module) -> None:
@@ -184,13 +189,13 @@ def shipped_epoch(
     where = TrainerConfig("benchmark", accelerator, 1, "auto", threads, True, None, None, 1000)
     data = TrainData(splits, preprocessing, RECIPE, protocol, seed=0, max_batches=None)
     recorder = Recorder(Trained("benchmark", {}, DATASETS[config.name].class_names, preprocessing, config, {}), 2, 1000)
-    clock = Clock()
+    classifier = ClockedClassifier(network, RECIPE, data.steps_per_epoch, seed=0)
     with tempfile.TemporaryDirectory() as folder, _terminal():
         recorder.folder = Path(folder)
-        callbacks = [clock, ProgressBar(True), recorder]
+        callbacks = [ProgressBar(True), recorder]
         trainer = build.build_trainer(where, RECIPE.precision, callbacks, max_epochs=1, limit_val_batches=0)
-        trainer.fit(Classifier(network, RECIPE, data.steps_per_epoch, seed=0), datamodule=data)
-    return clock.seconds
+        trainer.fit(classifier, datamodule=data)
+    return classifier.seconds
 
 
 def usual_epoch(
@@ -201,18 +206,17 @@ def usual_epoch(
     transform = transforms.Compose([transforms.Pad(2), *steps] if data == "mnist" else steps)
     source = {"mnist": datasets.MNIST, "cifar10": datasets.CIFAR10}[data]
     loader = DataLoader(source(root, train=True, transform=transform), batch_size=BATCH, shuffle=True)
-    clock = Clock()
+    module = UsualTemplate(network)
     with tempfile.TemporaryDirectory() as folder, _terminal():
         trainer = L.Trainer(
             accelerator=accelerator,
             devices=1,
             max_epochs=1,
             default_root_dir=folder,
-            callbacks=[clock],
             enable_model_summary=False,
         )
-        trainer.fit(UsualTemplate(network), loader)
-    return clock.seconds
+        trainer.fit(module, loader)
+    return module.seconds
 
 
 def _lenet(channels: int) -> nn.Module:

@@ -19,7 +19,7 @@ from harness.data.module import TrainData
 from harness.data.preprocessing import Preprocessing
 from harness.data.sources import ImageSet, Splits
 from harness.errors import UserError
-from harness.training.classifier import CHECK_EVERY, Classifier
+from harness.training.classifier import FLUSH_EVERY, Classifier
 from harness.training.recorder import Recorder
 from harness.training.schedules import learning_rate
 
@@ -183,8 +183,8 @@ def test_a_loss_that_is_not_a_number_stops_the_run_and_names_the_step(tmp_path: 
 def test_a_long_epoch_is_looked_at_before_its_end(tmp_path: Path) -> None:
     network = Network(poison_at=2)
     with pytest.raises(UserError, match="at step 2 "):
-        fit(network, tmp_path, recipe(batch_size=1), train=3 * CHECK_EVERY)
-    assert len(network.dropped) == CHECK_EVERY
+        fit(network, tmp_path, recipe(batch_size=1), train=3 * FLUSH_EVERY)
+    assert len(network.dropped) == FLUSH_EVERY
 
 
 def test_weights_that_are_not_finite_are_never_checkpointed(tmp_path: Path) -> None:

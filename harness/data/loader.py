@@ -87,12 +87,17 @@ class TrainLoader:
     def __iter__(self) -> Iterator[Batch]:
         epoch, first = divmod(self.position(), self.batches)
         order = stateless.order(self.seed, epoch, len(self.labels), self.labels.device)
-        y, x = (self._draw(2 * self.crop_padding + 1, epoch, stream) for stream in (Stream.CROP_Y, Stream.CROP_X))
-        mirrored = self._draw(2, epoch, Stream.FLIP).bool()
+        if self.crop_padding:
+            y, x = (self._draw(2 * self.crop_padding + 1, epoch, stream) for stream in (Stream.CROP_Y, Stream.CROP_X))
+        if self.mirror:
+            mirrored = self._draw(2, epoch, Stream.FLIP).bool()
         for number in range(first, self.batches):
             whole = order[number * self.batch_size : (number + 1) * self.batch_size]
             chosen = whole[self.rank :: self.devices]
-            images = crop(self.padded, chosen, y[chosen], x[chosen], self.size)
+            if self.crop_padding:
+                images = crop(self.padded, chosen, y[chosen], x[chosen], self.size)
+            else:  # index_select: seven times as fast as padded[chosen]
+                images = self.padded.index_select(0, chosen)
             if self.mirror:
                 images = flip(images, mirrored[chosen])
             yield Batch(self.normalise(images), self.labels[chosen], chosen, len(whole))

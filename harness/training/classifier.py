@@ -6,6 +6,7 @@ from typing import Any, cast
 
 import lightning as L
 import torch
+from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import nn
 
 from harness.config import RecipeConfig
@@ -19,7 +20,7 @@ from harness.training.losses import LOSSES
 from harness.training.schedules import learning_rate
 
 PROGRESS = "cnn_zoo_progress"  # key of a checkpoint: the history, and the counters of an epoch in its middle
-CHECK_EVERY = 50  # steps between two looks at the losses: one wait for the device each
+FLUSH_EVERY = 50  # steps between two looks at losses and logits: counting them together costs little more than one
 
 
 class Classifier(L.LightningModule):
@@ -40,6 +41,14 @@ class Classifier(L.LightningModule):
         self.seed = seed
         self.loss = LOSSES[recipe.loss]
         self.history: list[Epoch] = []
+        self.automatic_optimization = False  # training_step calls the optimiser itself
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute; Lightning notes the hook it is in thirty times a step, a tenth of its time in a step."""
+        if name == "_current_fx_name":
+            self.__dict__[name] = value
+        else:
+            super().__setattr__(name, value)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """SGD; the rate is set anew before every step."""
@@ -56,36 +65,52 @@ class Classifier(L.LightningModule):
         """Start the epoch's counters, on the device."""
         self._losses = torch.zeros(self.steps_per_epoch, device=self.device)  # sum over the images of each batch
         self._right = torch.zeros(3, dtype=torch.int64, device=self.device)
+        self._pending: list[tuple[int, torch.Tensor, torch.Tensor, torch.Tensor]] = []  # number, loss, logits, labels
         self._checked = 0
         self._validation: tuple[torch.Tensor, torch.Tensor] | None = None
 
-    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        """Make rate and random layers pure functions of the step."""
+    def training_step(self, batch: Batch, batch_idx: int) -> None:
+        """One step of the optimiser; its rate and the random layers are pure functions of the step."""
+        optimizer = cast(LightningOptimizer, self.optimizers())
         step = self.global_step
         self.current_rate = learning_rate(self.recipe, step, self.steps_per_epoch)
-        optimizer = cast(torch.optim.Optimizer, self.optimizers(use_pl_optimizer=False))
         for group in optimizer.param_groups:
             group["lr"] = self.current_rate
+        self._seed_random_layers(step)
+        optimizer.zero_grad()
+        self.manual_backward(self._share_of_loss(batch, batch_idx))
+        optimizer.step()
+
+    def _seed_random_layers(self, step: int) -> None:
         seed = stateless.state(self.seed, step * self.trainer.world_size + self.global_rank, Stream.STEP)
         torch.default_generator.manual_seed(seed)  # torch.manual_seed would format a stack trace for each idle backend
         if self.device.type == "cuda":
             torch.cuda.manual_seed(seed)
 
-    def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
+    def _share_of_loss(self, batch: Batch, batch_idx: int) -> torch.Tensor:
         """The loss of this device's share, weighted so that the mean over devices is the mean over the batch."""
         images = len(batch.labels)
         if images == 0:  # fewer images in the last batch than devices: zero gradients, no batch statistics
             return torch.stack([parameter.sum() for parameter in self.network.parameters()]).sum() * 0.0
         logits = self.network(batch.images)
         loss: torch.Tensor = self.loss(logits, batch.labels)
-        self._losses[batch_idx] = loss.detach() * images
-        self._right += count_correct(logits.detach(), batch.labels)
+        self._pending.append((batch_idx, loss.detach(), logits.detach(), batch.labels))
         return loss * (images * self.trainer.world_size / batch.global_size)
 
     def on_train_batch_end(self, outputs: object, batch: Batch, batch_idx: int) -> None:
         """Look at the losses every so many steps."""
-        if (batch_idx + 1) % CHECK_EVERY == 0 or batch_idx + 1 == self.steps_per_epoch:
+        if (batch_idx + 1) % FLUSH_EVERY == 0 or batch_idx + 1 == self.steps_per_epoch:
             self.check(batch_idx + 1)
+
+    def _flush(self) -> None:
+        """Count what is pending."""
+        if not self._pending:
+            return
+        numbers, losses, logits, labels = zip(*self._pending, strict=True)
+        images = torch.tensor([len(batch) for batch in labels], device=self.device)
+        self._losses[numbers[0] : numbers[-1] + 1] = torch.stack(losses) * images
+        self._right += count_correct(torch.cat(logits), torch.cat(labels))
+        self._pending.clear()
 
     def check(self, done: int) -> None:
         """Stop if a loss of the first `done` batches was not finite, on all devices at once.
@@ -93,6 +118,7 @@ class Classifier(L.LightningModule):
         Raises:
             UserError: naming the step, and what to try.
         """
+        self._flush()
         finite = self._losses[self._checked : done].isfinite()
         first_bad = torch.where(finite, done, torch.arange(self._checked, done, device=self.device)).min()
         first = int(cast(torch.Tensor, self.trainer.strategy.reduce(-first_bad, reduce_op="max")).neg())
@@ -109,6 +135,7 @@ class Classifier(L.LightningModule):
 
     def facts(self, done: int) -> str:
         """Mean loss of this device's images in the first `done` batches, and the rate; waits for the device."""
+        self._flush()
         return f"loss {float(self._losses[:done].sum() / self._right[2]):.4f}  lr {self.current_rate:.2g}  "
 
     def on_validation_epoch_start(self) -> None:
@@ -149,6 +176,7 @@ class Classifier(L.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the history and the epoch's counters, summed over devices."""
+        self._flush()
         reduce = self.trainer.strategy.reduce
         checkpoint[PROGRESS] = {
             "history": [epoch.as_plain() for epoch in self.history],
@@ -163,6 +191,7 @@ class Classifier(L.LightningModule):
         mine = self.global_rank == 0
         self._losses = progress["losses"] if mine else torch.zeros_like(progress["losses"])
         self._right = progress["right"] if mine else torch.zeros_like(progress["right"])
+        self._pending = []
         self._checked = 0
         self._validation = None
 
