@@ -10,7 +10,7 @@ def evaluate_checkpoint(config: EvalConfig) -> None:
     from pathlib import Path
 
     from harness.checkpoint import checkpoint_of_run, read_checkpoint
-    from harness.data.datasets import DATASETS
+    from harness.data.datasets import facts
     from harness.data.sources import load
     from harness.errors import UserError
     from harness.evaluation.evaluator import evaluate
@@ -22,7 +22,7 @@ def evaluate_checkpoint(config: EvalConfig) -> None:
     checkpoint = read_checkpoint(path)
     trained = checkpoint.trained
     data = config.data or trained.data
-    if DATASETS[data.name].class_names != trained.class_names:
+    if facts(data).class_names != trained.class_names:
         raise UserError(f"data={data.name}: its classes are not those of {path}, trained on {trained.data.name}")
     split = load(data).test
     network = build.build_network(trained.model, trained.options, trained.preprocessing, len(trained.class_names))

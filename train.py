@@ -13,7 +13,7 @@ def train(config: TrainConfig) -> None:
     import torch
 
     from harness.checkpoint import Trained, checkpoint_to_resume
-    from harness.data.datasets import DATASETS
+    from harness.data.datasets import facts
     from harness.data.module import TrainData
     from harness.data.sources import load
     from harness.evaluation.evaluator import evaluate
@@ -25,7 +25,7 @@ def train(config: TrainConfig) -> None:
     from harness.training.recorder import Recorder
 
     model, recipe, protocol, limits = config.model, config.recipe, config.protocol, config.trainer
-    class_names = DATASETS[config.data.name].class_names
+    class_names = facts(config.data).class_names
     preprocessing = build.preprocessing_for(model.name, config.data)
     splits = load(config.data)
     data = TrainData(splits, preprocessing, recipe, protocol, config.seed, limits.max_batches)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from harness.config import CompareConfig, DataConfig, EvalConfig, TrainConfig, TrainerConfig
-from harness.data.datasets import DATASETS, DataSet
+from harness.data.datasets import DataSet, facts
 from harness.data.preprocessing import Preprocessing
 from harness.errors import UserError
 from models import MODELS, Entry, build_model
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def check(config: TrainConfig | EvalConfig | CompareConfig) -> None:
-    """Raise `UserError` if the network cannot take the images of the data set; needs neither torch nor a file."""
+    """Raise `UserError` if the network cannot take the images of the data set; needs no torch."""
     if isinstance(config, TrainConfig):
         preprocessing_for(config.model.name, config.data)
 
@@ -33,21 +33,21 @@ def preprocessing_for(model: str, data: DataConfig) -> Preprocessing:
     Raises:
         UserError: a network that takes neither size, or statistics of another number of channels.
     """
-    facts = DATASETS[data.name]
-    if len(data.mean) != facts.channels:
-        raise UserError(f"data.mean={data.mean}: data={data.name} has {facts.channels} channels; give one value each")
-    entry, classes = Entry.named(model), len(facts.class_names)
+    known = facts(data)
+    if len(data.mean) != known.channels:
+        raise UserError(f"data.mean={data.mean}: data={data.name} has {known.channels} channels; give one value each")
+    entry, classes = Entry.named(model), len(known.class_names)
     if entry.fixed_classes and entry.num_classes != classes:
         raise UserError(
             f"model={model} data={data.name}: {model} tells {entry.num_classes} classes apart, the data has {classes}"
         )
-    size = _input_size(entry, data.name, facts)
-    return Preprocessing(facts.channels, size, None, None, tuple(data.mean), tuple(data.std))
+    size = _input_size(entry, data.name, known)
+    return Preprocessing(known.channels, size, None, None, tuple(data.mean), tuple(data.std))
 
 
-def _input_size(entry: Entry, data: str, facts: DataSet) -> int:
+def _input_size(entry: Entry, data: str, known: DataSet) -> int:
     reason = ""
-    for size in (facts.image_size, facts.padded_size):
+    for size in (known.image_size, known.padded_size):
         if size is not None:
             try:
                 entry.check_input(size)
@@ -55,7 +55,7 @@ def _input_size(entry: Entry, data: str, facts: DataSet) -> int:
                 reason = str(error)
             else:
                 return size
-    fitting = [name for name, other in MODELS.items() if other.min_size <= (facts.padded_size or facts.image_size)]
+    fitting = [name for name, other in MODELS.items() if other.min_size <= (known.padded_size or known.image_size)]
     raise UserError(f"model={entry.name} data={data}: {reason}; networks that fit: {', '.join(fitting)}")
 
 

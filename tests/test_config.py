@@ -128,7 +128,7 @@ def test_every_yaml_composes(choice: str) -> None:
 
 @pytest.mark.parametrize("data", [path.stem for path in (ROOT / "configs" / "data").glob("*.yaml")])
 def test_a_data_set_names_its_recipe_and_the_user_overrules_it(data: str) -> None:
-    own = "he_2015_cifar" if data.startswith("cifar") else "modern"
+    own = "he_2015_cifar" if data.startswith(("cifar", "parquet")) else "modern"
     other = "modern" if own == "he_2015_cifar" else "he_2015_cifar"
     assert (
         "learning_rate: 0.1\n" in run_script("train.py", f"data={data}", "recipe=he_2015_cifar", "--cfg", "job").stdout

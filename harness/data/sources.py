@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from textwrap import shorten
 from typing import Any
 
@@ -15,7 +16,8 @@ import torch
 import torch.nn.functional as F
 
 from harness.config import DataConfig
-from harness.data.datasets import DATASETS
+from harness.data import parquet
+from harness.data.datasets import DATASETS, facts
 from harness.errors import UserError
 
 
@@ -64,13 +66,13 @@ def load(config: DataConfig) -> Splits:
         UserError: files that are missing, unreadable, damaged or of another data set.
     """
     train, test = SOURCES[config.name](config)
-    facts = DATASETS[config.name]
-    for images, count in ((train, facts.train), (test, facts.test)):
-        expected = (count, facts.channels)
-        if images.images.shape[:2] != expected or len(images) != count or images.labels.max() >= len(facts.class_names):
+    known = facts(config)
+    for images, count in ((train, known.train), (test, known.test)):
+        expected = (count, known.channels)
+        if images.images.shape[:2] != expected or len(images) != count or images.labels.max() >= len(known.class_names):
             raise UserError(
                 f"data={config.name}: what lies under data.root={config.root} is not {config.name}: {len(images):,} "
-                f"images of {images.images.shape[1]} channels instead of {count:,} of {facts.channels}"
+                f"images of {images.images.shape[1]} channels instead of {count:,} of {known.channels}"
             )
     if config.validation >= len(train):
         raise UserError(f"data.validation={config.validation}: only {len(train):,} training images to take them from")
@@ -153,10 +155,22 @@ def _read(dataset: Callable[..., Any], config: DataConfig, train: bool) -> Image
     return ImageSet(images, labels, [f"{config.name}/{split}/{index:05d}" for index in range(len(labels))])
 
 
+def _parquet(config: DataConfig) -> tuple[ImageSet, ImageSet]:
+    train, test = (_parquet_split(Path(config.root), split) for split in ("train", "test"))
+    return train, test
+
+
+def _parquet_split(root: Path, split: str) -> ImageSet:
+    images, labels = parquet.read(root, split)
+    ids = [f"parquet/{split}/{index:05d}" for index in range(len(labels))]
+    return ImageSet(torch.from_numpy(images), torch.from_numpy(labels), ids)
+
+
 SOURCES: dict[str, Callable[[DataConfig], tuple[ImageSet, ImageSet]]] = {
     "digits": _digits,
     "mnist": _torchvision("MNIST"),
     "fashion_mnist": _torchvision("FashionMNIST"),
     "cifar10": _torchvision("CIFAR10"),
     "cifar100": _torchvision("CIFAR100"),
+    "parquet": _parquet,
 }
