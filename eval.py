@@ -11,7 +11,7 @@ def evaluate_checkpoint(config: EvalConfig) -> None:
 
     from harness.checkpoint import checkpoint_of_run, read_checkpoint
     from harness.data.datasets import facts
-    from harness.data.sources import load
+    from harness.data.sources import load_test
     from harness.errors import UserError
     from harness.evaluation.evaluator import evaluate
     from harness.evaluation.record import write_record
@@ -24,7 +24,7 @@ def evaluate_checkpoint(config: EvalConfig) -> None:
     data = config.data or trained.data
     if facts(data).class_names != trained.class_names:
         raise UserError(f"data={data.name}: its classes are not those of {path}, trained on {trained.data.name}")
-    split = load(data).test
+    split = load_test(data)
     network = build.build_network(trained.model, trained.options, trained.preprocessing, len(trained.class_names))
     network.load_state_dict(checkpoint.state_dict)
     tester = build.build_trainer(config.trainer, config.protocol.precision, [ProgressBar(config.trainer.progress)])

@@ -1,4 +1,4 @@
-"""Where images come from: each source reads a whole data set into memory as uint8.
+"""Where images come from: each source reads a whole split into memory as uint8.
 
 The official test split is only ever reported on; images for model selection are taken out of the training split.
 """
@@ -65,19 +65,29 @@ def load(config: DataConfig) -> Splits:
     Raises:
         UserError: files that are missing, unreadable, damaged or of another data set.
     """
-    train, test = SOURCES[config.name](config)
-    known = facts(config)
-    for images, count in ((train, known.train), (test, known.test)):
-        expected = (count, known.channels)
-        if images.images.shape[:2] != expected or len(images) != count or images.labels.max() >= len(known.class_names):
-            raise UserError(
-                f"data={config.name}: what lies under data.root={config.root} is not {config.name}: {len(images):,} "
-                f"images of {images.images.shape[1]} channels instead of {count:,} of {known.channels}"
-            )
+    train, test = _checked(config, "train"), load_test(config)
     if config.validation >= len(train):
         raise UserError(f"data.validation={config.validation}: only {len(train):,} training images to take them from")
     chosen, held_out = _stratified(train.labels, config.validation)
     return Splits(train.subset(chosen), train.subset(held_out), test)
+
+
+def load_test(config: DataConfig) -> ImageSet:
+    """Read the test split alone; raises as `load` does."""
+    return _checked(config, "test")
+
+
+def _checked(config: DataConfig, split: str) -> ImageSet:
+    """One split, if it is what the facts of the data set say."""
+    images, known = SOURCES[config.name](config, split), facts(config)
+    count = known.train if split == "train" else known.test
+    expected = (count, known.channels)
+    if images.images.shape[:2] != expected or len(images) != count or images.labels.max() >= len(known.class_names):
+        raise UserError(
+            f"data={config.name}: what lies under data.root={config.root} is not {config.name}: {len(images):,} "
+            f"images of {images.images.shape[1]} channels instead of {count:,} of {known.channels}"
+        )
+    return images
 
 
 def _stratified(labels: torch.Tensor, held_out: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -94,7 +104,7 @@ def _stratified(labels: torch.Tensor, held_out: int) -> tuple[torch.Tensor, torc
     return torch.from_numpy(rest).sort().values, torch.from_numpy(out).sort().values
 
 
-def _digits(config: DataConfig) -> tuple[ImageSet, ImageSet]:
+def _digits(config: DataConfig, split: str) -> ImageSet:
     """scikit-learn's 1,797 digits of 8x8 pixels and 16 greys, upscaled to 24x24 and padded to 32x32.
 
     There is no official split: 360 images are the test split, stratified, chosen by random state 0. The file does not
@@ -109,32 +119,31 @@ def _digits(config: DataConfig) -> tuple[ImageSet, ImageSet]:
     labels = torch.from_numpy(bunch.target).long()
     everything = ImageSet(images, labels, [f"digits/{index:04d}" for index in range(len(labels))])
     train, test = _stratified(labels, DATASETS["digits"].test)
-    return everything.subset(train), everything.subset(test)
+    return everything.subset(train if split == "train" else test)
 
 
-def _torchvision(dataset: str) -> Callable[[DataConfig], tuple[ImageSet, ImageSet]]:
-    def read(config: DataConfig) -> tuple[ImageSet, ImageSet]:
+def _torchvision(dataset: str) -> Callable[[DataConfig, str], ImageSet]:
+    def read(config: DataConfig, split: str) -> ImageSet:
         from torchvision import datasets
 
-        train, test = (_read(getattr(datasets, dataset), config, train) for train in (True, False))
-        return train, test
+        return _read(getattr(datasets, dataset), config, split)
 
     return read
 
 
-def _read(dataset: Callable[..., Any], config: DataConfig, train: bool) -> ImageSet:
+def _read(dataset: Callable[..., Any], config: DataConfig, split: str) -> ImageSet:
     """One split of a torchvision data set, as tensors."""
     where = f"data={config.name}: data.root={config.root}"
     try:
         try:
-            read = dataset(config.root, train=train, download=False)
+            read = dataset(config.root, train=split == "train", download=False)
         except RuntimeError as missing:
             if not config.download:
                 raise UserError(
                     f"{where} lacks the files of {config.name}, or holds damaged ones; data.download=true fetches "
                     "them, or name the folder that has them in data.root"
                 ) from missing
-            read = dataset(config.root, train=train, download=True)
+            read = dataset(config.root, train=split == "train", download=True)
     except PermissionError as error:
         raise UserError(f"{where}: no permission to read or write {error.filename or config.root}") from error
     except UserError:
@@ -151,22 +160,16 @@ def _read(dataset: Callable[..., Any], config: DataConfig, train: bool) -> Image
         ) from error
     images, labels = torch.as_tensor(read.data), torch.as_tensor(read.targets).long()
     images = images[:, None] if images.ndim == 3 else images.permute(0, 3, 1, 2).contiguous()  # (N, C, H, W)
-    split = "train" if train else "test"
     return ImageSet(images, labels, [f"{config.name}/{split}/{index:05d}" for index in range(len(labels))])
 
 
-def _parquet(config: DataConfig) -> tuple[ImageSet, ImageSet]:
-    train, test = (_parquet_split(Path(config.root), split) for split in ("train", "test"))
-    return train, test
-
-
-def _parquet_split(root: Path, split: str) -> ImageSet:
-    images, labels = parquet.read(root, split)
+def _parquet(config: DataConfig, split: str) -> ImageSet:
+    images, labels = parquet.read(Path(config.root), split)
     ids = [f"parquet/{split}/{index:05d}" for index in range(len(labels))]
     return ImageSet(torch.from_numpy(images), torch.from_numpy(labels), ids)
 
 
-SOURCES: dict[str, Callable[[DataConfig], tuple[ImageSet, ImageSet]]] = {
+SOURCES: dict[str, Callable[[DataConfig, str], ImageSet]] = {
     "digits": _digits,
     "mnist": _torchvision("MNIST"),
     "fashion_mnist": _torchvision("FashionMNIST"),
