@@ -5,6 +5,7 @@ What is imported here at once needs no torch, so that `check` answers before tor
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import warnings
 from collections.abc import Sequence
@@ -14,21 +15,34 @@ from harness.config import CompareConfig, DataConfig, EvalConfig, TrainConfig, T
 from harness.data.datasets import DataSet, facts
 from harness.data.preprocessing import Preprocessing
 from harness.errors import UserError
+from harness.weights.names import check_name
 from models import MODELS, Entry, build_model
 
 if TYPE_CHECKING:
     import lightning
     from torch import nn
 
+    from harness.checkpoint import Provenance, Trained
+    from harness.weights.load import Weights
+
 
 def check(config: TrainConfig | EvalConfig | CompareConfig) -> None:
-    """Raise `UserError` if the network cannot take the images of the data set; needs no torch."""
-    if isinstance(config, TrainConfig):
-        preprocessing_for(config.model.name, config.data)
+    """Raise `UserError` if the network cannot take the images or the weights; needs no torch."""
+    if isinstance(config, CompareConfig) or config.model is None or config.data is None:
+        return
+    preprocessing_for(config.model.name, config.data)
+    if config.weights is not None:
+        check_name(config.weights, config.model.name)
 
 
-def preprocessing_for(model: str, data: DataConfig) -> Preprocessing:
+def preprocessing_for(model: str, data: DataConfig, weights: Preprocessing | None = None) -> Preprocessing:
     """What a data set's images go through before this network: whole, and padded where it takes no smaller ones.
+
+    Args:
+        model: name in the catalogue.
+        data: the data set.
+        weights: what the publisher of the network's weights evaluates them with; it comes before the data's. Images
+            that are never resized keep their size and take mean and std from it, if it has as many channels.
 
     Raises:
         UserError: a network that takes neither size, or statistics of another number of channels.
@@ -42,7 +56,12 @@ def preprocessing_for(model: str, data: DataConfig) -> Preprocessing:
             f"model={model} data={data.name}: {model} tells {entry.num_classes} classes apart, the data has {classes}"
         )
     size = _input_size(entry, data.name, known)
-    return Preprocessing(known.channels, size, None, None, tuple(data.mean), tuple(data.std))
+    own = Preprocessing(known.channels, size, None, None, tuple(data.mean), tuple(data.std))
+    if weights is None or weights.channels != own.channels:
+        return own
+    if own.resize is None or weights.resize is None:
+        return dataclasses.replace(own, mean=weights.mean, std=weights.std)
+    return weights
 
 
 def _input_size(entry: Entry, data: str, known: DataSet) -> int:
@@ -75,6 +94,59 @@ def build_network(model: str, options: dict[str, Any], preprocessing: Preprocess
         )
     except ValueError as error:
         raise UserError(f"model={model}: {error}") from error
+
+
+def start_network(
+    config: TrainConfig, class_names: Sequence[str], before: Trained | None
+) -> tuple[nn.Module, Preprocessing, Provenance | None]:
+    """The network that a run begins with, drawn from its seed or pretrained, and what its images go through.
+
+    Args:
+        config: of the run.
+        class_names: of its data.
+        before: what the checkpoint says that the run goes on from, whose weights are loaded later; None for none.
+
+    Raises:
+        UserError: weights that cannot be had, or are not of this network.
+    """
+    import torch
+
+    weights = None
+    if config.weights is not None and before is None:
+        from harness.weights.load import Weights
+
+        weights = Weights(config.weights, config.model.name)
+    known = before or weights
+    preprocessing = preprocessing_for(config.model.name, config.data, known.preprocessing if known else None)
+    torch.manual_seed(config.seed)
+    network = build_network(config.model.name, config.model.options(), preprocessing, len(class_names))
+    pretrained = before.pretrained if before else None
+    if weights is not None:
+        pretrained = load_weights(network, config.model.name, weights, training=True)
+    return network, preprocessing, pretrained
+
+
+def load_weights(network: nn.Module, model: str, weights: Weights, *, training: bool) -> Provenance:
+    """Put weights into a network, adapted to its classes and channels if it is to be trained.
+
+    Raises:
+        UserError: weights of another network, with its name; in evaluation, weights that would have to be adapted.
+    """
+    import torch
+
+    from harness.weights.load import MismatchError, fits
+
+    try:
+        return weights.load_into(network, training=training)
+    except MismatchError as error:
+        with torch.device("meta"):
+            fitting = [name for name in MODELS if fits(name, build_model(name), error.tensors)]
+        cause = "they are of no network of this zoo"
+        if model in fitting:
+            cause = f"they are of {model} with the options of configs/model/{model}.yaml"
+        elif fitting:
+            cause = f"they are of {' or '.join(fitting)}: use model={fitting[0]}"
+        raise UserError(f"{error}; {cause}") from error
 
 
 def build_trainer(

@@ -144,7 +144,7 @@ class Trained:
             plain["options"],
             tuple(plain["class_names"]),
             Preprocessing.from_plain(plain["preprocessing"]),
-            DataConfig(**plain["data"]),
+            DataConfig(**plain["data"]) if plain["data"] else None,
             plain["training"],
             Provenance.from_plain(plain["pretrained"]) if plain.get("pretrained") else None,
         )
@@ -221,8 +221,8 @@ def checkpoint_of_run(run: Path) -> Path:
     return path
 
 
-def checkpoint_to_resume(run: Path) -> tuple[Path | None, str]:
-    """The newest checkpoint of a run that can be read, now its last one; and a line to say if it was not before.
+def checkpoint_to_resume(run: Path) -> tuple[Path | None, Trained | None, str]:
+    """The newest checkpoint of a run that can be read, now its last one; what it says; and a line that says which.
 
     A last checkpoint that cannot be read is set aside as `DAMAGED`, and the one before takes its place. None if the run
     has not written one yet.
@@ -232,16 +232,15 @@ def checkpoint_to_resume(run: Path) -> tuple[Path | None, str]:
     """
     last, previous = run / CHECKPOINTS / LAST, run / CHECKPOINTS / PREVIOUS
     if not last.exists() and not previous.exists():
-        return None, f"resuming {run} from its start: it has no checkpoint yet"
+        return None, None, f"resuming {run} from its start: it has no checkpoint yet"
     try:
-        read_checkpoint(last)
+        return last, read_checkpoint(last).trained, f"resuming {run}"
     except UserError as damaged:
         try:
-            read_checkpoint(previous)
+            trained = read_checkpoint(previous).trained
         except UserError as error:
             raise UserError(f"resume={run}: no checkpoint can be read: {damaged}; {error}") from error
         if last.exists():
             last.replace(last.with_name(DAMAGED))
         previous.replace(last)
-        return last, f"resuming {run} from the checkpoint before the last: {damaged}"
-    return last, f"resuming {run}"
+        return last, trained, f"resuming {run} from the checkpoint before the last: {damaged}"

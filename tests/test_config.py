@@ -68,7 +68,9 @@ def test_a_sweep_is_checked_before_its_first_job_starts(tmp_path: Path) -> None:
 def test_eval_wants_a_run_or_a_checkpoint() -> None:
     done = run_script("eval.py")
     assert done.returncode == 2
-    assert done.stderr == "eval.py: say what to evaluate: run=runs/... for a run folder, or checkpoint=FILE\n"
+    assert done.stderr == (
+        "eval.py: say what to evaluate: run=FOLDER, checkpoint=FILE, or model=NAME weights=... data=NAME\n"
+    )
 
 
 @pytest.mark.parametrize("arguments", ["--help", "--cfg job", "seed=abc", "model=lenet6", "-m seed=0,a"])

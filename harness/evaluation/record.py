@@ -84,7 +84,7 @@ def write_record(
     *,
     data: DataConfig,
     protocol: ProtocolConfig,
-    epoch: int,
+    epoch: int | None,
     best: dict[str, Any] | None = None,
 ) -> None:
     """Write `result.json` and `predictions.csv` and say what they say.
@@ -96,7 +96,7 @@ def write_record(
         trained: what the checkpoint says of the network.
         data: the data set of the split.
         protocol: how it was evaluated.
-        epoch: that the weights are of.
+        epoch: that the weights are of; None for pretrained ones.
         best: the epoch that the validation split would have chosen; kept beside the result, never it.
     """
     assert evaluator.predictions is not None
@@ -115,9 +115,14 @@ def write_record(
         "protocol": vars(protocol),
         **error_rates(evaluator.counts),
         "unreadable": 0,
-        "weights": {"source": "trained here", "epoch": epoch, "sha256": weights_sha256(network.state_dict())},
+        "weights": {
+            "source": "trained here" if trained.training else "pretrained",
+            "epoch": epoch,
+            "sha256": weights_sha256(network.state_dict()),
+        },
+        "pretrained": trained.pretrained and trained.pretrained.as_plain(),
         "training": trained.training,
-        "trained_on": trained.data.name,
+        "trained_on": trained.trained_on,
         "best_on_validation": best,
         "preprocessing": trained.preprocessing.as_plain(),
         "class_names": list(trained.class_names),

@@ -29,7 +29,7 @@ def error_cells(comparison: Comparison) -> list[tuple[str, ...]]:
             row.model,
             f"{row.parameters:,}",
             f"{row.images:,}",
-            str(len(row.seeds)),
+            str(len(row.seeds) or "-"),
             cell(row.top1_error, row.top1_deviation, row.top1_interval),
             cell(row.top5_error, row.top5_deviation, row.top5_interval),
         )
@@ -40,8 +40,9 @@ def error_cells(comparison: Comparison) -> list[tuple[str, ...]]:
 def test_cells(comparison: Comparison) -> list[tuple[str, ...]]:
     """A row for each pair of models and seed."""
     return [
-        (t.first, t.second, str(t.seed), str(t.only_first), str(t.only_second), f"{t.p:.2g}", f"{t.p_holm:.2g}")
+        (t.first, t.second, seed, str(t.only_first), str(t.only_second), f"{t.p:.2g}", f"{t.p_holm:.2g}")
         for t in comparison.tests
+        for seed in ["-" if t.seed is None else str(t.seed)]
     ]
 
 

@@ -16,6 +16,7 @@ import torch
 
 from harness.data.preprocessing import Preprocessing
 from harness.errors import UserError
+from harness.evaluation.schema import LOCAL_FILE
 from harness.weights.names import TIMM, check_name, is_file
 
 HUB_FILE = "model.safetensors"
@@ -62,7 +63,7 @@ def find(weights: str, model: str) -> Found:
     if weights.startswith(TIMM):
         return _timm(weights)
     if is_file(weights):
-        return Found(Path(weights).name, Path(weights), _sha256(Path(weights)), "local file")
+        return Found(Path(weights).name, Path(weights), _sha256(Path(weights)), LOCAL_FILE)
     return _torchvision(weights, model)
 
 
@@ -145,9 +146,7 @@ def _timm(weights: str) -> Found:
         raise UserError(f"weights={weights}: config.json of {repository} is damaged or of another form") from error
     tag = weights.partition(".")[2]
     data = "ImageNet-1K" if tag.endswith("in1k") else None
-    return Found(
-        weights, file, digest, f"https://huggingface.co/{repository}", tag or None, None, data, preprocessing
-    )
+    return Found(weights, file, digest, f"https://huggingface.co/{repository}", tag or None, None, data, preprocessing)
 
 
 def _timm_preprocessing(config: dict[str, Any]) -> Preprocessing:

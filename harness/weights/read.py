@@ -48,7 +48,7 @@ def read_tensors(path: Path) -> Tensors:
     if isinstance(content, dict) and KEY in content:
         checkpoint = checkpoint_from(content, path)
         return Tensors(checkpoint.state_dict, "", checkpoint.trained)
-    under = []
+    under: list[str] = []
     while not _is_state_dict(content):
         key = next((key for key in (*AVERAGED, *NESTED) if _holds(content, key)), None)
         if key is None or len(under) == DEEPEST:
