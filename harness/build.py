@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from harness.checkpoint import Provenance, Trained
-    from harness.weights.load import Weights
+    from harness.weights.load import MismatchError, Weights
 
 
 def check(config: TrainConfig | EvalConfig | CompareConfig) -> None:
@@ -132,21 +132,38 @@ def load_weights(network: nn.Module, model: str, weights: Weights, *, training: 
     Raises:
         UserError: weights of another network, with its name; in evaluation, weights that would have to be adapted.
     """
-    import torch
-
-    from harness.weights.load import MismatchError, fits
+    from harness.weights.load import MismatchError
 
     try:
         return weights.load_into(network, training=training)
     except MismatchError as error:
+        raise UserError(f"{error}; {_likely_cause(model, error)}") from error
+
+
+def _likely_cause(model: str, mismatch: MismatchError) -> str:
+    """The networks that the weights do fit, or the one that they are most like."""
+    import torch
+
+    from harness.weights.load import likeness
+
+    likenesses = {}
+    for name in MODELS:
         with torch.device("meta"):
-            fitting = [name for name in MODELS if fits(name, build_model(name), error.tensors)]
-        cause = "they are of no network of this zoo"
-        if model in fitting:
-            cause = f"they are of {model} with the options of configs/model/{model}.yaml"
-        elif fitting:
-            cause = f"they are of {' or '.join(fitting)}: use model={fitting[0]}"
-        raise UserError(f"{error}; {cause}") from error
+            likenesses[name] = likeness(name, build_model(name), mismatch.tensors)
+    found = [name for name, (fitting, tensors) in likenesses.items() if fitting == tensors]
+    if model in found:
+        return f"they are of {model} with the options of configs/model/{model}.yaml"
+    if found:
+        return f"they are of {' or '.join(found)}: use model={found[0]}"
+    if not mismatch.difference.missing and not mismatch.difference.unexpected:
+        return f"they are the layers of {model} in other sizes: set the options of configs/model/{model}.yaml as theirs were"
+    nearest = max(MODELS, key=lambda name: (likenesses[name][0] / likenesses[name][1], name == model))
+    fitting, tensors = likenesses[nearest]
+    if 2 * fitting < tensors:
+        return "they are of no network of this zoo"
+    return (
+        f"they are most like {nearest}, {fitting:,} of {tensors:,} tensors: a variant, other options, or a part of it"
+    )
 
 
 def build_trainer(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import re
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -175,8 +176,10 @@ def read_content(path: Path) -> Any:
     except IsADirectoryError as error:
         raise UserError(f"{path} is a folder; a run folder is given with run=") from error
     except pickle.UnpicklingError as error:
+        named = re.search(r"GLOBAL:? ([\w.]+)", str(error))
         raise UserError(
-            f"{path}: not a checkpoint of tensors and plain data; it may hold code and was not loaded"
+            f"{path}: not a checkpoint of tensors and plain data{f' but of {named[1]}' if named else ''}; it may hold "
+            "code and was not loaded"
         ) from error
     except PermissionError as error:
         raise UserError(f"{path}: no permission to read it") from error

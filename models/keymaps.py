@@ -6,7 +6,8 @@ both sides. A state_dict may lack modules: the keys that are there are translate
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cache
 
 import torch
 
@@ -101,8 +102,10 @@ def _rename(state_dict: Mapping[str, torch.Tensor], modules: Mapping[str, str]) 
     return renamed
 
 
-def _reverse(modules: Mapping[str, str]) -> dict[str, str]:
-    return {theirs: ours for ours, theirs in modules.items()}
+@cache
+def _reverse(house: Callable[[str], dict[str, str]], name: str) -> Mapping[str, str]:
+    """From their modules to ours; kept, since a file that fits nothing is asked for module by module."""
+    return {theirs: ours for ours, theirs in house(name).items()}
 
 
 def to_torchvision(name: str, state_dict: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -112,7 +115,7 @@ def to_torchvision(name: str, state_dict: Mapping[str, torch.Tensor]) -> dict[st
 
 def from_torchvision(name: str, state_dict: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """torchvision's numbers of the network `name` under our keys; `ValueError` if it has no such network or key."""
-    return _rename(state_dict, _reverse(_torchvision(name)))
+    return _rename(state_dict, _reverse(_torchvision, name))
 
 
 def to_timm(name: str, state_dict: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -129,7 +132,7 @@ def to_timm(name: str, state_dict: Mapping[str, torch.Tensor]) -> dict[str, torc
 
 def from_timm(name: str, state_dict: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """timm's numbers of the network `name` under our keys; `ValueError` if it has no such network or key."""
-    renamed = _rename(state_dict, _reverse(_timm(name)))
+    renamed = _rename(state_dict, _reverse(_timm, name))
     for key in ("fc6.weight", "fc7.weight"):
         if key in renamed:
             renamed[key] = renamed[key].flatten(1)
@@ -143,7 +146,7 @@ def from_akamaster(name: str, state_dict: Mapping[str, torch.Tensor]) -> dict[st
     here. They were saved before batch norms counted their batches, and the counters that are missing are set to zero.
     """
     bare = {key.removeprefix("module."): value for key, value in state_dict.items()}
-    renamed = _rename(bare, _reverse(_akamaster(name)))
+    renamed = _rename(bare, _reverse(_akamaster, name))
     for key in list(renamed):
         if key.endswith(".running_var"):
             renamed.setdefault(key.replace(".running_var", ".num_batches_tracked"), torch.tensor(0))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import takewhile
 
 import torch
 from torch import nn
@@ -11,7 +12,7 @@ from torch import nn
 def adapt(
     network: nn.Module, tensors: Mapping[str, torch.Tensor], backbone: bool
 ) -> tuple[dict[str, torch.Tensor], tuple[str, ...]]:
-    """Replace the classifier if it tells other classes apart, and fit the first convolution to other channels.
+    """Replace a classifier that is missing or tells other classes apart; fit the first convolution to other channels.
 
     A classifier that is replaced keeps the numbers that the network has. A first convolution for one channel is the sum
     over theirs, so that a grey image gives what it gave in equal channels; for any other number, theirs are repeated in
@@ -27,10 +28,10 @@ def adapt(
     """
     own, adapted, lines = network.state_dict(), dict(tensors), []
     layers = [name for name, layer in network.named_modules() if isinstance(layer, nn.Linear)]
-    replaced = layers if backbone else [layer for layer in layers[-1:] if _other_classes(own, adapted, layer)]
-    for layer in replaced:
-        theirs = adapted.get(f"{layer}.weight")
-        instead = f" instead of {len(theirs):,}" if theirs is not None and not backbone else ""
+    absent = list(takewhile(lambda layer: not any(key.startswith(f"{layer}.") for key in adapted), reversed(layers)))
+    other = [layer for layer in layers[-1:] if _other_classes(own, adapted, layer)]
+    for layer in layers if backbone else [*reversed(absent), *other]:
+        instead = f" instead of {len(adapted[f'{layer}.weight']):,}" if layer in other and not backbone else ""
         lines.append(f"{layer} is new, with {len(own[f'{layer}.weight']):,} outputs{instead}")
         adapted |= {key: own[key] for key in own if key.rpartition(".")[0] == layer}
     first = next((name for name, layer in network.named_modules() if isinstance(layer, nn.Conv2d)), None)

@@ -11,16 +11,17 @@ from harness.checkpoint import Provenance, Trained
 from harness.data.preprocessing import Preprocessing
 from harness.errors import UserError
 from harness.weights.adapt import adapt
-from harness.weights.convert import difference, under_our_keys
+from harness.weights.convert import Difference, difference, under_our_keys
 from harness.weights.find import Found, find
 from harness.weights.read import read_tensors
 
 
 class MismatchError(UserError):
-    """Weights that are not of the network that they were meant for; `tensors` is what the file holds."""
+    """Weights that are not of the network that they were meant for: how they differ, and what the file holds."""
 
-    def __init__(self, message: str, tensors: Mapping[str, torch.Tensor]) -> None:
-        super().__init__(message)
+    def __init__(self, where: str, difference: Difference, tensors: Mapping[str, torch.Tensor]) -> None:
+        super().__init__(f"{where}: {difference}")
+        self.difference = difference
         self.tensors = tensors
 
 
@@ -65,7 +66,7 @@ class Weights:
         adapted, lines = adapt(network, tensors, self.found.backbone)
         differs = difference(adapted, unexpected, shapes)
         if differs:
-            raise MismatchError(f"{where}: {differs}", self.tensors)
+            raise MismatchError(where, differs, self.tensors)
         if lines and not training:
             raise UserError(
                 f"{where}: an evaluation changes no weights, and these would have to be changed: {'; '.join(lines)}; "
@@ -95,8 +96,14 @@ class Weights:
         )
 
 
-def fits(model: str, network: nn.Module, tensors: Mapping[str, torch.Tensor]) -> bool:
-    """Whether weights are of this network, other classes and channels apart; the network may be on the meta device."""
+def likeness(model: str, network: nn.Module, tensors: Mapping[str, torch.Tensor]) -> tuple[int, int]:
+    """How much weights are of a network, classes and channels apart; it may be on the meta device.
+
+    Returns:
+        Tensors that fit, and all tensors of either: equal if the weights are of this network.
+    """
     shapes = {key: value.shape for key, value in network.state_dict().items()}
     translated, unexpected = under_our_keys(model, tensors, shapes)
-    return not unexpected and not difference(adapt(network, translated, False)[0], unexpected, shapes)
+    adapted, _ = adapt(network, translated, False)
+    fitting = sum(adapted[key].shape == shape for key, shape in shapes.items() if key in adapted)
+    return fitting, len(shapes) + len(unexpected)
