@@ -156,7 +156,7 @@ def _likely_cause(model: str, mismatch: MismatchError) -> str:
     if found:
         return f"they are of {' or '.join(found)}: use model={found[0]}"
     if not mismatch.difference.missing and not mismatch.difference.unexpected:
-        return f"they are the layers of {model} in other sizes: set the options of configs/model/{model}.yaml as theirs were"
+        return f"the layers of {model}, in other sizes: set the options of configs/model/{model}.yaml as theirs were"
     nearest = max(MODELS, key=lambda name: (likenesses[name][0] / likenesses[name][1], name == model))
     fitting, tensors = likenesses[nearest]
     if 2 * fitting < tensors:

@@ -178,8 +178,8 @@ def read_content(path: Path) -> Any:
     except pickle.UnpicklingError as error:
         named = re.search(r"GLOBAL:? ([\w.]+)", str(error))
         raise UserError(
-            f"{path}: not a checkpoint of tensors and plain data{f' but of {named[1]}' if named else ''}; it may hold "
-            "code and was not loaded"
+            f"{path}: not a checkpoint of tensors and plain data; it may hold code and was not loaded"
+            + (f": it names {named[1]}" if named else "")
         ) from error
     except PermissionError as error:
         raise UserError(f"{path}: no permission to read it") from error
