@@ -435,12 +435,27 @@ def test_options_that_do_not_fit_are_told(tmp_path: Path) -> None:
         loaded(path, shortcut="B")
 
 
+def test_the_likely_cause_of_weights_of_no_network(tmp_path: Path) -> None:
+    projections = save(tmp_path, resnet20(shortcut="B").state_dict())
+    with pytest.raises(UserError, match=r"12 unexpected: .*most like resnet20, 116 of 128 tensors: a variant, other"):
+        loaded(projections)
+    wide = build_model("mlp", hidden=[20]).state_dict()
+    with pytest.raises(UserError, match=r"the layers of mlp, in other sizes: set the options of configs/model"):
+        loaded(save(tmp_path, wide), "mlp")
+    foreign = {f"blocks.{number}.weight": torch.zeros(1) for number in range(200)}
+    with pytest.raises(UserError, match=r"200 unexpected: blocks.0.weight, .*they are of no network of this zoo$"):
+        loaded(save(tmp_path, foreign))
+
+
 @pytest.mark.parametrize("house", ["ours", "akamaster"])
 @pytest.mark.parametrize(
     ("change", "line"),
     [
-        ("missing", r"resnet20 weights=a.pth: 1 missing: conv1.weight; they are of no network of this zoo$"),
-        ("unexpected", r"resnet20 weights=a.pth: 1 unexpected: (module.)?(linear|fc).extra; they are of no network"),
+        (
+            "missing",
+            r"weights=a.pth: 1 missing: conv1.weight; they are most like resnet20, 115 of 116 tensors",
+        ),
+        ("unexpected", r"1 unexpected: (module.)?(linear|fc).extra; they are most like resnet20, 116 of 117 tensors"),
         ("shape", r"1 of another shape: conv2_x.0.conv1.weight \(16, 16, 5, 5\) instead of \(16, 16, 3, 3\)"),
     ],
 )
@@ -487,6 +502,21 @@ def test_other_classes_replace_the_classifier_in_training_alone(tmp_path: Path) 
     assert all(torch.equal(fresh.state_dict()[key], value) for key, value in others.items())
     with pytest.raises(UserError, match=r"an evaluation changes no weights, .*fc is new, .* train.py adapts them"):
         loaded(path, num_classes=7)
+
+
+def test_a_classifier_that_is_missing_is_new_in_training_alone(tmp_path: Path) -> None:
+    tensors = resnet20().state_dict()
+    path = save(tmp_path, {key: value for key, value in tensors.items() if not key.startswith("fc.")})
+    network = build_model("resnet20")
+    drawn = network.state_dict()["fc.weight"].clone()
+    provenance = build.load_weights(network, "resnet20", Weights(str(path), "resnet20"), training=True)
+    assert provenance.adapted == ("fc is new, with 10 outputs",)
+    assert equal(network, tensors | {"fc.weight": drawn, "fc.bias": network.state_dict()["fc.bias"]})
+    with pytest.raises(UserError, match=r"an evaluation changes no weights, .*fc is new"):
+        loaded(path)
+    half = save(tmp_path, {key: value for key, value in tensors.items() if key != "fc.bias"})
+    with pytest.raises(UserError, match=r"1 missing: fc.bias"):
+        loaded(half, training=True)
 
 
 def test_other_channels_adapt_conv1_in_training_alone(tmp_path: Path) -> None:
