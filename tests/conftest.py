@@ -40,6 +40,24 @@ def trained_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def cifar10_jpeg() -> Path:
+    """CIFAR-10, compressed once more as JPEG, in parquet files."""
+    root = ROOT.parent / "shared" / "data" / "cifar10-jpeg"
+    if not root.is_dir():
+        pytest.skip("CIFAR-10 as parquet is not at ../shared/data/cifar10-jpeg")
+    return root
+
+
+@pytest.fixture(scope="session")
+def akamasters_resnet20() -> Path:
+    """A third party's ResNet-20, trained on CIFAR-10."""
+    path = ROOT.parent / "shared" / "data" / "checkpoints" / "akamaster-cifar10-resnet20-12fca82f.th"
+    if not path.is_file():
+        pytest.skip(f"a third party's checkpoint is not at ../shared/data/checkpoints/{path.name}")
+    return path
+
+
+@pytest.fixture(scope="session")
 def mnist_root() -> Path:
     """Real MNIST in torchvision's layout."""
     root = ROOT.parent / "shared" / "data" / "mnist"
