@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+# Small tensors gain nothing from more threads, and lose much where the cores are shared; read when torch is imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 ROOT = Path(__file__).parent.parent
 Script = Callable[..., subprocess.CompletedProcess[str]]
 
