@@ -105,5 +105,5 @@ def likeness(model: str, network: nn.Module, tensors: Mapping[str, torch.Tensor]
     shapes = {key: value.shape for key, value in network.state_dict().items()}
     translated, unexpected = under_our_keys(model, tensors, shapes)
     adapted, _ = adapt(network, translated, False)
-    fitting = sum(adapted[key].shape == shape for key, shape in shapes.items() if key in adapted)
-    return fitting, len(shapes) + len(unexpected)
+    fitting = sum(adapted[key].shape == shapes[key] for key in translated)
+    return fitting, len(translated) + len(shapes.keys() - adapted.keys()) + len(unexpected)
