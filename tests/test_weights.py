@@ -248,12 +248,13 @@ def test_the_backbone_of_vgg16_is_trained_and_not_evaluated(
 
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A repository of timm's in the layout of the hub's cache, the only one that can be had."""
+    """A repository of timm's in the layout of the hub's cache, which is all that there is: no network."""
     snapshot = tmp_path / "hub" / "snapshots" / "0"
     snapshot.mkdir(parents=True)
 
-    def download(repository: str, name: str) -> str:
+    def download(repository: str, name: str, local_files_only: bool = False) -> str:
         assert repository == "timm/resnet18.a1_in1k"
+        assert local_files_only or not (snapshot / name).exists(), "the cache is asked first"
         if not (snapshot / name).exists():
             raise LocalEntryNotFoundError("no network")
         return str(snapshot / name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import math
 import re
 import sys
@@ -158,13 +159,19 @@ def _timm_preprocessing(config: dict[str, Any]) -> Preprocessing:
 
 
 def _from_hub(weights: str, repository: str, name: str) -> Path:
+    """A file of a repository, from the hub's cache if it lies there, which needs no network."""
     try:
         import huggingface_hub
         from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError, RepositoryNotFoundError
     except ImportError as error:
         raise UserError(f"weights={weights} needs huggingface_hub: pip install 'cnn-zoo[hub]'") from error
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # no line for each attempt to reach the hub
     try:
-        return Path(huggingface_hub.hf_hub_download(repository, name))
+        try:
+            return Path(huggingface_hub.hf_hub_download(repository, name, local_files_only=True))
+        except LocalEntryNotFoundError:
+            print(f"downloading {name} of {repository}", file=sys.stderr)
+            return Path(huggingface_hub.hf_hub_download(repository, name))
     except RepositoryNotFoundError as error:
         raise UserError(f"weights={weights}: the Hugging Face hub has no {repository} that is open to all") from error
     except (OSError, ValueError, EntryNotFoundError) as error:
