@@ -37,7 +37,7 @@ HELP = {
         ),
     ),
     "eval": (
-        "Evaluate a trained network on a test split: python eval.py run=FOLDER|checkpoint=FILE|weights=... [key=value] ...\n"
+        "Evaluate a network on a test split: python eval.py run=FOLDER|checkpoint=FILE|weights=... [key=value] ...\n"
         "The record is written to a new folder, runs/<model>-<data>/<date>_<time>-eval/. Keys of their own:\n"
         "    run=FOLDER       a run folder; its last checkpoint is evaluated\n"
         "    checkpoint=FILE  a checkpoint\n"
