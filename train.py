@@ -2,7 +2,7 @@
 
 from harness import build
 from harness.cli import main
-from harness.config import TrainConfig
+from harness.config import ImageFilesConfig, TrainConfig
 from harness.resume import continued
 
 
@@ -14,6 +14,7 @@ def train(config: TrainConfig) -> None:
 
     from harness.checkpoint import Trained, checkpoint_to_resume
     from harness.data.datasets import DATASETS
+    from harness.data.image_files import ImageFiles
     from harness.data.module import TrainData
     from harness.data.sources import load
     from harness.evaluation.evaluator import evaluate
@@ -23,12 +24,15 @@ def train(config: TrainConfig) -> None:
     from harness.training.classifier import Classifier
     from harness.training.history import describe_best
     from harness.training.recorder import Recorder
+    from harness.training.unreadable import UnreadableImages
 
     model, recipe, protocol, limits = config.model, config.recipe, config.protocol, config.trainer
     class_names = DATASETS[config.data.name].class_names
     preprocessing = build.preprocessing_for(model.name, config.data)
     splits = load(config.data)
-    data = TrainData(splits, preprocessing, recipe, protocol, config.seed, limits.max_batches)
+    decoder = config.data.decoder if isinstance(config.data, ImageFilesConfig) else None
+    input_options = (limits.max_batches, decoder, limits.workers)
+    data = TrainData(splits, preprocessing, recipe, protocol, config.seed, *input_options)
     epochs = min(recipe.epochs, limits.max_epochs or recipe.epochs)
 
     torch.manual_seed(config.seed)
@@ -37,10 +41,11 @@ def train(config: TrainConfig) -> None:
     training = {"seed": config.seed, "epochs": epochs, "max_batches": limits.max_batches, "recipe": vars(recipe)}
     trained = Trained(model.name, model.options(), class_names, preprocessing, config.data, training)
     progress, recorder = ProgressBar(limits.progress), Recorder(trained, epochs, limits.checkpoint_every)
+    watching = [UnreadableImages(splits.train)] if isinstance(splits.train, ImageFiles) else []
     trainer = build.build_trainer(
         config.trainer,
         recipe.precision,
-        [progress, recorder],
+        [progress, *watching, recorder],
         max_epochs=epochs,
         limit_val_batches=1.0 if len(splits.validation) else 0,
     )
@@ -53,6 +58,8 @@ def train(config: TrainConfig) -> None:
         recorder.folder = resumed
         checkpoint, line = checkpoint_to_resume(resumed)
         log.info(line)
+    for watcher in watching:
+        watcher.folder = recorder.folder
     log.info(
         f"{model.name}: {sum(p.numel() for p in network.parameters()):,} parameters, images of "
         f"{preprocessing.channels} x {preprocessing.size} x {preprocessing.size}; "
@@ -65,18 +72,10 @@ def train(config: TrainConfig) -> None:
     trainer.fit(classifier, datamodule=data, ckpt_path=checkpoint, weights_only=True)
 
     tester = build.build_trainer(config.trainer, protocol.precision, [progress])
-    evaluator = evaluate(tester, network, splits.test, preprocessing, protocol)
+    evaluator = evaluate(tester, network, splits.test, preprocessing, protocol, decoder=decoder, workers=limits.workers)
     if tester.is_global_zero:
-        write_record(
-            recorder.folder,
-            evaluator,
-            splits.test,
-            trained,
-            data=config.data,
-            protocol=protocol,
-            epoch=epochs,
-            best=describe_best(classifier.history),
-        )
+        best = describe_best(classifier.history)
+        write_record(recorder.folder, evaluator, trained, data=config.data, epoch=epochs, best=best)
 
 
 if __name__ == "__main__":

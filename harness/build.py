@@ -10,7 +10,15 @@ import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from harness.config import CompareConfig, DataConfig, EvalConfig, TrainConfig, TrainerConfig
+from harness.config import (
+    CompareConfig,
+    DataConfig,
+    EvalConfig,
+    ImageFilesConfig,
+    ProtocolConfig,
+    TrainConfig,
+    TrainerConfig,
+)
 from harness.data.datasets import DATASETS, DataSet
 from harness.data.preprocessing import Preprocessing
 from harness.errors import UserError
@@ -25,6 +33,25 @@ def check(config: TrainConfig | EvalConfig | CompareConfig) -> None:
     """Raise `UserError` if the network cannot take the images of the data set; needs neither torch nor a file."""
     if isinstance(config, TrainConfig):
         preprocessing_for(config.model.name, config.data)
+        check_protocol(config.protocol, config.data)
+        if bool(config.recipe.crop_area) != DATASETS[config.data.name].in_files:
+            fitting = "torchvision_v1" if DATASETS[config.data.name].in_files else "modern or he_2015_cifar"
+            raise UserError(
+                f"recipe={config.recipe.name} data={config.data.name}: this recipe is for images of another kind; "
+                f"choose recipe={fitting}"
+            )
+    if isinstance(config, EvalConfig) and config.data is not None:
+        check_protocol(config.protocol, config.data)
+
+
+def check_protocol(protocol: ProtocolConfig, data: DataConfig) -> None:
+    """Raise `UserError` if the protocol is for images of another kind."""
+    if DATASETS[data.name].in_files == (protocol.name == "whole_image"):
+        fitting = "center_crop or protocol=ten_crop" if DATASETS[data.name].in_files else "whole_image"
+        raise UserError(
+            f"protocol={protocol.name} data={data.name}: this protocol is for images of another kind; "
+            f"choose protocol={fitting}"
+        )
 
 
 def preprocessing_for(model: str, data: DataConfig) -> Preprocessing:
@@ -41,6 +68,13 @@ def preprocessing_for(model: str, data: DataConfig) -> Preprocessing:
         raise UserError(
             f"model={model} data={data.name}: {model} tells {entry.num_classes} classes apart, the data has {classes}"
         )
+    if isinstance(data, ImageFilesConfig):
+        try:
+            entry.check_input(data.image_size)
+        except ValueError as error:
+            raise UserError(f"model={model} data={data.name}: {error}; data.image_size sets it") from error
+        statistics = tuple(data.mean), tuple(data.std)
+        return Preprocessing(facts.channels, data.image_size, data.resize, data.interpolation, *statistics)
     size = _input_size(entry, data.name, facts)
     return Preprocessing(facts.channels, size, None, None, tuple(data.mean), tuple(data.std))
 
@@ -55,7 +89,8 @@ def _input_size(entry: Entry, data: str, facts: DataSet) -> int:
                 reason = str(error)
             else:
                 return size
-    fitting = [name for name, other in MODELS.items() if other.min_size <= (facts.padded_size or facts.image_size)]
+    largest = facts.padded_size or facts.image_size or 0
+    fitting = [name for name, other in MODELS.items() if other.min_size <= largest]
     raise UserError(f"model={entry.name} data={data}: {reason}; networks that fit: {', '.join(fitting)}")
 
 

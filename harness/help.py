@@ -39,6 +39,7 @@ HELP = {
         "The record is written to a new folder, runs/<model>-<data>/<date>_<time>-eval/. Keys of their own:\n"
         "    run=FOLDER       a run folder; its last checkpoint is evaluated\n"
         "    checkpoint=FILE  a checkpoint\n"
+        "    force=true       record a score even if it means nothing\n"
         "    runs=runs        where the evaluation's own folder is made",
         (
             "python eval.py run=runs/lenet5-digits/2026-01-31_12-00-00",

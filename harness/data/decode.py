@@ -15,7 +15,7 @@ import warnings
 import numpy as np
 import numpy.typing as npt
 import simplejpeg
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 MAX_PIXELS = 89_478_485  # where Pillow itself warns of an image bomb; 256 MiB of RGB
 MAX_BYTES = 256 * 2**20
@@ -36,7 +36,7 @@ def read(path: bytes) -> bytes:
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe must not hold it up
-        with open(descriptor, "rb", buffering=0) as file:
+        with open(descriptor, "rb", buffering=0) as file:  # noqa: PTH123  # no path, a descriptor
             facts = os.fstat(descriptor)
             if not stat.S_ISREG(facts.st_mode):
                 raise UnreadableError("not a file")
@@ -84,7 +84,7 @@ def _decode_by_pillow(content: bytes) -> Pixels:
         raise
     except Image.DecompressionBombError as error:
         raise UnreadableError("too many pixels: an image bomb") from error
-    except Image.UnidentifiedImageError as error:
+    except UnidentifiedImageError as error:
         raise UnreadableError("not an image") from error
     except Exception as error:  # a damaged file can fail in any way while it is parsed
         raise UnreadableError(" ".join(f"{error}".split()) or type(error).__name__) from error

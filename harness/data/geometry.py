@@ -25,12 +25,17 @@ FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BI
 
 def resize(image: Pixels, height: int, width: int, interpolation: str, decoder: str) -> Pixels:
     """An image (h, w, 3) at another size (height, width, 3), antialiased."""
-    if decoder == "pil":
+    if decoder == "pil" or (_has_ties(image.shape[0], height) and _has_ties(image.shape[1], width)):
         return np.asarray(Image.fromarray(image).resize((width, height), FILTERS[interpolation]))
     channels_last = torch.from_numpy(image).permute(2, 0, 1)[None]
     resized = F.interpolate(channels_last, size=(height, width), mode=interpolation, antialias=True)
     pixels: Pixels = resized[0].permute(1, 2, 0).numpy()
     return pixels
+
+
+def _has_ties(before: int, after: int) -> bool:
+    """Whether sums often lie halfway between two levels, where torch's weights of 15 bits can be two levels off."""
+    return before != after and after // math.gcd(before, after) <= 8
 
 
 def centre_crop(image: Pixels, preprocessing: Preprocessing, decoder: str) -> Pixels:
@@ -39,12 +44,17 @@ def centre_crop(image: Pixels, preprocessing: Preprocessing, decoder: str) -> Pi
     return _windows(image, preprocessing, [_middle(height, width, preprocessing.size)], decoder)
 
 
-def five_crop(image: Pixels, preprocessing: Preprocessing, decoder: str) -> Pixels:
-    """The four corners and the middle of the resized image [Krizhevsky 2012, 4.1]: (5, size, size, 3)."""
+def six_crop(image: Pixels, preprocessing: Preprocessing, decoder: str) -> Pixels:
+    """What ten views are made of [Krizhevsky 2012, section 4.1]: (6, size, size, 3).
+
+    The four corners and the middle of the resized image, and the window that is the middle once it is mirrored: where
+    the middle lies between two pixels, torchvision rounds to the same side of the mirrored image.
+    """
     height, width = _resized_size(image, preprocessing)
     bottom, right = height - preprocessing.size, width - preprocessing.size
-    corners = [(0, 0), (0, right), (bottom, 0), (bottom, right)]
-    return _windows(image, preprocessing, [*corners, _middle(height, width, preprocessing.size)], decoder)
+    top, left = _middle(height, width, preprocessing.size)
+    corners = [(0, 0), (0, right), (bottom, 0), (bottom, right), (top, left), (top, right - left)]
+    return _windows(image, preprocessing, corners, decoder)
 
 
 def _resized_size(image: Pixels, preprocessing: Preprocessing) -> tuple[int, int]:

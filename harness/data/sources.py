@@ -1,4 +1,4 @@
-"""Where images come from: each source reads a whole data set into memory as uint8.
+"""Where images come from: small data sets are read into memory as uint8, others stay in files.
 
 The official test split is only ever reported on; images for model selection are taken out of the training split.
 """
@@ -16,6 +16,8 @@ import torch.nn.functional as F
 
 from harness.config import DataConfig
 from harness.data.datasets import DATASETS
+from harness.data.image_files import ImageFiles
+from harness.data.imagenet import imagenet
 from harness.errors import UserError
 
 
@@ -48,13 +50,16 @@ class ImageSet:
         return digest.hexdigest()
 
 
+Split = ImageSet | ImageFiles
+
+
 @dataclass(frozen=True)
 class Splits:
-    """A data set in memory; `validation` is empty where none was asked for."""
+    """A data set; `validation` is empty where none was asked for."""
 
-    train: ImageSet
-    validation: ImageSet
-    test: ImageSet
+    train: Split
+    validation: Split
+    test: Split
 
 
 def load(config: DataConfig) -> Splits:
@@ -63,6 +68,30 @@ def load(config: DataConfig) -> Splits:
     Raises:
         UserError: files that are missing, unreadable, damaged or of another data set.
     """
+    train: Split
+    test: Split
+    if config.name in FILE_SOURCES:
+        train, test = (FILE_SOURCES[config.name](config, split) for split in ("train", "val"))
+    else:
+        train, test = _in_memory(config)
+    if config.validation >= len(train):
+        raise UserError(f"data.validation={config.validation}: only {len(train):,} training images to take them from")
+    chosen, held_out = _stratified(train.labels, config.validation)
+    return Splits(train.subset(chosen), train.subset(held_out), test)
+
+
+def load_test(config: DataConfig) -> Split:
+    """The split that is reported on, alone: of data in files nothing else needs to be there.
+
+    Raises:
+        UserError: as `load`.
+    """
+    if config.name in FILE_SOURCES:
+        return FILE_SOURCES[config.name](config, "val")
+    return _in_memory(config)[1]
+
+
+def _in_memory(config: DataConfig) -> tuple[ImageSet, ImageSet]:
     train, test = SOURCES[config.name](config)
     facts = DATASETS[config.name]
     for images, count in ((train, facts.train), (test, facts.test)):
@@ -72,10 +101,7 @@ def load(config: DataConfig) -> Splits:
                 f"data={config.name}: what lies under data.root={config.root} is not {config.name}: {len(images):,} "
                 f"images of {images.images.shape[1]} channels instead of {count:,} of {facts.channels}"
             )
-    if config.validation >= len(train):
-        raise UserError(f"data.validation={config.validation}: only {len(train):,} training images to take them from")
-    chosen, held_out = _stratified(train.labels, config.validation)
-    return Splits(train.subset(chosen), train.subset(held_out), test)
+    return train, test
 
 
 def _stratified(labels: torch.Tensor, held_out: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -85,9 +111,13 @@ def _stratified(labels: torch.Tensor, held_out: int) -> tuple[torch.Tensor, torc
     positions = torch.arange(len(labels))
     if held_out == 0:
         return positions, positions[:0]
-    classes = int(labels.max()) + 1
-    if held_out < classes:
-        raise UserError(f"data.validation={held_out}: fewer than one image of each of {classes} classes")
+    _, images = labels.unique(return_counts=True)  # type: ignore[no-untyped-call]
+    if held_out < len(images):
+        raise UserError(f"data.validation={held_out}: fewer than one image of each of {len(images)} classes")
+    if len(labels) - held_out < len(images) or images.min() < 2:
+        raise UserError(
+            f"data.validation={held_out}: would leave a class without training images; data.validation=0 holds out none"
+        )
     rest, out = train_test_split(positions.numpy(), test_size=held_out, stratify=labels.numpy(), random_state=0)
     return torch.from_numpy(rest).sort().values, torch.from_numpy(out).sort().values
 
@@ -160,3 +190,4 @@ SOURCES: dict[str, Callable[[DataConfig], tuple[ImageSet, ImageSet]]] = {
     "cifar10": _torchvision("CIFAR10"),
     "cifar100": _torchvision("CIFAR100"),
 }
+FILE_SOURCES: dict[str, Callable[[DataConfig, str], ImageFiles]] = {"imagenet": imagenet}
