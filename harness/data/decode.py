@@ -19,7 +19,7 @@ from PIL import Image, UnidentifiedImageError
 
 MAX_PIXELS = 89_478_485  # where Pillow itself warns of an image bomb; 256 MiB of RGB
 MAX_BYTES = 256 * 2**20
-FORMATS = ("JPEG", "MPO", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP")  # never those whose reader runs a program
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP")  # never those whose reader runs a program
 
 Pixels = npt.NDArray[np.uint8]
 

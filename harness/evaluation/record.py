@@ -198,7 +198,7 @@ def _tell(folder: Path, evaluator: Evaluator, result: Mapping[str, Any], data: D
     )
     if timing.workers is not None and isinstance(data, ImageFilesConfig):
         devices = evaluator.trainer.num_devices
-        line = advice(timing.waiting_share, timing.workers, available_cores() // devices, data.decoder)
+        line = advice(timing.waiting_share, timing.workers, max(1, available_cores() // devices), data.decoder)
         if line:
             log.info(line)
     log.info(f"record: {folder / 'result.json'}")

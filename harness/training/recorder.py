@@ -122,7 +122,7 @@ class Recorder(Checkpoint):
                 self.drawn = time.monotonic()
             log.info(f"{self._line(history[-1], rate)}, {100 * waited:.0f}% waiting")
             if isinstance(loader, TrainFileLoader):
-                cores = available_cores() // trainer.num_devices
+                cores = max(1, available_cores() // trainer.num_devices)
                 line = advice(waited, loader.workers, cores, loader.decoder)
                 if line:
                     log.info(line)
