@@ -1,54 +1,83 @@
 """Evaluate a trained network on a test split: `python eval.py --help`."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from harness import build
 from harness.cli import main
-from harness.config import EvalConfig, ImageFilesConfig
+from harness.config import DataConfig, EvalConfig, ImageFilesConfig
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from harness.checkpoint import Trained
 
 
-def evaluate_checkpoint(config: EvalConfig) -> None:
-    """One evaluation: checkpoint, data, network, run folder, evaluation, record."""
-    from pathlib import Path
-
-    from harness.checkpoint import checkpoint_of_run, read_checkpoint
-    from harness.data.datasets import DATASETS
+def evaluate_network(config: EvalConfig) -> None:
+    """One evaluation: network and data, run folder, evaluation, record."""
     from harness.data.sources import load_test
     from harness.evaluation.evaluator import evaluate
-    from harness.evaluation.meaning import check_classes, check_labels, check_score
+    from harness.evaluation.meaning import check_labels, check_score
     from harness.evaluation.record import write_record
     from harness.progress import ProgressBar
     from harness.run_folder import log, make_run_folder
 
-    path = checkpoint_of_run(Path(config.run)) if config.run else Path(str(config.checkpoint))
-    checkpoint = read_checkpoint(path)
-    trained = checkpoint.trained
-    data = config.data or trained.data
+    network, trained, data, epoch, source = (_of_weights if config.weights else _of_checkpoint)(config)
     build.check_protocol(config.protocol, data)
-    class_names = DATASETS[data.name].class_names
-    check_classes(class_names, trained.class_names, data.name, f"{path}, trained on {trained.data.name}", config.force)
     split = load_test(data)
     if not config.force:
         check_labels(split, f"data={data.name} data.root={data.root}")
-    network = build.build_network(trained.model, trained.options, trained.preprocessing, len(trained.class_names))
-    network.load_state_dict(checkpoint.state_dict)
     tester = build.build_trainer(config.trainer, config.protocol.precision, [ProgressBar(config.trainer.progress)])
 
     folder = make_run_folder(config.runs, f"{trained.model}-{data.name}", config, suffix="-eval")
-    log.info(f"{trained.model} of {path} (epoch {checkpoint.epoch}) on {data.name}: {len(split):,} images; {folder}")
+    log.info(f"{trained.model} of {source} on {data.name}: {len(split):,} images; {folder}")
     decoder = data.decoder if isinstance(data, ImageFilesConfig) else None
-    evaluator = evaluate(
-        tester,
-        network,
-        split,
-        trained.preprocessing,
-        config.protocol,
-        decoder=decoder,
-        workers=config.trainer.workers,
-    )
-    if not config.force and evaluator.predictions is not None:
-        check_score(evaluator.counts, evaluator.predictions, len(class_names))
+    how = (trained.preprocessing, config.protocol)
+    evaluator = evaluate(tester, network, split, *how, decoder=decoder, workers=config.trainer.workers)
+    if not config.force:
+        check_score(evaluator)
     if tester.is_global_zero:
-        write_record(folder, evaluator, trained, data=data, epoch=checkpoint.epoch)
+        write_record(folder, evaluator, trained, data=data, epoch=epoch)
+
+
+def _of_checkpoint(config: EvalConfig) -> tuple[nn.Module, Trained, DataConfig, int | None, str]:
+    """The network of a checkpoint, what is known of it, the data to evaluate it on, its epoch, and a name for it."""
+    from pathlib import Path
+
+    from harness.checkpoint import checkpoint_of_run, read_checkpoint
+    from harness.data.datasets import facts
+    from harness.evaluation.meaning import check_classes
+
+    path = checkpoint_of_run(Path(config.run)) if config.run else Path(str(config.checkpoint))
+    checkpoint = read_checkpoint(path)
+    trained, data = checkpoint.trained, config.data or checkpoint.trained.data
+    assert data is not None, "a checkpoint of a run names its data"
+    source = f"{path}, trained on {trained.trained_on}"
+    check_classes(facts(data).class_names, trained.class_names, data.name, source, config.force)
+    network = build.build_network(trained.model, trained.options, trained.preprocessing, len(trained.class_names))
+    network.load_state_dict(checkpoint.state_dict)
+    return network, trained, data, checkpoint.epoch, f"{path} (epoch {checkpoint.epoch})"
+
+
+def _of_weights(config: EvalConfig) -> tuple[nn.Module, Trained, DataConfig, int | None, str]:
+    """The same of pretrained weights, which have no epoch."""
+    from harness.checkpoint import Trained
+    from harness.data.datasets import facts
+    from harness.evaluation.meaning import check_classes
+    from harness.weights.load import Weights
+
+    assert config.weights is not None and config.model is not None and config.data is not None
+    model, data, class_names = config.model, config.data, facts(config.data).class_names
+    weights = Weights(config.weights, model.name)
+    if weights.class_names is not None:
+        check_classes(class_names, weights.class_names, data.name, f"weights={config.weights}", config.force)
+    preprocessing = build.preprocessing_for(model.name, data, weights.preprocessing)
+    network = build.build_network(model.name, model.options(), preprocessing, len(class_names))
+    pretrained = build.load_weights(network, model.name, weights, training=False)
+    trained = Trained(model.name, model.options(), class_names, preprocessing, None, None, pretrained)
+    return network, trained, data, None, str(pretrained)
 
 
 if __name__ == "__main__":
-    main("eval", EvalConfig, evaluate_checkpoint)
+    main("eval", EvalConfig, evaluate_network)

@@ -10,10 +10,8 @@ def train(config: TrainConfig) -> None:
     """One training run: data, network, run folder, training, evaluation of the last epoch, record."""
     config, resumed = continued(config)
 
-    import torch
-
     from harness.checkpoint import Trained, checkpoint_to_resume
-    from harness.data.datasets import DATASETS
+    from harness.data.datasets import facts
     from harness.data.image_files import ImageFiles
     from harness.data.module import TrainData
     from harness.data.sources import load
@@ -27,19 +25,22 @@ def train(config: TrainConfig) -> None:
     from harness.training.unreadable import UnreadableImages
 
     model, recipe, protocol, limits = config.model, config.recipe, config.protocol, config.trainer
-    class_names = DATASETS[config.data.name].class_names
-    preprocessing = build.preprocessing_for(model.name, config.data)
+    class_names = facts(config.data).class_names
+    checkpoint = before = None
+    if resumed is not None:
+        reopen_run_folder(resumed)
+        checkpoint, before, line = checkpoint_to_resume(resumed)
+        log.info(line)
+    network, preprocessing, pretrained = build.start_network(config, class_names, before)
     splits = load(config.data)
     decoder = config.data.decoder if isinstance(config.data, ImageFilesConfig) else None
     input_options = (limits.max_batches, decoder, limits.workers)
     data = TrainData(splits, preprocessing, recipe, protocol, config.seed, *input_options)
     epochs = min(recipe.epochs, limits.max_epochs or recipe.epochs)
 
-    torch.manual_seed(config.seed)
-    network = build.build_network(model.name, model.options(), preprocessing, len(class_names))
     classifier = Classifier(network, recipe, data.steps_per_epoch, config.seed)
     training = {"seed": config.seed, "epochs": epochs, "max_batches": limits.max_batches, "recipe": vars(recipe)}
-    trained = Trained(model.name, model.options(), class_names, preprocessing, config.data, training)
+    trained = Trained(model.name, model.options(), class_names, preprocessing, config.data, training, pretrained)
     progress, recorder = ProgressBar(limits.progress), Recorder(trained, epochs, limits.checkpoint_every)
     watching = [UnreadableImages(splits.train)] if isinstance(splits.train, ImageFiles) else []
     trainer = build.build_trainer(
@@ -50,14 +51,7 @@ def train(config: TrainConfig) -> None:
         limit_val_batches=1.0 if len(splits.validation) else 0,
     )
 
-    checkpoint = None
-    if resumed is None:
-        recorder.folder = make_run_folder(config.runs, f"{model.name}-{config.data.name}", config)
-    else:
-        reopen_run_folder(resumed)
-        recorder.folder = resumed
-        checkpoint, line = checkpoint_to_resume(resumed)
-        log.info(line)
+    recorder.folder = resumed or make_run_folder(config.runs, f"{model.name}-{config.data.name}", config)
     for watcher in watching:
         watcher.folder = recorder.folder
     log.info(
@@ -69,6 +63,8 @@ def train(config: TrainConfig) -> None:
         f"{config.data.name}: {len(splits.train):,} images to train on, {len(splits.validation):,} for validation, "
         f"{len(splits.test):,} to test; {trainer.world_size} x {trainer.strategy.root_device.type}; {recorder.folder}"
     )
+    if pretrained:
+        log.info(str(pretrained))
     trainer.fit(classifier, datamodule=data, ckpt_path=checkpoint, weights_only=True)
 
     tester = build.build_trainer(config.trainer, protocol.precision, [progress])

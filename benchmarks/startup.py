@@ -34,9 +34,10 @@ after(harness.cli, "check", "config composed")
 import builtins
 plain_import = builtins.__import__
 def watched(name, *arguments, **options):
-    outermost = name not in sys.modules
+    package = name.partition(".")[0]
+    first = package not in sys.modules
     module = plain_import(name, *arguments, **options)
-    if outermost and name in ("torch", "lightning"): mark(name + " imported")
+    if first and package in ("torch", "lightning"): mark(package + " imported")
     if name == "harness.data.sources" and "data loaded" not in marks and not hasattr(sys.modules[name], "_watched"):
         sys.modules[name]._watched = True
         after(sys.modules[name], "load", "data loaded")

@@ -5,6 +5,7 @@ What is imported here at once needs no torch, so that `check` answers before tor
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import warnings
 from collections.abc import Sequence
@@ -19,69 +20,87 @@ from harness.config import (
     TrainConfig,
     TrainerConfig,
 )
-from harness.data.datasets import DATASETS, DataSet
+from harness.data.datasets import DataSet, facts
 from harness.data.preprocessing import Preprocessing
 from harness.errors import UserError
+from harness.weights.names import check_name
 from models import MODELS, Entry, build_model
 
 if TYPE_CHECKING:
     import lightning
     from torch import nn
 
+    from harness.checkpoint import Provenance, Trained
+    from harness.weights.load import Weights
+
 
 def check(config: TrainConfig | EvalConfig | CompareConfig) -> None:
-    """Raise `UserError` if the network cannot take the images of the data set; needs neither torch nor a file."""
-    if isinstance(config, TrainConfig):
+    """Raise `UserError` if network, weights, protocol or recipe do not fit the images; needs no torch."""
+    if isinstance(config, CompareConfig) or config.data is None:
+        return
+    if config.model is not None:
         preprocessing_for(config.model.name, config.data)
-        check_protocol(config.protocol, config.data)
-        if bool(config.recipe.crop_area) != DATASETS[config.data.name].in_files:
-            fitting = "torchvision_v1" if DATASETS[config.data.name].in_files else "modern or he_2015_cifar"
-            raise UserError(
-                f"recipe={config.recipe.name} data={config.data.name}: this recipe is for images of another kind; "
-                f"choose recipe={fitting}"
-            )
-    if isinstance(config, EvalConfig) and config.data is not None:
-        check_protocol(config.protocol, config.data)
+        if config.weights is not None:
+            check_name(config.weights, config.model.name)
+    check_protocol(config.protocol, config.data)
+    in_files = facts(config.data).in_files
+    if isinstance(config, TrainConfig) and bool(config.recipe.crop_area) != in_files:
+        raise UserError(
+            f"recipe={config.recipe.name} data={config.data.name}: this recipe is for images of another kind; "
+            f"choose recipe={'torchvision_v1' if in_files else 'modern or he_2015_cifar'}"
+        )
 
 
 def check_protocol(protocol: ProtocolConfig, data: DataConfig) -> None:
     """Raise `UserError` if the protocol is for images of another kind."""
-    if DATASETS[data.name].in_files == (protocol.name == "whole_image"):
-        fitting = "center_crop or protocol=ten_crop" if DATASETS[data.name].in_files else "whole_image"
+    in_files = facts(data).in_files
+    if in_files == (protocol.name == "whole_image"):
         raise UserError(
             f"protocol={protocol.name} data={data.name}: this protocol is for images of another kind; "
-            f"choose protocol={fitting}"
+            f"choose protocol={'center_crop or protocol=ten_crop' if in_files else 'whole_image'}"
         )
 
 
-def preprocessing_for(model: str, data: DataConfig) -> Preprocessing:
+def preprocessing_for(model: str, data: DataConfig, weights: Preprocessing | None = None) -> Preprocessing:
     """What a data set's images go through before this network: whole, and padded where it takes no smaller ones.
+
+    Args:
+        model: name in the catalogue.
+        data: the data set.
+        weights: what the publisher of the network's weights evaluates them with; it comes before the data's. Images
+            that are never resized keep their size and take mean and std from it, if it has as many channels.
 
     Raises:
         UserError: a network that takes neither size, or statistics of another number of channels.
     """
-    facts = DATASETS[data.name]
-    if len(data.mean) != facts.channels:
-        raise UserError(f"data.mean={data.mean}: data={data.name} has {facts.channels} channels; give one value each")
-    entry, classes = Entry.named(model), len(facts.class_names)
+    known = facts(data)
+    if len(data.mean) != known.channels:
+        raise UserError(f"data.mean={data.mean}: data={data.name} has {known.channels} channels; give one value each")
+    entry, classes = Entry.named(model), len(known.class_names)
     if entry.fixed_classes and entry.num_classes != classes:
         raise UserError(
             f"model={model} data={data.name}: {model} tells {entry.num_classes} classes apart, the data has {classes}"
         )
+    statistics = tuple(data.mean), tuple(data.std)
     if isinstance(data, ImageFilesConfig):
+        size = data.image_size if weights is None or weights.resize is None else weights.size
         try:
-            entry.check_input(data.image_size)
+            entry.check_input(size)
         except ValueError as error:
             raise UserError(f"model={model} data={data.name}: {error}; data.image_size sets it") from error
-        statistics = tuple(data.mean), tuple(data.std)
-        return Preprocessing(facts.channels, data.image_size, data.resize, data.interpolation, *statistics)
-    size = _input_size(entry, data.name, facts)
-    return Preprocessing(facts.channels, size, None, None, tuple(data.mean), tuple(data.std))
+        own = Preprocessing(known.channels, size, data.resize, data.interpolation, *statistics)
+    else:
+        own = Preprocessing(known.channels, _input_size(entry, data.name, known), None, None, *statistics)
+    if weights is None or weights.channels != own.channels:
+        return own
+    if own.resize is None or weights.resize is None:
+        return dataclasses.replace(own, mean=weights.mean, std=weights.std)
+    return weights
 
 
-def _input_size(entry: Entry, data: str, facts: DataSet) -> int:
+def _input_size(entry: Entry, data: str, known: DataSet) -> int:
     reason = ""
-    for size in (facts.image_size, facts.padded_size):
+    for size in (known.image_size, known.padded_size):
         if size is not None:
             try:
                 entry.check_input(size)
@@ -89,7 +108,7 @@ def _input_size(entry: Entry, data: str, facts: DataSet) -> int:
                 reason = str(error)
             else:
                 return size
-    largest = facts.padded_size or facts.image_size or 0
+    largest = known.padded_size or known.image_size or 0
     fitting = [name for name, other in MODELS.items() if other.min_size <= largest]
     raise UserError(f"model={entry.name} data={data}: {reason}; networks that fit: {', '.join(fitting)}")
 
@@ -110,6 +129,59 @@ def build_network(model: str, options: dict[str, Any], preprocessing: Preprocess
         )
     except ValueError as error:
         raise UserError(f"model={model}: {error}") from error
+
+
+def start_network(
+    config: TrainConfig, class_names: Sequence[str], before: Trained | None
+) -> tuple[nn.Module, Preprocessing, Provenance | None]:
+    """The network that a run begins with, drawn from its seed or pretrained, and what its images go through.
+
+    Args:
+        config: of the run.
+        class_names: of its data.
+        before: what the checkpoint says that the run goes on from, whose weights are loaded later; None for none.
+
+    Raises:
+        UserError: weights that cannot be had, or are not of this network.
+    """
+    import torch
+
+    weights = None
+    if config.weights is not None and before is None:
+        from harness.weights.load import Weights
+
+        weights = Weights(config.weights, config.model.name)
+    known = before or weights
+    preprocessing = preprocessing_for(config.model.name, config.data, known.preprocessing if known else None)
+    torch.manual_seed(config.seed)
+    network = build_network(config.model.name, config.model.options(), preprocessing, len(class_names))
+    pretrained = before.pretrained if before else None
+    if weights is not None:
+        pretrained = load_weights(network, config.model.name, weights, training=True)
+    return network, preprocessing, pretrained
+
+
+def load_weights(network: nn.Module, model: str, weights: Weights, *, training: bool) -> Provenance:
+    """Put weights into a network, adapted to its classes and channels if it is to be trained.
+
+    Raises:
+        UserError: weights of another network, with its name; in evaluation, weights that would have to be adapted.
+    """
+    import torch
+
+    from harness.weights.load import MismatchError, fits
+
+    try:
+        return weights.load_into(network, training=training)
+    except MismatchError as error:
+        with torch.device("meta"):
+            fitting = [name for name in MODELS if fits(name, build_model(name), error.tensors)]
+        cause = "they are of no network of this zoo"
+        if model in fitting:
+            cause = f"they are of {model} with the options of configs/model/{model}.yaml"
+        elif fitting:
+            cause = f"they are of {' or '.join(fitting)}: use model={fitting[0]}"
+        raise UserError(f"{error}; {cause}") from error
 
 
 def build_trainer(

@@ -54,24 +54,74 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 @dataclass(frozen=True)
+class Provenance:
+    """Where pretrained weights came from; it stays with the network that they went into.
+
+    Attributes:
+        name: the word for them, such as `IMAGENET1K_V2`, or the name of a file.
+        file: name of the file.
+        sha256: of the file.
+        source: its URL, or `local file`.
+        recipe: how they were trained, as their publisher says it; None if unknown.
+        published: errors in percent that their publisher measured, by data set; None if unknown.
+        trained_on: name of the data; None if unknown.
+        part: of the file that was taken, such as `model_ema`; empty for all of it.
+        adapted: what was changed, a line each.
+    """
+
+    name: str
+    file: str
+    sha256: str
+    source: str
+    recipe: str | None
+    published: dict[str, dict[str, float]] | None
+    trained_on: str | None
+    part: str
+    adapted: tuple[str, ...]
+
+    def as_plain(self) -> dict[str, Any]:
+        """As a dictionary of plain values."""
+        return {**vars(self), "adapted": list(self.adapted)}
+
+    @classmethod
+    def from_plain(cls, plain: dict[str, Any]) -> Provenance:
+        """The inverse of `as_plain`."""
+        return cls(**{**plain, "adapted": tuple(plain["adapted"])})
+
+    def __str__(self) -> str:
+        """One line for a person."""
+        part = f", its {self.part}" if self.part else ""
+        return "; ".join((f"weights={self.name}: {self.file}{part}, SHA-256 {self.sha256}", *self.adapted))
+
+
+@dataclass(frozen=True)
 class Trained:
-    """What a checkpoint says of its network.
+    """What a checkpoint says of its network, and a record of the one that was evaluated.
 
     Attributes:
         model: name in the catalogue.
         options: of that model, plain values.
         class_names: in label order.
         preprocessing: what its images went through.
-        data: the data set that it was trained on.
-        training: seed, recipe and its name, plain values.
+        data: the data set that it was trained on here; None if it never was.
+        training: seed, recipe and its name, plain values; None if it was not trained here.
+        pretrained: the weights that it began with; None if those were drawn at random.
     """
 
     model: str
     options: dict[str, Any]
     class_names: tuple[str, ...]
     preprocessing: Preprocessing
-    data: DataConfig
-    training: dict[str, Any]
+    data: DataConfig | None
+    training: dict[str, Any] | None
+    pretrained: Provenance | None = None
+
+    @property
+    def trained_on(self) -> str | None:
+        """Name of the data that the weights are of; None if unknown."""
+        if self.data is not None:
+            return self.data.name
+        return self.pretrained.trained_on if self.pretrained else None
 
     def as_plain(self) -> dict[str, Any]:
         """As a dictionary of plain values."""
@@ -81,8 +131,9 @@ class Trained:
             "options": self.options,
             "class_names": list(self.class_names),
             "preprocessing": self.preprocessing.as_plain(),
-            "data": vars(self.data),
+            "data": self.data and vars(self.data),
             "training": self.training,
+            "pretrained": self.pretrained and self.pretrained.as_plain(),
         }
 
     @classmethod
@@ -93,8 +144,9 @@ class Trained:
             plain["options"],
             tuple(plain["class_names"]),
             Preprocessing.from_plain(plain["preprocessing"]),
-            schema_of(plain["data"], DATA_SCHEMAS.values())(**plain["data"]),
+            schema_of(plain["data"], DATA_SCHEMAS.values())(**plain["data"]) if plain["data"] else None,
             plain["training"],
+            Provenance.from_plain(plain["pretrained"]) if plain.get("pretrained") else None,
         )
 
 
@@ -108,16 +160,16 @@ class Checkpoint:
     step: int
 
 
-def read_checkpoint(path: Path) -> Checkpoint:
-    """Read a checkpoint on the CPU; nothing in it is ever executed.
+def read_content(path: Path) -> Any:
+    """What `torch.save` wrote, on the CPU: tensors and plain data; nothing in it is ever executed.
 
     Raises:
-        UserError: a file that is missing, damaged, of another program or version, or that holds code.
+        UserError: a file that is missing, damaged, or that holds code.
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about the format of a file that is refused anyway
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise UserError(f"{path}: there is no such file") from error
     except IsADirectoryError as error:
@@ -130,6 +182,19 @@ def read_checkpoint(path: Path) -> Checkpoint:
         raise UserError(f"{path}: no permission to read it") from error
     except Exception as error:  # a damaged zip or pickle can fail in any way
         raise UserError(f"{path}: damaged or not a checkpoint ({type(error).__name__})") from error
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint of this project on the CPU; nothing in it is ever executed.
+
+    Raises:
+        UserError: a file that is missing, damaged, of another program or version, or that holds code.
+    """
+    return checkpoint_from(read_content(path), path)
+
+
+def checkpoint_from(content: Any, path: Path) -> Checkpoint:
+    """The checkpoint in what was read from `path`; raises `UserError` if there is none."""
     described = content.get(KEY) if isinstance(content, dict) else None
     if not isinstance(described, dict):
         raise UserError(f"{path}: not a checkpoint of this project; train one with train.py")
@@ -156,8 +221,8 @@ def checkpoint_of_run(run: Path) -> Path:
     return path
 
 
-def checkpoint_to_resume(run: Path) -> tuple[Path | None, str]:
-    """The newest checkpoint of a run that can be read, now its last one; and a line to say if it was not before.
+def checkpoint_to_resume(run: Path) -> tuple[Path | None, Trained | None, str]:
+    """The newest checkpoint of a run that can be read, now its last one; what it says; and a line that says which.
 
     A last checkpoint that cannot be read is set aside as `DAMAGED`, and the one before takes its place. None if the run
     has not written one yet.
@@ -167,16 +232,15 @@ def checkpoint_to_resume(run: Path) -> tuple[Path | None, str]:
     """
     last, previous = run / CHECKPOINTS / LAST, run / CHECKPOINTS / PREVIOUS
     if not last.exists() and not previous.exists():
-        return None, f"resuming {run} from its start: it has no checkpoint yet"
+        return None, None, f"resuming {run} from its start: it has no checkpoint yet"
     try:
-        read_checkpoint(last)
+        return last, read_checkpoint(last).trained, f"resuming {run}"
     except UserError as damaged:
         try:
-            read_checkpoint(previous)
+            trained = read_checkpoint(previous).trained
         except UserError as error:
             raise UserError(f"resume={run}: no checkpoint can be read: {damaged}; {error}") from error
         if last.exists():
             last.replace(last.with_name(DAMAGED))
         previous.replace(last)
-        return last, f"resuming {run} from the checkpoint before the last: {damaged}"
-    return last, f"resuming {run}"
+        return last, trained, f"resuming {run} from the checkpoint before the last: {damaged}"

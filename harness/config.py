@@ -284,6 +284,7 @@ class TrainConfig:
         seed: of the initialisation, the order of images, augmentation and dropout.
         runs: folder in which the run's own folder is made.
         resume: a run folder that goes on, or `auto` for the newest unfinished one of the same config.
+        weights: that the network begins with; null draws them at random.
     """
 
     model: ModelConfig
@@ -294,20 +295,24 @@ class TrainConfig:
     seed: int = 0
     runs: str = "runs"
     resume: str | None = None
+    weights: str | None = None
 
     def __post_init__(self) -> None:
         _at_least("seed", self.seed, 0)
+        self.weights = self.weights and str(Path(self.weights).expanduser())
         self.runs = str(Path(self.runs).expanduser())
         self.resume = self.resume and str(Path(self.resume).expanduser())
 
 
 @dataclass
 class EvalConfig:
-    """One evaluation of a run or of a checkpoint.
+    """One evaluation of a run, of a checkpoint, or of weights.
 
     Attributes:
         run: a run folder, whose last checkpoint is evaluated.
         checkpoint: a checkpoint file.
+        weights: pretrained ones; `model` and `data` belong with them.
+        model: null for the one that the checkpoint names.
         data: null for the data that the checkpoint was trained on.
         recipe: the data's default, which an evaluation does not use.
         force: record a score even if it means nothing.
@@ -316,17 +321,23 @@ class EvalConfig:
 
     protocol: ProtocolConfig
     trainer: TrainerConfig
+    model: ModelConfig | None = None
     data: DataConfig | None = None
     recipe: RecipeConfig | None = None
     run: str | None = None
     checkpoint: str | None = None
+    weights: str | None = None
     force: bool = False
     runs: str = "runs"
 
     def __post_init__(self) -> None:
-        if (self.run is None) == (self.checkpoint is None):
-            raise UserError("say what to evaluate: run=runs/... for a run folder, or checkpoint=FILE")
-        for key in ("run", "checkpoint", "runs"):
+        if sum(given is not None for given in (self.run, self.checkpoint, self.weights)) != 1:
+            raise UserError("say what to evaluate: run=FOLDER, checkpoint=FILE, or model=NAME weights=... data=NAME")
+        if self.weights is not None and (self.model is None or self.data is None):
+            raise UserError(f"weights={self.weights}: say of which model, and on which data: model=NAME data=NAME")
+        if self.weights is None and self.model is not None:
+            raise UserError(f"model={self.model.name}: belongs with weights=; a run or checkpoint names its own")
+        for key in ("run", "checkpoint", "weights", "runs"):
             value = getattr(self, key)
             setattr(self, key, value and str(Path(value).expanduser()))
 
@@ -350,7 +361,7 @@ class CompareConfig:
 
 Schema = TypeVar("Schema", bound="ModelConfig | DataConfig")
 
-PATH_KEYS = ("runs", "run", "checkpoint", "resume", "out", "data.root")
+PATH_KEYS = ("runs", "run", "checkpoint", "weights", "resume", "out", "data.root")
 
 MODEL_SCHEMAS: dict[str, type[ModelConfig]] = {
     "base": ModelConfig,

@@ -334,7 +334,7 @@ _ENTRIES = (
             Published("ImageNet val", "50 crops at 3 scales and dense", 24.4, 7.2, "Simonyan 2014, Table 5"),
             _torchvision(28.408, 9.618),
         ),
-        weights=("IMAGENET1K_V1",),
+        weights=("IMAGENET1K_V1", "IMAGENET1K_FEATURES"),
     ),
     _vgg(
         name="vgg16_bn",

@@ -68,7 +68,9 @@ def test_a_sweep_is_checked_before_its_first_job_starts(tmp_path: Path) -> None:
 def test_eval_wants_a_run_or_a_checkpoint() -> None:
     done = run_script("eval.py")
     assert done.returncode == 2
-    assert done.stderr == "eval.py: say what to evaluate: run=runs/... for a run folder, or checkpoint=FILE\n"
+    assert done.stderr == (
+        "eval.py: say what to evaluate: run=FOLDER, checkpoint=FILE, or model=NAME weights=... data=NAME\n"
+    )
 
 
 @pytest.mark.parametrize("arguments", ["--help", "--cfg job", "seed=abc", "model=lenet6", "-m seed=0,a"])
@@ -128,7 +130,7 @@ def test_every_yaml_composes(choice: str) -> None:
 
 @pytest.mark.parametrize("data", [path.stem for path in (ROOT / "configs" / "data").glob("*.yaml")])
 def test_a_data_set_names_its_recipe_and_the_user_overrules_it(data: str) -> None:
-    own = "he_2015_cifar" if data.startswith("cifar") else "modern"
+    own = "he_2015_cifar" if data.startswith(("cifar", "parquet")) else "modern"
     other = "modern" if own == "he_2015_cifar" else "he_2015_cifar"
     assert (
         "learning_rate: 0.1\n" in run_script("train.py", f"data={data}", "recipe=he_2015_cifar", "--cfg", "job").stdout

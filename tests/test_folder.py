@@ -55,7 +55,12 @@ def test_a_kept_index_is_used_until_something_changes(tmp_path: Path, monkeypatc
     root = make(tmp_path / "a", "b/1.jpg", "b/2.jpg", "c/d/3.jpg")
     scans = []
     scan = folder_module._scan
-    monkeypatch.setattr(folder_module, "_scan", lambda root: scans.append(root) or scan(root))
+
+    def counted(root: Path) -> tuple[Folder, list[int]]:
+        scans.append(root)
+        return scan(root)
+
+    monkeypatch.setattr(folder_module, "_scan", counted)
     first = index_folder(root)
     second = index_folder(root)
     assert len(scans) == 1 and names(first) == names(second) and first.classes == second.classes

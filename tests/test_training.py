@@ -74,12 +74,19 @@ class Network(nn.Module):
         return logits
 
 
-def fit(network: nn.Module, folder: Path, settings: RecipeConfig, train: int = 37, validation: int = 10) -> Classifier:
+def fit(
+    network: nn.Module,
+    folder: Path,
+    settings: RecipeConfig,
+    train: int = 37,
+    validation: int = 10,
+    checkpoint_every: int = 1000,
+) -> Classifier:
     splits = Splits(images(train), images(validation, 1), images(0))
     data = TrainData(splits, PREPROCESSING, settings, PROTOCOL, seed=3, max_batches=None)
     classifier = Classifier(network, settings, data.steps_per_epoch, seed=3)
     trained = Trained("test", {}, ("a", "b", "c"), PREPROCESSING, DataConfig("test", "", False, 0, [0.5], [0.5]), {})
-    recorder = Recorder(trained, settings.epochs, checkpoint_every=1000)
+    recorder = Recorder(trained, settings.epochs, checkpoint_every)
     recorder.folder = folder
     limits = {"max_epochs": settings.epochs, "limit_val_batches": 1.0 if validation else 0}
     trainer = build.build_trainer(CPU, settings.precision, [recorder], **limits)
@@ -185,6 +192,13 @@ def test_a_long_epoch_is_looked_at_before_its_end(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="at step 2 "):
         fit(network, tmp_path, recipe(batch_size=1), train=3 * FLUSH_EVERY)
     assert len(network.dropped) == FLUSH_EVERY
+
+
+def test_a_checkpoint_may_fall_on_the_step_of_a_look(tmp_path: Path) -> None:
+    settings = recipe(batch_size=1, epochs=1)
+    classifier = fit(Network(), tmp_path, settings, train=2 * FLUSH_EVERY + 1, checkpoint_every=FLUSH_EVERY)
+    assert classifier.history[0].train.seen == 2 * FLUSH_EVERY + 1
+    assert classifier.history[0].train_loss > 0
 
 
 def test_weights_that_are_not_finite_are_never_checkpointed(tmp_path: Path) -> None:

@@ -1,9 +1,11 @@
-"""What is known of every data set before a file is read: plain data, importable without torch."""
+"""What is known of every data set before its images are read; importable without torch."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+
+from harness.config import DataConfig
 
 DIGITS = tuple("0123456789")
 
@@ -60,3 +62,16 @@ DATASETS: dict[str, DataSet] = {
     "cifar100": DataSet(32, None, 3, _CIFAR100, 50_000, 10_000),
     "imagenet": DataSet(None, None, 3, IMAGENET_CLASSES, 1_281_167, 50_000),
 }
+
+
+def facts(config: DataConfig) -> DataSet:
+    """The facts of the data set that the config names; those of `parquet` are read from its files, without torch.
+
+    Raises:
+        UserError: files of `parquet` that are missing or damaged.
+    """
+    if config.name == "parquet":
+        from harness.data import parquet
+
+        return parquet.describe(Path(config.root))
+    return DATASETS[config.name]

@@ -70,7 +70,7 @@ class TrainFileLoader:
         self.start = (0, 0)  # epoch and batch that the next iteration begins with
         windows = Windows(preprocessing, decoder, False, recipe.crop_area, recipe.crop_aspect)
         requests = _Iterable(self._requests)
-        self.decoded = decoding(windows, requests, workers, pinned=self.device.type == "cuda", keep=True)
+        self.decoded = decoding(windows, requests, workers, pinned=self.device.type == "cuda")
 
     def __len__(self) -> int:
         return self.batches
@@ -148,7 +148,7 @@ class EvalFileLoader:
         self.workers = workers
         windows = Windows(preprocessing, decoder, ten_crop)
         requests = _Iterable(self._requests)
-        self.decoded = decoding(windows, requests, workers, pinned=self.device.type == "cuda", keep=False)
+        self.decoded = decoding(windows, requests, workers, pinned=self.device.type == "cuda")
 
     def __len__(self) -> int:
         return self.batches

@@ -25,12 +25,12 @@ NUMBER = re.compile(rb"ILSVRC2012_val_(\d{8})\.JPEG")
 
 
 def imagenet(config: DataConfig, split: str) -> ImageFiles:
-    """The official split `train` or `val`.
+    """The official split `train`, or `val`, which is the `test` of this project: what is reported on.
 
     Raises:
         UserError: a folder that is missing, empty, or not laid out as above, or folders of other classes.
     """
-    root = Path(config.root)
+    root, split = Path(config.root), "train" if split == "train" else "val"
     if not (root / split).is_dir():
         raise UserError(
             f"data=imagenet: data.root={root} has no folder {split}; it should hold train/<wnid>/ and val/<wnid>/: "

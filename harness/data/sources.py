@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from textwrap import shorten
 from typing import Any
 
@@ -15,7 +16,8 @@ import torch
 import torch.nn.functional as F
 
 from harness.config import DataConfig
-from harness.data.datasets import DATASETS
+from harness.data import parquet
+from harness.data.datasets import DATASETS, facts
 from harness.data.image_files import ImageFiles
 from harness.data.imagenet import imagenet
 from harness.errors import UserError
@@ -68,12 +70,7 @@ def load(config: DataConfig) -> Splits:
     Raises:
         UserError: files that are missing, unreadable, damaged or of another data set.
     """
-    train: Split
-    test: Split
-    if config.name in FILE_SOURCES:
-        train, test = (FILE_SOURCES[config.name](config, split) for split in ("train", "val"))
-    else:
-        train, test = _in_memory(config)
+    train, test = _checked(config, "train"), load_test(config)
     if config.validation >= len(train):
         raise UserError(f"data.validation={config.validation}: only {len(train):,} training images to take them from")
     chosen, held_out = _stratified(train.labels, config.validation)
@@ -81,27 +78,23 @@ def load(config: DataConfig) -> Splits:
 
 
 def load_test(config: DataConfig) -> Split:
-    """The split that is reported on, alone: of data in files nothing else needs to be there.
-
-    Raises:
-        UserError: as `load`.
-    """
-    if config.name in FILE_SOURCES:
-        return FILE_SOURCES[config.name](config, "val")
-    return _in_memory(config)[1]
+    """Read the test split alone; raises as `load` does."""
+    return _checked(config, "test")
 
 
-def _in_memory(config: DataConfig) -> tuple[ImageSet, ImageSet]:
-    train, test = SOURCES[config.name](config)
-    facts = DATASETS[config.name]
-    for images, count in ((train, facts.train), (test, facts.test)):
-        expected = (count, facts.channels)
-        if images.images.shape[:2] != expected or len(images) != count or images.labels.max() >= len(facts.class_names):
-            raise UserError(
-                f"data={config.name}: what lies under data.root={config.root} is not {config.name}: {len(images):,} "
-                f"images of {images.images.shape[1]} channels instead of {count:,} of {facts.channels}"
-            )
-    return train, test
+def _checked(config: DataConfig, split: str) -> Split:
+    """One split, if it is what the facts of the data set say; of data in files any part may be there."""
+    images, known = SOURCES[config.name](config, split), facts(config)
+    if isinstance(images, ImageFiles):
+        return images
+    count = known.train if split == "train" else known.test
+    expected = (count, known.channels)
+    if images.images.shape[:2] != expected or len(images) != count or images.labels.max() >= len(known.class_names):
+        raise UserError(
+            f"data={config.name}: what lies under data.root={config.root} is not {config.name}: {len(images):,} "
+            f"images of {images.images.shape[1]} channels instead of {count:,} of {known.channels}"
+        )
+    return images
 
 
 def _stratified(labels: torch.Tensor, held_out: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -122,7 +115,7 @@ def _stratified(labels: torch.Tensor, held_out: int) -> tuple[torch.Tensor, torc
     return torch.from_numpy(rest).sort().values, torch.from_numpy(out).sort().values
 
 
-def _digits(config: DataConfig) -> tuple[ImageSet, ImageSet]:
+def _digits(config: DataConfig, split: str) -> ImageSet:
     """scikit-learn's 1,797 digits of 8x8 pixels and 16 greys, upscaled to 24x24 and padded to 32x32.
 
     There is no official split: 360 images are the test split, stratified, chosen by random state 0. The file does not
@@ -137,32 +130,31 @@ def _digits(config: DataConfig) -> tuple[ImageSet, ImageSet]:
     labels = torch.from_numpy(bunch.target).long()
     everything = ImageSet(images, labels, [f"digits/{index:04d}" for index in range(len(labels))])
     train, test = _stratified(labels, DATASETS["digits"].test)
-    return everything.subset(train), everything.subset(test)
+    return everything.subset(train if split == "train" else test)
 
 
-def _torchvision(dataset: str) -> Callable[[DataConfig], tuple[ImageSet, ImageSet]]:
-    def read(config: DataConfig) -> tuple[ImageSet, ImageSet]:
+def _torchvision(dataset: str) -> Callable[[DataConfig, str], ImageSet]:
+    def read(config: DataConfig, split: str) -> ImageSet:
         from torchvision import datasets
 
-        train, test = (_read(getattr(datasets, dataset), config, train) for train in (True, False))
-        return train, test
+        return _read(getattr(datasets, dataset), config, split)
 
     return read
 
 
-def _read(dataset: Callable[..., Any], config: DataConfig, train: bool) -> ImageSet:
+def _read(dataset: Callable[..., Any], config: DataConfig, split: str) -> ImageSet:
     """One split of a torchvision data set, as tensors."""
     where = f"data={config.name}: data.root={config.root}"
     try:
         try:
-            read = dataset(config.root, train=train, download=False)
+            read = dataset(config.root, train=split == "train", download=False)
         except RuntimeError as missing:
             if not config.download:
                 raise UserError(
                     f"{where} lacks the files of {config.name}, or holds damaged ones; data.download=true fetches "
                     "them, or name the folder that has them in data.root"
                 ) from missing
-            read = dataset(config.root, train=train, download=True)
+            read = dataset(config.root, train=split == "train", download=True)
     except PermissionError as error:
         raise UserError(f"{where}: no permission to read or write {error.filename or config.root}") from error
     except UserError:
@@ -179,15 +171,21 @@ def _read(dataset: Callable[..., Any], config: DataConfig, train: bool) -> Image
         ) from error
     images, labels = torch.as_tensor(read.data), torch.as_tensor(read.targets).long()
     images = images[:, None] if images.ndim == 3 else images.permute(0, 3, 1, 2).contiguous()  # (N, C, H, W)
-    split = "train" if train else "test"
     return ImageSet(images, labels, [f"{config.name}/{split}/{index:05d}" for index in range(len(labels))])
 
 
-SOURCES: dict[str, Callable[[DataConfig], tuple[ImageSet, ImageSet]]] = {
+def _parquet(config: DataConfig, split: str) -> ImageSet:
+    images, labels = parquet.read(Path(config.root), split)
+    ids = [f"parquet/{split}/{index:05d}" for index in range(len(labels))]
+    return ImageSet(torch.from_numpy(images), torch.from_numpy(labels), ids)
+
+
+SOURCES: dict[str, Callable[[DataConfig, str], Split]] = {
     "digits": _digits,
     "mnist": _torchvision("MNIST"),
     "fashion_mnist": _torchvision("FashionMNIST"),
     "cifar10": _torchvision("CIFAR10"),
     "cifar100": _torchvision("CIFAR100"),
+    "parquet": _parquet,
+    "imagenet": imagenet,
 }
-FILE_SOURCES: dict[str, Callable[[DataConfig, str], ImageFiles]] = {"imagenet": imagenet}

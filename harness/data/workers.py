@@ -97,17 +97,16 @@ class Windows(Dataset[Decoded]):
         return (six_crop if self.ten_crop else centre_crop)(pixels, self.preprocessing, self.decoder)
 
 
-def decoding(
-    windows: Windows, requests: Iterable[Request], workers: int, pinned: bool, keep: bool
-) -> DataLoader[Decoded]:
+def decoding(windows: Windows, requests: Iterable[Request], workers: int, pinned: bool) -> DataLoader[Decoded]:
     """The requests decoded, in their order, by worker processes; by this one if there are none.
+
+    Each iteration starts its own and ends them: what they cost is nothing beside an epoch, and none is left behind.
 
     Args:
         windows: what is done.
         requests: iterated anew in each epoch.
         workers: processes.
         pinned: whether batches come in memory that a GPU can read by itself.
-        keep: whether the workers live on between two epochs.
     """
     return DataLoader(
         windows,
@@ -115,7 +114,6 @@ def decoding(
         sampler=requests,
         num_workers=workers,
         prefetch_factor=PREFETCH if workers else None,
-        persistent_workers=keep and workers > 0,
         pin_memory=pinned,
         worker_init_fn=_deaf,
         generator=torch.Generator(),  # otherwise it would draw from the global one

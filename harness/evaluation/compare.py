@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.evaluation.intervals import wilson
-from harness.evaluation.schema import RESULT_FILE, RESULT_SCHEMA, RESULT_VERSION
+from harness.evaluation.schema import LOCAL_FILE, READABLE_RESULTS, RESULT_FILE, RESULT_SCHEMA
 
 
 @dataclass(frozen=True)
@@ -31,18 +31,26 @@ class Record:
     content: dict[str, Any]
 
     @property
-    def seed(self) -> int:
-        """Of the training run."""
-        return int(self.content["training"]["seed"])
+    def seed(self) -> int | None:
+        """Of the training run; None for pretrained weights."""
+        training = self.content["training"]
+        return int(training["seed"]) if training else None
 
     @property
     def subject(self) -> str:
         """What was trained: the model with its options, and what else tells two runs on the same images apart."""
         options = ",".join(f"{key}={value}" for key, value in self.content["model"]["options"].items())
-        training = self.content["training"]
-        source = "" if self.content["trained_on"] == self.content["data"]["name"] else f", {self.content['trained_on']}"
+        training, pretrained = self.content["training"], self.content.get("pretrained")  # which version 1 had not
         name = self.content["model"]["name"] + (f"({options})" if options else "")
-        return f"{name} [{training['recipe']['name']}, {training['epochs']} epochs{source}]"
+        weights = ""
+        if pretrained is not None:
+            local = f" {pretrained['sha256'][:8]}" if pretrained["source"] == LOCAL_FILE else ""
+            weights = pretrained["name"] + local
+        if training is None:
+            return f"{name} [{weights}]"
+        source = "" if self.content["trained_on"] == self.content["data"]["name"] else f", {self.content['trained_on']}"
+        begun = f", from {weights}" if weights else ""
+        return f"{name} [{training['recipe']['name']}, {training['epochs']} epochs{source}{begun}]"
 
     @property
     def question(self) -> tuple[str, ...]:
@@ -63,7 +71,10 @@ class Record:
 
 @dataclass(frozen=True)
 class Row:
-    """One model on one test split; errors and intervals in percent, deviations over seeds (None for one seed)."""
+    """One model on one test split; errors and intervals in percent, deviations over seeds (None for one seed).
+
+    `published` holds the top-1 and top-5 errors that the weights' publisher measured by the same protocol.
+    """
 
     model: str
     parameters: int
@@ -75,6 +86,7 @@ class Row:
     top5_error: float
     top5_interval: tuple[float, float]
     top5_deviation: float | None
+    published: tuple[float, float] | None
 
 
 @dataclass(frozen=True)
@@ -84,7 +96,7 @@ class Paired:
     Attributes:
         first: a model.
         second: another.
-        seed: of both.
+        seed: of both; None for two pretrained ones.
         only_first: images that the first alone got right.
         only_second: images that the second alone got right.
         p: probability of a split at least as uneven if both were equally good, two-sided.
@@ -93,7 +105,7 @@ class Paired:
 
     first: str
     second: str
-    seed: int
+    seed: int | None
     only_first: int
     only_second: int
     p: float
@@ -123,9 +135,9 @@ def find_records(places: Iterable[str]) -> tuple[list[Record], list[str]]:
     for path in sorted(path for place in places for path in _record_files(place)):
         try:
             record = Record(path, json.loads(path.read_text(encoding="utf-8")))
-            if record.content["schema"] != RESULT_SCHEMA or record.content["version"] != RESULT_VERSION:
-                passed_over.append(f"{path}: not a record of version {RESULT_VERSION}")
-            elif record.content["training"]["max_batches"] is not None:
+            if record.content["schema"] != RESULT_SCHEMA or record.content["version"] not in READABLE_RESULTS:
+                passed_over.append(f"{path}: not a record of version {' or '.join(map(str, READABLE_RESULTS))}")
+            elif record.content["training"] and record.content["training"]["max_batches"] is not None:
                 passed_over.append(f"{path}: a run cut short by trainer.max_batches")
             elif hashlib.sha256(record.predictions.read_bytes()).hexdigest() != record.content["predictions"]["sha256"]:
                 passed_over.append(f"{path}: its predictions are not those that it was written with")
@@ -150,7 +162,7 @@ def compare(records: Sequence[Record]) -> list[Comparison]:
 
 def _comparison(records: Sequence[Record]) -> Comparison:
     subjects: dict[str, list[Record]] = {}
-    for record in sorted(records, key=lambda record: record.seed):
+    for record in sorted(records, key=lambda record: -1 if record.seed is None else record.seed):
         subjects.setdefault(record.subject, []).append(record)
     rows = sorted((_row(subject, runs) for subject, runs in subjects.items()), key=lambda row: row.top1_error)
     data, split, _, protocol, _ = records[0].question
@@ -166,16 +178,18 @@ def _row(subject: str, runs: Sequence[Record]) -> Row:
         mean = statistics.mean(errors)
         return mean, wilson(mean * images / 100, images), statistics.stdev(errors) if len(errors) > 1 else None
 
-    seeds = tuple(run.seed for run in runs)
-    return Row(subject, contents[0]["model"]["parameters"], images, seeds, *summary(1), *summary(5))
+    seeds = tuple(run.seed for run in runs if run.seed is not None)
+    beside = contents[0].get("published")
+    published = (beside["top1_error"], beside["top5_error"]) if beside else None
+    return Row(subject, contents[0]["model"]["parameters"], images, seeds, *summary(1), *summary(5), published)
 
 
 def _tests(models: Sequence[str], subjects: dict[str, list[Record]]) -> list[Paired]:
-    """Every pair of models, for every seed that both were trained with."""
+    """Every pair of models, for every seed that both were trained with, and of pretrained ones."""
     right = {(subject, run.seed): run.right() for subject, runs in subjects.items() for run in runs}
     found = []
     for first, second in combinations(models, 2):
-        for seed in sorted({run.seed for run in subjects[first]} & {run.seed for run in subjects[second]}):
+        for seed in [run.seed for run in subjects[first] if (second, run.seed) in right]:
             one, other = right[first, seed], right[second, seed]
             only_first = sum(one[image] and not other[image] for image in one)
             only_second = sum(other[image] and not one[image] for image in one)

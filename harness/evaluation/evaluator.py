@@ -71,6 +71,7 @@ class Evaluator(L.LightningModule):
         super().__init__()
         self.network = network
         self.split = split
+        self.classes = 0  # length of its scores
         self.protocol = protocol
         self.counts = Counts(0, 0, 0)
         self.predictions: Predictions | None = None
@@ -91,6 +92,7 @@ class Evaluator(L.LightningModule):
         if not len(batch.labels):
             return
         scores = class_scores(self.network, batch.images, self.protocol, self.protocol.batch_size)
+        self.classes = scores.shape[1]
         self._right += count_correct(scores, batch.labels)
         classes, best = first_classes(scores, 5)
         self._seen.append((batch.indices, batch.labels, classes, (best - scores.logsumexp(1, keepdim=True)).exp()))

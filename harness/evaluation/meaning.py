@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from harness.data.sources import Split
 from harness.errors import UserError
-from harness.evaluation.counts import Counts
-from harness.evaluation.evaluator import Predictions
+from harness.evaluation.evaluator import Evaluator
 
 CHANCE = 0.01  # a score that guessing reaches with at least this probability
 FORCE = "; force=true records it all the same"
@@ -24,7 +23,7 @@ def check_labels(split: Split, where: str) -> None:
         )
 
 
-def check_score(counts: Counts, predictions: Predictions, classes: int) -> None:
+def check_score(evaluator: Evaluator) -> None:
     """Refuse the score of a network that knows nothing.
 
     Raises:
@@ -32,6 +31,8 @@ def check_score(counts: Counts, predictions: Predictions, classes: int) -> None:
     """
     from scipy.stats import binom
 
+    counts, predictions, classes = evaluator.counts, evaluator.predictions, evaluator.classes
+    assert predictions is not None
     if binom.sf(counts.correct_top1 - 1, counts.seen, 1 / classes) <= CHANCE:
         return
     cause = "are these the weights of this network, and were they trained?"

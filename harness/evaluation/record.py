@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from harness.checkpoint import Trained
-from harness.config import DataConfig, ImageFilesConfig
+from harness.config import DataConfig, ImageFilesConfig, ProtocolConfig
 from harness.data.sources import ImageSet
 from harness.data.stateless import HASH_VERSION
 from harness.data.waiting import advice
@@ -98,15 +98,24 @@ def read_unreadable(path: Path) -> dict[str, str]:
         return {row["image"]: row["reason"] for row in csv.DictReader(file)}
 
 
-def published_beside(published: Mapping[str, Any] | None, rates: Mapping[str, Any]) -> dict[str, Any] | None:
-    """A published error rate, and for each k whether our interval covers it; None where there is none."""
-    if published is None:
+def published_beside(
+    trained: Trained, data: DataConfig, protocol: ProtocolConfig, rates: Mapping[str, Any]
+) -> dict[str, Any] | None:
+    """What the publisher of the same weights measured by the same protocol, and whether our intervals cover it.
+
+    Publishers of ImageNet weights give errors of the central crop, with the sizes that come with the weights.
+    """
+    weights = trained.pretrained if trained.training is None else None
+    if weights is None or weights.published is None or (data.name, protocol.name) != ("imagenet", "center_crop"):
+        return None
+    errors = weights.published.get("ImageNet-1K")
+    if errors is None:
         return None
     covered = {}
     for k in (1, 5):
-        (low, high), error = rates[f"top{k}_error_interval_95"], published[f"top{k}_error"]
-        covered[f"top{k}_in_interval"] = None if error is None else low <= error <= high
-    return {**published, **covered}
+        low, high = rates[f"top{k}_error_interval_95"]
+        covered[f"top{k}_in_interval"] = low <= errors[f"top{k}_error"] <= high
+    return {**errors, **covered, "source": f"the publisher of {weights.name}"}
 
 
 def write_record(
@@ -115,9 +124,8 @@ def write_record(
     trained: Trained,
     *,
     data: DataConfig,
-    epoch: int,
+    epoch: int | None,
     best: dict[str, Any] | None = None,
-    published: Mapping[str, Any] | None = None,
 ) -> None:
     """Write `result.json` and `predictions.csv` and say what they say.
 
@@ -126,9 +134,8 @@ def write_record(
         evaluator: after its test.
         trained: what the checkpoint says of the network.
         data: the data set of the split.
-        epoch: that the weights are of.
+        epoch: that the weights are of; None for pretrained ones.
         best: the epoch that the validation split would have chosen; kept beside the result, never it.
-        published: what was published for the same weights and protocol: `top1_error`, `top5_error` and their source.
     """
     assert evaluator.predictions is not None and evaluator.timing is not None
     split, protocol, rates = evaluator.split, evaluator.protocol, error_rates(evaluator.counts)
@@ -153,10 +160,15 @@ def write_record(
         "protocol": vars(protocol),
         **rates,
         "unreadable": len(evaluator.unreadable),
-        "published": published_beside(published, rates),
-        "weights": {"source": "trained here", "epoch": epoch, "sha256": weights_sha256(network.state_dict())},
+        "published": published_beside(trained, data, evaluator.protocol, rates),
+        "weights": {
+            "source": "trained here" if trained.training else "pretrained",
+            "epoch": epoch,
+            "sha256": weights_sha256(network.state_dict()),
+        },
+        "pretrained": trained.pretrained and trained.pretrained.as_plain(),
         "training": trained.training,
-        "trained_on": trained.data.name,
+        "trained_on": trained.trained_on,
         "best_on_validation": best,
         "preprocessing": trained.preprocessing.as_plain(),
         "class_names": list(trained.class_names),
@@ -205,7 +217,7 @@ def _tell(folder: Path, evaluator: Evaluator, result: Mapping[str, Any], data: D
 
 
 def _beside(published: Mapping[str, Any] | None, k: int) -> str:
-    if published is None or published[f"top{k}_error"] is None:
+    if published is None:
         return ""
     covers = "covers" if published[f"top{k}_in_interval"] else "does not cover"
     return f"; the interval {covers} the published {published[f'top{k}_error']:.2f}%"

@@ -123,6 +123,8 @@ class Classifier(L.LightningModule):
         Raises:
             UserError: naming the step, and what to try.
         """
+        if done == self._checked:
+            return
         self._flush()
         finite = self._losses[self._checked : done].isfinite()
         first_bad = torch.where(finite, done, torch.arange(self._checked, done, device=self.device)).min()

@@ -1,0 +1,176 @@
+"""From the user's word to a verified file: torchvision's entries, timm's on the Hugging Face hub, local files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from textwrap import shorten
+from typing import Any
+
+import torch
+
+from harness.data.preprocessing import Preprocessing
+from harness.errors import UserError
+from harness.evaluation.schema import LOCAL_FILE
+from harness.weights.names import TIMM, check_name, is_file
+
+HUB_FILE = "model.safetensors"
+
+
+@dataclass(frozen=True)
+class Found:
+    """A file of weights and what is known of it before it is read.
+
+    Attributes:
+        name: the word for it, `DEFAULT` resolved.
+        file: on this machine.
+        sha256: of the file.
+        source: its URL, or `local file`.
+        recipe: how it was trained, as its publisher says it; None if unknown.
+        published: errors in percent that its publisher measured, by data set.
+        trained_on: name of the data; None if unknown.
+        preprocessing: that its publisher evaluates it with; None if unknown.
+        backbone: whether its fully connected layers hold nothing.
+    """
+
+    name: str
+    file: Path
+    sha256: str
+    source: str
+    recipe: str | None = None
+    published: dict[str, dict[str, float]] | None = None
+    trained_on: str | None = None
+    preprocessing: Preprocessing | None = None
+    backbone: bool = False
+
+
+def find(weights: str, model: str) -> Found:
+    """The file that `weights` stands for, downloaded if it has to be and verified.
+
+    Args:
+        weights: a name of torchvision's, `timm:<model>.<tag>`, or the path of a file.
+        model: name in the catalogue.
+
+    Raises:
+        UserError: weights that do not exist, are of another network, damaged, or missing without a network.
+    """
+    check_name(weights, model)
+    if weights.startswith(TIMM):
+        return _timm(weights)
+    if is_file(weights):
+        return Found(Path(weights).name, Path(weights), _sha256(Path(weights)), LOCAL_FILE)
+    return _torchvision(weights, model)
+
+
+def _sha256(path: Path) -> str:
+    try:
+        digest = hashlib.sha256()
+        with path.open("rb") as file:
+            while piece := file.read(1 << 20):
+                digest.update(piece)
+        return digest.hexdigest()
+    except OSError as error:
+        raise UserError(f"weights={path}: cannot be read ({error.strerror})") from error
+
+
+def _torchvision(weights: str, model: str) -> Found:
+    from torchvision.models import get_model_weights
+
+    entry: Any = get_model_weights(model)[weights]
+    file = Path(torch.hub.get_dir()) / "checkpoints" / entry.url.rpartition("/")[2]
+    prefix = re.search(r"-([0-9a-f]{8,})\.", file.name)
+    assert prefix is not None, f"{file.name}: torchvision's file names end in the first digits of their SHA-256"
+    if not file.exists():
+        _download(entry.url, file, prefix[1])
+    digest = _sha256(file)
+    if not digest.startswith(prefix[1]):
+        raise UserError(
+            f"weights={weights}: {file} is damaged or another file: its SHA-256 begins with {digest[:8]}, not "
+            f"{prefix[1]}; delete it, so that it is downloaded again, or put the right one there"
+        )
+    accuracies = entry.meta["_metrics"].items()
+    published = {
+        data: {f"top{k}_error": round(100 - accuracy[f"acc@{k}"], 3) for k in (1, 5)} for data, accuracy in accuracies
+    }
+    backbone = any(math.isnan(error) for errors in published.values() for error in errors.values())
+    preset = entry.transforms()
+    return Found(
+        entry.name,
+        file,
+        digest,
+        entry.url,
+        entry.meta["recipe"],
+        None if backbone else published,
+        "ImageNet-1K",
+        Preprocessing(
+            len(preset.mean),
+            preset.crop_size[0],
+            preset.resize_size[0],
+            preset.interpolation.value,
+            tuple(preset.mean),
+            tuple(preset.std),
+        ),
+        backbone,
+    )
+
+
+def _download(url: str, file: Path, sha256_prefix: str) -> None:
+    """Into torch's cache, with a bar on a terminal; nothing is left of a download that fails."""
+    print(f"downloading {url} to {file}", file=sys.stderr)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        torch.hub.download_url_to_file(url, str(file), sha256_prefix, progress=sys.stderr.isatty())
+    except (OSError, RuntimeError) as error:
+        raise UserError(
+            f"{file.name} is not in {file.parent} and could not be downloaded ({shorten(str(error), 100)}); without a "
+            f"network, put the file there by hand, from {url}"
+        ) from error
+
+
+def _timm(weights: str) -> Found:
+    repository = f"timm/{weights.removeprefix(TIMM)}"
+    file = _from_hub(weights, repository, HUB_FILE)
+    digest = _sha256(file)
+    stored = file.resolve().name  # the hub's cache names a large file after its SHA-256
+    if re.fullmatch(r"[0-9a-f]{64}", stored) and stored != digest:
+        raise UserError(f"weights={weights}: {file.resolve()} is damaged; delete it, so that it is downloaded again")
+    try:
+        config = json.loads(_from_hub(weights, repository, "config.json").read_text(encoding="utf-8"))
+        preprocessing = _timm_preprocessing(config["pretrained_cfg"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"weights={weights}: config.json of {repository} is damaged or of another form") from error
+    tag = weights.partition(".")[2]
+    data = "ImageNet-1K" if tag.endswith("in1k") else None
+    return Found(weights, file, digest, f"https://huggingface.co/{repository}", tag or None, None, data, preprocessing)
+
+
+def _timm_preprocessing(config: dict[str, Any]) -> Preprocessing:
+    """As timm evaluates the weights: at the size meant for tests where there is one."""
+    channels, size, _ = config.get("test_input_size") or config["input_size"]
+    crop = config.get("test_crop_pct") or config["crop_pct"]
+    mean, std = (tuple(float(value) for value in config[key]) for key in ("mean", "std"))
+    return Preprocessing(channels, size, math.floor(size / crop), config["interpolation"], mean, std)
+
+
+def _from_hub(weights: str, repository: str, name: str) -> Path:
+    try:
+        import huggingface_hub
+        from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError, RepositoryNotFoundError
+    except ImportError as error:
+        raise UserError(f"weights={weights} needs huggingface_hub: pip install 'cnn-zoo[hub]'") from error
+    try:
+        return Path(huggingface_hub.hf_hub_download(repository, name))
+    except RepositoryNotFoundError as error:
+        raise UserError(f"weights={weights}: the Hugging Face hub has no {repository} that is open to all") from error
+    except (OSError, ValueError, EntryNotFoundError) as error:
+        if isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError):
+            raise UserError(f"weights={weights}: {repository} has no {name}; other formats are not read") from error
+        raise UserError(
+            f"weights={weights}: {name} of {repository} is not in the hub's cache and could not be downloaded "
+            f"({type(error).__name__}); without a network, fetch {name} elsewhere and name the file: weights=FILE"
+        ) from error

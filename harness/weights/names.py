@@ -1,0 +1,55 @@
+"""What a user may write behind `weights=`: one of torchvision's names, `timm:<model>.<tag>`, or a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from harness.errors import UserError, nearest
+from models.catalogue import MODELS
+
+DEFAULT = "DEFAULT"  # torchvision's word for the best it has
+ENDINGS = (".pth", ".pt", ".th", ".safetensors", ".ckpt")
+TIMM = "timm:"
+
+
+def is_file(weights: str) -> bool:
+    """Whether the word stands for a file."""
+    return weights.endswith(ENDINGS) or "/" in weights or "\\" in weights or Path(weights).is_file()
+
+
+def check_name(weights: str, model: str) -> None:
+    """Needs no torch, and of a file only that it is there.
+
+    Raises:
+        UserError: weights that do not exist, or that are of another network than `model`.
+    """
+    if weights.startswith(TIMM):
+        theirs = weights.removeprefix(TIMM).partition(".")[0]
+        if theirs != model and theirs in MODELS:
+            raise UserError(f"model={model} weights={weights}: these are of {theirs}: use model={theirs}")
+        if theirs != model:
+            raise UserError(f"weights={weights}: {theirs!r} is no network of this zoo; write {TIMM}{model}.<tag>")
+    elif is_file(weights):
+        if not Path(weights).is_file():
+            raise UserError(f"weights={weights}: there is no such file")
+    elif weights not in _names(model):
+        raise UserError(f"model={model} weights={weights}: {_why_not(weights, model)}")
+
+
+def _names(model: str) -> tuple[str, ...]:
+    names = MODELS[model].weights
+    return (*names, DEFAULT) if names else ()
+
+
+def _why_not(weights: str, model: str) -> str:
+    own, holders = _names(model), [name for name in MODELS if weights in _names(name)]
+    sibling = model.rpartition("_")[0]
+    if sibling in holders:
+        theirs = MODELS[sibling]
+        form = f"the {theirs.year} form" if theirs.year != MODELS[model].year else theirs.title
+        return f"{weights} is of {sibling}, {form}: use model={sibling}"
+    has = f"; {model} has {', '.join(own)}" if own else ""
+    if holders:
+        return f"{weights} is of other networks: {', '.join(holders)}{has}"
+    known = own or {name for entry in MODELS.values() for name in entry.weights}
+    return f"no weights are called so; the nearest are: {nearest(weights, known)}; a file ends in {', '.join(ENDINGS)}"

@@ -1,0 +1,87 @@
+"""From a file to tensors: ours and others' formats, without running anything that stands in it."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from harness.checkpoint import KEY, Trained, checkpoint_from, read_content
+from harness.errors import UserError
+
+AVERAGED = ("model_ema", "state_dict_ema", "ema")  # averages over the steps of training, which publishers report on
+NESTED = ("state_dict", "model_state_dict", "model")
+DEEPEST = 3  # dictionaries in each other; a file can hold one that holds itself
+PREFIXES = ("module.", "model.", "_orig_mod.", "network.")
+
+
+@dataclass(frozen=True)
+class Tensors:
+    """What a file of weights holds.
+
+    Attributes:
+        tensors: by key, without the prefixes of wrappers.
+        part: keys of the dictionaries that they were in, such as `model_ema`; empty for the whole file.
+        trained: what a checkpoint of ours says; None for another's file.
+    """
+
+    tensors: dict[str, torch.Tensor]
+    part: str
+    trained: Trained | None
+
+
+def read_tensors(path: Path) -> Tensors:
+    """Read a file on the CPU.
+
+    Of averaged and plain weights in one file the averaged ones are taken.
+
+    Raises:
+        UserError: a file that is missing or damaged, that holds code, or that holds no weights.
+    """
+    if path.suffix == ".safetensors":
+        return Tensors(_unwrapped(_safetensors(path)), "", None)
+    with torch.serialization.safe_globals([argparse.Namespace]):  # a bag of plain values in torchvision's checkpoints
+        content = read_content(path)
+    if isinstance(content, dict) and KEY in content:
+        checkpoint = checkpoint_from(content, path)
+        return Tensors(checkpoint.state_dict, "", checkpoint.trained)
+    under: list[str] = []
+    while not _is_state_dict(content):
+        key = next((key for key in (*AVERAGED, *NESTED) if _holds(content, key)), None)
+        if key is None or len(under) == DEEPEST:
+            known = ", ".join((*NESTED, *AVERAGED))
+            raise UserError(f"{path}: no weights in it: neither tensors nor a dictionary of them under {known}")
+        under.append(key)
+        content = content[key]
+    return Tensors(_unwrapped(content), ".".join(under), None)
+
+
+def _safetensors(path: Path) -> dict[str, torch.Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path, device="cpu")
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path}: damaged or not a file of safetensors ({type(error).__name__})") from error
+
+
+def _holds(content: Any, key: str) -> bool:
+    return isinstance(content, dict) and isinstance(content.get(key), dict)
+
+
+def _is_state_dict(content: Any) -> bool:
+    if not isinstance(content, dict) or not content:
+        return False
+    return all(isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in content.items())
+
+
+def _unwrapped(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Without the prefixes that all keys share, and without the counter of torch's averaging."""
+    bare = {key: value for key, value in tensors.items() if key != "n_averaged"}
+    while prefix := next((p for p in PREFIXES if bare and all(key.startswith(p) for key in bare)), ""):
+        bare = {key.removeprefix(prefix): value for key, value in bare.items()}
+    return bare

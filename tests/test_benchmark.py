@@ -1,0 +1,37 @@
+"""The benchmarks run and measure what they say; how fast anything is, no test asks."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+def measured(out: Path, *arguments: str) -> dict[str, Any]:
+    command = [sys.executable, "tools/benchmark.py", *arguments, "--rounds", "1", "--out", str(out)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    record: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))
+    assert json.loads(done.stdout) == record
+    again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
+    assert again.returncode == 2 and "this file exists" in again.stderr
+    return record
+
+
+def test_startup(tmp_path: Path) -> None:
+    seconds = measured(tmp_path / "startup.json", "startup")["seconds_to"]
+    assert list(seconds) == ["config composed", "torch imported", "lightning imported", "data loaded", "first step"]
+    assert sorted(seconds.values()) == list(seconds.values()) and seconds["config composed"] > 0
+
+
+@pytest.mark.slow
+def test_training(mnist_root: Path, tmp_path: Path) -> None:
+    record = measured(tmp_path / "training.json", "training", "--root", str(mnist_root))
+    for name in ("shipped_to_bare", "usual_to_shipped", "counting_to_torchmetrics_top5"):
+        assert 0 < record[name]["lowest"] <= record[name]["median"] <= record[name]["highest"]
