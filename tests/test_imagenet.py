@@ -263,7 +263,7 @@ def test_too_many_unreadable_training_images_stop_the_run(small: Path, tmp_path:
 def test_odd_file_names_reach_the_record(small: Path, checkpoint: Path, tmp_path: Path) -> None:
     folder = small / "val" / IMAGENET_CLASSES[0]
     for name in (b"line\nbreak.JPEG", b"\xff\xfe.JPEG"):
-        shutil.copy(folder / "00.JPEG", os.path.join(os.fsencode(folder), name))
+        shutil.copy(folder / "00.JPEG", folder / os.fsdecode(name))
     found = top5(evaluate(checkpoint, small, tmp_path / "e", "force=true"))
     assert f"imagenet/val/{IMAGENET_CLASSES[0]}/line\\nbreak.JPEG" in found
     assert f"imagenet/val/{IMAGENET_CLASSES[0]}/\\xff\\xfe.JPEG" in found
