@@ -78,7 +78,7 @@ def _run(network: nn.Module, images: torch.Tensor, channels_last: bool, compiled
     prepare(network, how)
 
     def run(every: bool = False) -> tuple[float, torch.Tensor]:
-        batches = images.split(BATCH) if every else (images[:BATCH],)
+        batches = torch.split(images, BATCH) if every else (images[:BATCH],)
         started = time.perf_counter()
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=half):
             scores = [class_scores(network, batch, how, BATCH) for batch in batches]

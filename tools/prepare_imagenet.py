@@ -2,9 +2,9 @@
 
     python tools/prepare_imagenet.py DOWNLOADS ROOT
 
-DOWNLOADS holds ILSVRC2012_img_train.tar, ILSVRC2012_img_val.tar and ILSVRC2012_devkit_t12.tar.gz, as image-net.org hands
-them out; without the first, only `val` is made. ROOT gets `train/<wnid>/` and `val/<wnid>/`. A run that was interrupted
-goes on where it stopped; nothing that is there is written over.
+DOWNLOADS holds ILSVRC2012_img_train.tar, ILSVRC2012_img_val.tar and ILSVRC2012_devkit_t12.tar.gz, as image-net.org
+hands them out; without the first, only `val` is made. ROOT gets `train/<wnid>/` and `val/<wnid>/`. A run that was
+interrupted goes on where it stopped; nothing that is there is written over.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def _write(archive: tarfile.TarFile, member: tarfile.TarInfo, target: Path) -> N
     """Write a member's content beside its place, then put it there; its own path and kind are not believed."""
     content = archive.extractfile(member)
     if content is None:
-        raise UserError(f"{archive.name}: {member.name} is not a file")
+        raise UserError(f"{archive.name!r}: {member.name} is not a file")
     unfinished = target.with_name(f".{target.name}")
     with content, unfinished.open("wb") as file:
         shutil.copyfileobj(content, file)
