@@ -31,19 +31,20 @@ def class_scores(network: nn.Module, images: torch.Tensor, how: Arithmetic, batc
     Args:
         network: maps images (N, C, H, W) to logits (N, K).
         images: float32 (N, C, H, W), or (N, V, C, H, W) with V views of each.
-        how: the memory format, and whether the network is compiled.
-        batch_size: of every batch but the last; a compiled network sees no other, the last is filled up.
+        how: the memory format.
+        batch_size: what a smaller batch is filled up to: rounding depends on the size of a batch, so that the scores of
+            an image depend neither on its neighbours nor on the number of devices; and a compiled network meets one
+            size.
 
     Returns:
         float32 (N, K): logits; for several views, the logarithm of the mean of their softmax outputs.
     """
     views = images.shape[1] if images.ndim == 5 else 1
     flat = images.flatten(0, 1) if images.ndim == 5 else images
-    wanted = batch_size * views if how.compile else len(flat)
+    if len(images) < batch_size:
+        flat = F.pad(flat, (0, 0) * 3 + (0, (batch_size - len(images)) * views))
     if how.channels_last:
         flat = flat.contiguous(memory_format=torch.channels_last)
-    if len(flat) < wanted:
-        flat = F.pad(flat, (0, 0) * 3 + (0, wanted - len(flat)))
     logits: torch.Tensor = network(flat)[: len(images) * views].float()
     if views == 1:
         return logits
