@@ -54,9 +54,7 @@ def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 def save_checkpoint(path: Path, name: str, state: dict[str, torch.Tensor], preprocessing: Preprocessing) -> Path:
     data = ImageFilesConfig("imagenet", "", False, 0, [*MEAN], [*STD], 224, 256, "bilinear", "fast")
-    options: dict[str, Any] = {"resnet": {"shortcut": "B"}, "vgg": {"dropout": 0.5}, "alexnet": {"dropout": 0.5}}[
-        MODELS[name].family
-    ]
+    options: dict[str, Any] = {"shortcut": "B"} if MODELS[name].family == "resnet" else {"dropout": 0.5}
     training = {"seed": 0, "epochs": 1, "max_batches": None, "recipe": {"name": "none"}}
     trained = Trained(name, options, IMAGENET_CLASSES, preprocessing, data, training)
     tensors = {f"network.{key}": value for key, value in state.items()}
@@ -103,7 +101,7 @@ def independent_top5(network: torch.nn.Module, name: str) -> dict[str, list[int]
 
 def random_network(name: str) -> torch.nn.Module:
     """torchvision's, its batch norms having seen 16 pictures: otherwise it answers nearly the same to all."""
-    network = torchvision_models.get_model(name)
+    network: torch.nn.Module = torchvision_models.get_model(name)
     preset = torchvision_models.get_model_weights(name)["IMAGENET1K_V1"].transforms()
     paths = sorted((SAMPLE / "val").rglob("*.JPEG"))[::13]
     for module in network.modules():
@@ -111,7 +109,8 @@ def random_network(name: str) -> torch.nn.Module:
             module.momentum = None
     with torch.inference_mode():
         network.train()(torch.stack([preset(Image.open(path).convert("RGB")) for path in paths]))
-    return network.eval()
+    network.eval()
+    return network
 
 
 @pytest.mark.parametrize(
