@@ -81,21 +81,25 @@ def preprocessing_for(model: str, data: DataConfig, weights: Preprocessing | Non
         raise UserError(
             f"model={model} data={data.name}: {model} tells {entry.num_classes} classes apart, the data has {classes}"
         )
-    statistics = tuple(data.mean), tuple(data.std)
     if isinstance(data, ImageFilesConfig):
-        size = data.image_size if weights is None or weights.resize is None else weights.size
-        try:
-            entry.check_input(size)
-        except ValueError as error:
-            raise UserError(f"model={model} data={data.name}: {error}; data.image_size sets it") from error
-        own = Preprocessing(known.channels, size, data.resize, data.interpolation, *statistics)
+        own = _of_files(entry, data, weights)
     else:
-        own = Preprocessing(known.channels, _input_size(entry, data.name, known), None, None, *statistics)
+        size = _input_size(entry, data.name, known)
+        own = Preprocessing(known.channels, size, None, None, tuple(data.mean), tuple(data.std))
     if weights is None or weights.channels != own.channels:
         return own
     if own.resize is None or weights.resize is None:
         return dataclasses.replace(own, mean=weights.mean, std=weights.std)
     return weights
+
+
+def _of_files(entry: Entry, data: ImageFilesConfig, weights: Preprocessing | None) -> Preprocessing:
+    size = data.image_size if weights is None or weights.resize is None else weights.size
+    try:
+        entry.check_input(size)
+    except ValueError as error:
+        raise UserError(f"model={entry.name} data={data.name}: {error}; data.image_size sets it") from error
+    return Preprocessing(len(data.mean), size, data.resize, data.interpolation, tuple(data.mean), tuple(data.std))
 
 
 def _input_size(entry: Entry, data: str, known: DataSet) -> int:

@@ -67,6 +67,7 @@ OTHER_WAYS = {  # what the default run passes by
         "check_protocol",
         "Unreadable",
         "_range",
+        "_of_files",
     ),  # images in files
     *("EvalLoader", "eval_loader", "val_dataloader"),  # come after the step
     *("schema_of", "load_test", "validation_step", "on_validation_epoch_start"),
