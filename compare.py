@@ -11,7 +11,7 @@ def compare_records(config: CompareConfig) -> None:
 
     from rich.console import Console
     from rich.markup import escape
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from harness.errors import UserError
     from harness.evaluation.chart import draw_comparisons
@@ -30,7 +30,7 @@ def compare_records(config: CompareConfig) -> None:
             ("McNemar's exact test, paired by seed", TEST_COLUMNS, test_cells(comparison)),
         ):
             if cells:
-                table = Table(*columns, title=title)
+                table = Table(*(Column(name, overflow="fold") for name in columns), title=title)
                 for row in cells:
                     table.add_row(*map(escape, row))
                 console.print(table)

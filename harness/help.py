@@ -25,6 +25,8 @@ HELP = {
         "Train a network and report its error on the test split: python train.py [group=NAME] [key=value] ...\n"
         "Everything is written to a new folder, runs/<model>-<data>/<date>_<time>/. Keys of their own:\n"
         "    seed=0      of the initialisation, the order of images, augmentation and dropout\n"
+        "    weights=    that the network begins with: IMAGENET1K_V1, IMAGENET1K_V2, DEFAULT (torchvision's),\n"
+        "                timm:<model>.<tag>, or a file: .pth .pt .th .safetensors .ckpt\n"
         "    runs=runs   where run folders are made\n"
         "    resume=     a run folder to go on with, or auto: the newest unfinished run of the same settings",
         (
@@ -35,16 +37,19 @@ HELP = {
         ),
     ),
     "eval": (
-        "Evaluate a trained network on a test split: python eval.py run=FOLDER|checkpoint=FILE [key=value] ...\n"
+        "Evaluate a network on a test split: python eval.py run=FOLDER|checkpoint=FILE|weights=... [key=value] ...\n"
         "The record is written to a new folder, runs/<model>-<data>/<date>_<time>-eval/. Keys of their own:\n"
         "    run=FOLDER       a run folder; its last checkpoint is evaluated\n"
         "    checkpoint=FILE  a checkpoint\n"
+        "    weights=         pretrained ones, with model= and data=: IMAGENET1K_V1, IMAGENET1K_V2, DEFAULT\n"
+        "                     (torchvision's), timm:<model>.<tag>, or a file: .pth .pt .th .safetensors .ckpt\n"
         "    force=true       record a score even if it means nothing\n"
         "    runs=runs        where the evaluation's own folder is made",
         (
             "python eval.py run=runs/lenet5-digits/2026-01-31_12-00-00",
             "python eval.py run=runs/lenet5-digits/2026-01-31_12-00-00 protocol.batch_size=100",
             "python eval.py checkpoint=best_on_validation.ckpt data=mnist data.root=data",
+            "python eval.py model=resnet20 weights=resnet20.th data=parquet data.root=cifar10-jpeg",
             "python eval.py -m run=runs/a,runs/b                        # several, one after the other",
         ),
     ),

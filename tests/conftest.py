@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+# Small tensors gain nothing from more threads, and lose much where the cores are shared; read when torch is imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 ROOT = Path(__file__).parent.parent
 Script = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -37,6 +40,24 @@ def trained_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert done.returncode == 0, done.stderr
     (folder,) = (runs / "lenet5-digits").iterdir()
     return folder
+
+
+@pytest.fixture(scope="session")
+def cifar10_jpeg() -> Path:
+    """CIFAR-10, compressed once more as JPEG, in parquet files."""
+    root = ROOT.parent / "shared" / "data" / "cifar10-jpeg"
+    if not root.is_dir():
+        pytest.skip("CIFAR-10 as parquet is not at ../shared/data/cifar10-jpeg")
+    return root
+
+
+@pytest.fixture(scope="session")
+def akamasters_resnet20() -> Path:
+    """A third party's ResNet-20, trained on CIFAR-10."""
+    path = ROOT.parent / "shared" / "data" / "checkpoints" / "akamaster-cifar10-resnet20-12fca82f.th"
+    if not path.is_file():
+        pytest.skip(f"a third party's checkpoint is not at ../shared/data/checkpoints/{path.name}")
+    return path
 
 
 @pytest.fixture(scope="session")

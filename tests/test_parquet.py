@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import ROOT, run_script
+from conftest import run_script
 from PIL import Image
 
 from harness.config import DataConfig
@@ -20,7 +20,6 @@ from harness.data.datasets import DATASETS, facts
 from harness.data.sources import ImageSet
 from harness.errors import UserError
 
-CIFAR10 = ROOT.parent / "shared" / "data" / "cifar10-jpeg"
 NAMES = ["cat", "dog", "äpfel"]
 FEATURES = {"img": {"_type": "Image"}, "label": {"names": NAMES, "_type": "ClassLabel"}}
 
@@ -136,12 +135,10 @@ def test_a_mistake_is_told_before_torch_is_loaded(tmp_path: Path) -> None:
     assert done.returncode == 2 and "has 1 channels; give one value each" in done.stderr
 
 
-def test_real_cifar10() -> None:
-    if not CIFAR10.is_dir():
-        pytest.skip("CIFAR-10 is not at ../shared/data/cifar10-jpeg")
-    known = facts(config(CIFAR10))
+def test_real_cifar10(cifar10_jpeg: Path) -> None:
+    known = facts(config(cifar10_jpeg))
     assert (known.image_size, known.channels, known.train, known.test) == (32, 3, 50_000, 10_000)
     assert known.class_names == DATASETS["cifar10"].class_names
-    test = sources.load_test(config(CIFAR10))
+    test = sources.load_test(config(cifar10_jpeg))
     assert isinstance(test, ImageSet)
     assert test.images.shape == (10_000, 3, 32, 32) and test.labels.bincount().tolist() == [1000] * 10

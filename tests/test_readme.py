@@ -22,7 +22,7 @@ COMMANDS = [
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_runs(command: str, trained_run: Path, mnist_root: Path, tmp_path: Path) -> None:
+def test_every_command_runs(command: str, trained_run: Path, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     words = shlex.split(command.split("&& ")[-1])
     assert words[0] == "python"
     run = tmp_path / "runs" / "lenet5-digits" / "a"
@@ -37,7 +37,11 @@ def test_every_command_runs(command: str, trained_run: Path, mnist_root: Path, t
     if arguments[0] == "eval.py":
         arguments.append(f"runs={tmp_path}")
     if "data=mnist" in arguments:
-        arguments.append(f"data.root={mnist_root}")
+        arguments.append(f"data.root={request.getfixturevalue('mnist_root')}")
+    if "data=parquet" in arguments:
+        weights, data = (request.getfixturevalue(fixture) for fixture in ("akamasters_resnet20", "cifar10_jpeg"))
+        arguments += [f"weights={weights}", f"data.root={data}", "trainer.threads=1"]
+        arguments = [word for word in arguments if word not in (f"weights={weights.name}", f"data.root={data.name}")]
     if "data=imagenet" in arguments:
         for split in ("train", "val"):
             sample = ROOT.parent / "shared" / "data" / "imagenet-sample" / "val"
@@ -99,3 +103,15 @@ def test_the_numbers_are_the_records(name: str) -> None:
     shown = re.search(rf"<!-- {name} -->\n(.*?)\n<!-- /{name} -->", README, re.DOTALL)
     assert shown is not None
     assert shown[1] == {"errors": errors_table, "speed": speed_table}[name]()
+
+
+def test_the_numbers_of_the_pretrained_network_are_its_records() -> None:
+    path = ROOT / "benchmarks" / "results" / "weights" / "akamaster-resnet20-cifar10-jpeg.json"
+    record = json.loads(path.read_text())
+    wrong = [record["seen"] - record[f"correct_top{k}"] for k in (1, 5)]
+    shown = re.search(r"<!-- akamaster -->(.*?)<!-- /akamaster -->", README, re.DOTALL)
+    assert shown is not None
+    assert shown[1] == (
+        f"{record['top1_error']:.2f}% top-1 and {record['top5_error']:.2f}% top-5 error "
+        f"({wrong[0]:,} and {wrong[1]:,} of {record['seen']:,} images)"
+    )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -19,15 +18,6 @@ from models.resnet import Block, Bottleneck, ResNet, ZeroPadding
 
 NAMES = [name for name, entry in MODELS.items() if entry.family == "resnet"]
 RESIDUAL = [name for name in NAMES if name.startswith("resnet")]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Small tensors gain nothing from more threads, and lose much where the cores are shared."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def on_meta(name: str, **options: Any) -> ResNet:

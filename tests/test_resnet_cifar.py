@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +23,6 @@ from models.resnet_cifar import (
 
 NAMES = [name for name, entry in MODELS.items() if entry.family == "resnet_cifar"]
 CHECKPOINT = Path(__file__).parents[2] / "shared/data/checkpoints/akamaster-cifar10-resnet20-12fca82f.th"
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Small tensors gain nothing from more threads, and lose much where the cores are shared."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def on_meta(name: str, **options: Any) -> nn.Module:

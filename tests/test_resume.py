@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -81,8 +82,10 @@ def test_killed_at_a_moment(moments: list[str], unbroken: Path, tmp_path: Path) 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(10))
-def test_killed_at_random_moments(seed: int, unbroken: Path, tmp_path: Path) -> None:
-    chosen = random.Random(seed)
+def test_killed_at_random_moments(
+    seed: int, unbroken: Path, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    chosen, kills = random.Random(seed), 0
     moments = [f"seconds:{chosen.uniform(0.0, 0.25):.3f}" for _ in range(4)]
     for number, moment in enumerate(moments):
         arguments = [f"resume={run_of(tmp_path)}"] if number else [*SETTINGS, f"runs={tmp_path}"]
@@ -90,9 +93,11 @@ def test_killed_at_random_moments(seed: int, unbroken: Path, tmp_path: Path) -> 
         if done.returncode == 0:
             break
         assert done.returncode == -signal.SIGKILL
+        kills += 1
     else:
         done = start(f"resume={run_of(tmp_path)}")
         assert done.returncode == 0, done.stderr
+    record_property("kills", kills)  # in --junitxml
     assert_equal_runs(run_of(tmp_path), unbroken)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import paper_tables
@@ -38,15 +38,6 @@ def deep_is_slow(names: Iterable[str]) -> list[Any]:
     """The names, those of a thousand layers marked slow."""
     deep = ("resnet1202", "preact_resnet1001")
     return [pytest.param(name, marks=pytest.mark.slow) if name in deep else name for name in names]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Small tensors gain nothing from more threads, and lose much where the cores are shared."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def on_meta(name: str, **options: Any) -> nn.Module:
