@@ -128,8 +128,12 @@ def test_center_crop_gives_torchvisions_lists(name: str, sample: Path, tmp_path:
     assert json.loads((folder / "result.json").read_text())["data"]["decoder"] == "pil"
 
 
-def test_any_number_of_processes_counts_the_same(small: Path, checkpoint: Path, tmp_path: Path) -> None:
-    (small / "val" / IMAGENET_CLASSES[0] / "00.JPEG").write_bytes(b"text")
+@pytest.mark.parametrize("devices", [3, pytest.param(2, marks=pytest.mark.slow)])
+def test_any_number_of_processes_counts_the_same(devices: int, small: Path, checkpoint: Path, tmp_path: Path) -> None:
+    folder = small / "val" / IMAGENET_CLASSES[0]
+    (folder / "00.JPEG").write_bytes(b"text")
+    (folder / "03.JPEG").rename(folder / "line\nbreak.JPEG")
+    (folder / "06.JPEG").rename(folder / os.fsdecode(b"\xff\xfe.JPEG"))
     settings = ("force=true", "protocol.batch_size=4", "trainer.threads=1")
     alone = evaluate(checkpoint, small, tmp_path / "one", *settings)
     result = json.loads((alone / "result.json").read_text())
@@ -138,14 +142,15 @@ def test_any_number_of_processes_counts_the_same(small: Path, checkpoint: Path, 
     assert "scored 14 of 15 images; 1 could not be read" in (alone / "log.txt").read_text()
     listed = (alone / "unreadable.csv").read_text()
     assert listed == f"image,reason\nimagenet/val/{IMAGENET_CLASSES[0]}/00.JPEG,not an image\n"
+    prefix = f"imagenet/val/{IMAGENET_CLASSES[0]}/"
+    assert {f"{prefix}line\\nbreak.JPEG", f"{prefix}\\xff\\xfe.JPEG"} <= {
+        row["image"] for row in csv.DictReader((alone / "predictions.csv").read_text(encoding="utf-8").splitlines())
+    }
     timing = json.loads((alone / "evaluation_timing.json").read_text())
     assert timing["images_per_second"] > 0 and 0 <= timing["waiting_share"] <= 1
-    for devices in (2, 3):
-        shared = evaluate(
-            checkpoint, small, tmp_path / str(devices), *settings, "trainer=ddp", f"trainer.devices={devices}"
-        )
-        for file in ("predictions.csv", "result.json", "unreadable.csv"):
-            assert (shared / file).read_bytes() == (alone / file).read_bytes(), (devices, file)
+    shared = evaluate(checkpoint, small, tmp_path / "ddp", *settings, "trainer=ddp", f"trainer.devices={devices}")
+    for file in ("predictions.csv", "result.json", "unreadable.csv"):
+        assert (shared / file).read_bytes() == (alone / file).read_bytes(), file
 
 
 def test_fewer_images_than_processes(small: Path, checkpoint: Path, tmp_path: Path) -> None:
@@ -176,49 +181,12 @@ def test_ten_crop_is_the_mean_of_ten_softmax_outputs(small: Path, checkpoint: Pa
         assert abs(float(row["probability_1"]) - float(mean.max())) < 1e-4
 
 
-REFUSALS = [
-    ("chance", "0 of 15 images right, no better than guessing among 1,000 classes: are these the weights"),
-    ("one class", "all 5 images are of one class"),
-    ("one folder", "val: images without folders of classes, and no ground truth for them"),
-    ("whole_image", "protocol=whole_image data=imagenet: this protocol is for images of another kind"),
-    ("digits", "its classes are not those of"),
-]
-
-
-@pytest.mark.parametrize(("kind", "line"), REFUSALS)
-def test_a_score_that_means_nothing_is_refused(
-    kind: str, line: str, small: Path, checkpoint: Path, tmp_path: Path
-) -> None:
-    settings = ["data=imagenet", f"data.root={small}"]
-    if kind in ("one class", "one folder"):
-        for folder in sorted((small / "val").iterdir())[1:]:
-            shutil.rmtree(folder)
-    if kind == "one folder":
-        folder = only(small / "val")
-        for path in list(folder.iterdir()):
-            path.rename(small / "val" / path.name)
-        folder.rmdir()
-    if kind == "whole_image":
-        settings.append("protocol=whole_image")
-    if kind == "digits":
-        settings = ["data=digits"]
-    done = run_script("eval.py", f"checkpoint={checkpoint}", *settings, f"runs={tmp_path / 'runs'}")
-    assert done.returncode == 2 and line in done.stderr and done.stderr.count("\n") == 1
+def test_a_network_that_only_guesses_is_refused(small: Path, checkpoint: Path, tmp_path: Path) -> None:
+    settings = ("data=imagenet", f"data.root={small}", f"runs={tmp_path / 'runs'}")
+    done = run_script("eval.py", f"checkpoint={checkpoint}", *settings)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert "0 of 15 images right, no better than guessing among 1,000 classes: are these the weights" in done.stderr
     assert not list(tmp_path.glob("runs/**/result.json"))
-
-
-def test_a_shifted_label_order_is_recognised(small: Path, tmp_path: Path) -> None:
-    """A network that always answers one class below the label, on pictures of one class and another."""
-    torch.manual_seed(0)
-    network = build_model("resnet18")
-    state = network.state_dict()
-    state["fc.weight"].zero_()
-    state["fc.bias"].zero_()[399] = 9.0
-    checkpoint = save_checkpoint(tmp_path / "shifted.ckpt", "resnet18", state, SMALL)
-    done = run_script(
-        "eval.py", f"checkpoint={checkpoint}", "data=imagenet", f"data.root={small}", f"runs={tmp_path}/r"
-    )
-    assert done.returncode == 2 and "the labels look shifted by one" in done.stderr
 
 
 def test_a_run_trains_on_real_pictures_and_its_loss_falls(sample: Path, tmp_path: Path) -> None:
@@ -228,11 +196,11 @@ def test_a_run_trains_on_real_pictures_and_its_loss_falls(sample: Path, tmp_path
     done = run_script(
         "train.py",
         *("model=resnet18", "data=imagenet", f"data.root={tmp_path / 'data'}", "recipe=torchvision_v1", "trainer=cpu"),
-        *("data.image_size=64", "data.resize=72", "data.validation=0", "recipe.epochs=6", "recipe.batch_size=40"),
+        *("data.image_size=48", "data.resize=54", "data.validation=0", "recipe.epochs=5", "recipe.batch_size=40"),
         *(
             "recipe.crop_area=[0.5,1.0]",
             "recipe.learning_rate=0.05",
-            "recipe.milestones=[5]",
+            "recipe.milestones=[4]",
             f"runs={tmp_path / 'runs'}",
         ),
     )
@@ -242,7 +210,7 @@ def test_a_run_trains_on_real_pictures_and_its_loss_falls(sample: Path, tmp_path
         rows = list(csv.DictReader(file))
     assert all(row["train_images"] == "200" for row in rows)
     assert float(rows[-1]["train_loss"]) < 0.8 * float(rows[0]["train_loss"])
-    assert json.loads((run / "result.json").read_text())["preprocessing"]["resize"] == 72
+    assert json.loads((run / "result.json").read_text())["preprocessing"]["resize"] == 54
     with (run / "timing.csv").open() as file:
         assert all(0 <= float(row["train_waiting_share"]) <= 1 for row in csv.DictReader(file))
     assert "% waiting" in (run / "log.txt").read_text()
@@ -273,12 +241,3 @@ def test_too_many_unreadable_training_images_stop_the_run(small: Path, tmp_path:
     assert "1 of 15 training images cannot be read, more than 0.1%: they are listed in" in done.stderr
     listed = (only(only(tmp_path / "r")) / "unreadable_in_training.csv").read_text()
     assert f"imagenet/train/{IMAGENET_CLASSES[400]}/01.JPEG," in listed
-
-
-def test_odd_file_names_reach_the_record(small: Path, checkpoint: Path, tmp_path: Path) -> None:
-    folder = small / "val" / IMAGENET_CLASSES[0]
-    for name in (b"line\nbreak.JPEG", b"\xff\xfe.JPEG"):
-        shutil.copy(folder / "00.JPEG", folder / os.fsdecode(name))
-    found = top5(evaluate(checkpoint, small, tmp_path / "e", "force=true"))
-    assert f"imagenet/val/{IMAGENET_CLASSES[0]}/line\\nbreak.JPEG" in found
-    assert f"imagenet/val/{IMAGENET_CLASSES[0]}/\\xff\\xfe.JPEG" in found
