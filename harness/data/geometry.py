@@ -12,7 +12,6 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 import torch
-import torch.nn.functional as F
 from PIL import Image
 
 from harness.data.decode import MAX_PIXELS, Pixels
@@ -20,15 +19,32 @@ from harness.data.preprocessing import Preprocessing
 
 ATTEMPTS = 10  # at a random crop that lies inside the image
 DRAWS = 4 * ATTEMPTS  # of each: area, aspect, row, column
+RESIZERS = {
+    "bilinear": torch.ops.aten._upsample_bilinear2d_aa,
+    "bicubic": torch.ops.aten._upsample_bicubic2d_aa,
+}
 FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
 
-def resize(image: Pixels, height: int, width: int, interpolation: str, decoder: str) -> Pixels:
-    """An image (h, w, 3) at another size (height, width, 3), antialiased."""
-    if decoder == "pil" or (_has_ties(image.shape[0], height) and _has_ties(image.shape[1], width)):
+def resize(image: Pixels, size: tuple[int, int], interpolation: str, decoder: str, end: tuple[int, int]) -> Pixels:
+    """An image (h, w, 3) at another size, antialiased; of the fast decoder only what is needed is worked out.
+
+    Args:
+        image: uint8 (h, w, 3).
+        size: height and width of the whole.
+        interpolation: `bilinear` or `bicubic`.
+        decoder: `fast` or `pil`.
+        end: rows and columns of the upper left part that is needed.
+
+    Returns:
+        uint8 (at least end[0], at least end[1], 3).
+    """
+    (h, w), (height, width) = image.shape[:2], size
+    if decoder == "pil" or (_has_ties(h, height) and _has_ties(w, width)):
         return np.asarray(Image.fromarray(image).resize((width, height), FILTERS[interpolation]))
     channels_last = torch.from_numpy(image).permute(2, 0, 1)[None]
-    resized = F.interpolate(channels_last, size=(height, width), mode=interpolation, antialias=True)
+    # What F.interpolate calls; it takes either the size or the scale, and a part has its own size at the whole's scale.
+    resized = RESIZERS[interpolation](channels_last, end, False, height / h, width / w)
     pixels: Pixels = resized[0].permute(1, 2, 0).numpy()
     return pixels
 
@@ -78,7 +94,11 @@ def _windows(image: Pixels, preprocessing: Preprocessing, corners: Sequence[tupl
         boxes = [(x * scale_x, y * scale_y, (x + size) * scale_x, (y + size) * scale_y) for y, x in corners]
         whole = Image.fromarray(image)
         return np.stack([np.asarray(whole.resize((size, size), FILTERS[interpolation], box)) for box in boxes])
-    resized = resize(image, height, width, interpolation, decoder)
+    end = (max(y for y, _ in corners) + size, max(x for _, x in corners) + size)
+    resized = resize(image, (height, width), interpolation, decoder, end)
+    if len(corners) == 1:
+        ((y, x),) = corners
+        return resized[None, y : y + size, x : x + size]
     return np.stack([resized[y : y + size, x : x + size] for y, x in corners])
 
 
@@ -93,7 +113,8 @@ def random_resized_crop(
     """A window of random area and aspect, resized to the input's size: (1, size, size, 3) [Szegedy 2015, section 6]."""
     top, left, height, width = random_box(image.shape[0], image.shape[1], draws, scale, ratio)
     window = image[top : top + height, left : left + width]
-    return resize(window, preprocessing.size, preprocessing.size, str(preprocessing.interpolation), decoder)[None]
+    size = (preprocessing.size, preprocessing.size)
+    return resize(window, size, str(preprocessing.interpolation), decoder, size)[None]
 
 
 def random_box(
