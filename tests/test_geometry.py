@@ -21,7 +21,20 @@ from harness.data.preprocessing import Preprocessing
 
 STATISTICS = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 SMALL = Preprocessing(3, 32, 37, "bilinear", *STATISTICS)
-SIZES = [(64, 48), (48, 64), (50, 50), (37, 90), (91, 37), (33, 20), (200, 41), (300, 299)]
+SIZES = [
+    (35, 35),
+    (36, 34),
+    (34, 36),
+    (37, 37),
+    (64, 48),
+    (48, 64),
+    (50, 50),
+    (37, 90),
+    (91, 37),
+    (33, 20),
+    (200, 41),
+    (300, 299),
+]
 
 
 def picture(width: int, height: int) -> Image.Image:

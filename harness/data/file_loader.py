@@ -14,7 +14,7 @@ from harness.data import stateless
 from harness.data.geometry import DRAWS
 from harness.data.image_files import ImageFiles
 from harness.data.loader import Batch
-from harness.data.pixels import Normalise, flip
+from harness.data.pixels import Normalise
 from harness.data.preprocessing import Preprocessing
 from harness.data.stateless import Stream
 from harness.data.waiting import Waiting
@@ -93,8 +93,9 @@ class TrainFileLoader:
         for number, decoded in enumerate(self.decoded, first):
             images = _on(self.device, decoded)[:, 0]  # (n, C, H, W)
             if self.mirror:
-                mirrored = stateless.integers(2, self.seed, epoch, Stream.FLIP, decoded.indices).bool()
-                images = flip(images, mirrored.to(self.device, non_blocking=True))
+                draws = stateless.integers(2, self.seed, epoch, Stream.FLIP, decoded.indices)
+                mirrored = draws.nonzero()[:, 0].to(self.device, non_blocking=True)
+                images[mirrored] = images[mirrored].flip(-1)  # a third of the time of torch.where over all
             labels = self.split.labels[decoded.indices].to(self.device, non_blocking=True)
             whole = min(self.batch_size, len(self.split) - number * self.batch_size)
             yield Batch(self.normalise(images), labels, decoded.indices, whole, tuple(decoded.unreadable))

@@ -42,9 +42,13 @@ def resize(image: Pixels, size: tuple[int, int], interpolation: str, decoder: st
     (h, w), (height, width) = image.shape[:2], size
     if decoder == "pil" or (_has_ties(h, height) and _has_ties(w, width)):
         return np.asarray(Image.fromarray(image).resize((width, height), FILTERS[interpolation]))
+    # An output as long as the input would be taken for one that needs no resizing.
+    rows, columns = (
+        needed + (needed == before != after) for needed, before, after in zip(end, (h, w), size, strict=True)
+    )
     channels_last = torch.from_numpy(image).permute(2, 0, 1)[None]
     # What F.interpolate calls; it takes either the size or the scale, and a part has its own size at the whole's scale.
-    resized = RESIZERS[interpolation](channels_last, end, False, height / h, width / w)
+    resized = RESIZERS[interpolation](channels_last, (rows, columns), False, height / h, width / w)
     pixels: Pixels = resized[0].permute(1, 2, 0).numpy()
     return pixels
 
