@@ -1,8 +1,8 @@
 """JPEG files to network input: the shipped path and torchvision's preset, in turns, on the same pictures.
 
-- alone: one process, one thread. The preset ends in normalised floats, ours in uint8; normalising a batch is measured
-  beside it, and is the device's work.
-- loader: through two workers, both up to normalised float batches.
+- alone: one process, one thread. The preset ends in normalised floats, ours in uint8.
+- loader: two workers, up to the batches that go to the device: floats of the preset, uint8 of ours.
+- normalised: the same with flip and normalisation, which are the device's work, done by the main process on a CPU.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from torchvision.datasets.folder import default_loader
 
 from benchmarks.rounds import in_turns, machine, ratio
 from harness.data.decode import MAX_PIXELS, decode, read
-from harness.data.file_loader import EvalFileLoader
+from harness.data.file_loader import EvalFileLoader, TrainFileLoader
 from harness.data.folder import index_folder
 from harness.data.geometry import DRAWS, centre_crop, random_resized_crop
 from harness.data.image_files import ImageFiles
@@ -37,7 +37,7 @@ from harness.errors import UserError
 PREPROCESSING = Preprocessing(3, 224, 256, "bilinear", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 AREA, ASPECT = (0.08, 1.0), (0.75, 4 / 3)
 BATCH = 20
-REPEATED = 5
+REPEATED = 3
 FINISH = (
     transforms.PILToTensor(),
     transforms.ConvertImageDtype(torch.float),
@@ -76,6 +76,8 @@ def measure(folder: str, rounds: int) -> dict[str, Any]:
         "evaluation_pil_to_preset": ratio(rate, "evaluation_pil", "evaluation_preset"),
         "train_two_workers_to_preset": ratio(rate, "train_loader", "train_preset_loader"),
         "evaluation_two_workers_to_preset": ratio(rate, "evaluation_loader", "evaluation_preset_loader"),
+        "train_two_workers_normalised_to_preset": ratio(rate, "train_normalised", "train_preset_loader"),
+        "evaluation_two_workers_normalised_to_preset": ratio(rate, "evaluation_normalised", "evaluation_preset_loader"),
         "largest_pixel_difference": _largest_difference(files),
         "normalise_images_per_second": BATCH / sorted(normalising)[len(normalising) // 2],
         "peak_mebibytes_of_largest_image": _peak(),
@@ -128,9 +130,8 @@ class _Preset(torch.utils.data.Dataset[torch.Tensor]):
 
 
 def _loaders(folder: Path, files: list[bytes]) -> dict[str, Callable[[], float]]:
-    """Over the pictures five times; starting and ending the workers is in none of the times."""
+    """Over the pictures three times; starting and ending the workers is in none of the times."""
     from benchmarks.training import RECIPE
-    from harness.data.file_loader import TrainFileLoader
 
     index = index_folder(folder)
     split = ImageFiles(
@@ -154,16 +155,19 @@ def _loaders(folder: Path, files: list[bytes]) -> dict[str, Callable[[], float]]
     def preset(made: transforms.Compose) -> float:
         return steady(DataLoader(_Preset(files * REPEATED, made), batch_size=BATCH, num_workers=2))
 
-    shared = {"decoder": "fast", "workers": 2}
+    def train() -> TrainFileLoader:
+        return TrainFileLoader(split, PREPROCESSING, recipe, decoder="fast", workers=2, seed=0, position=lambda: 0)
+
+    def evaluation() -> EvalFileLoader:
+        return EvalFileLoader(split, PREPROCESSING, batch_size=BATCH, ten_crop=False, decoder="fast", workers=2)
+
     return {
         "train_preset_loader": lambda: preset(TRAIN_PRESET),
-        "train_loader": lambda: steady(
-            TrainFileLoader(split, PREPROCESSING, recipe, seed=0, position=lambda: 0, **shared)  # type: ignore[arg-type]
-        ),
+        "train_loader": lambda: steady(train().decoded),
+        "train_normalised": lambda: steady(train()),
         "evaluation_preset_loader": lambda: preset(EVAL_PRESET),
-        "evaluation_loader": lambda: steady(
-            EvalFileLoader(split, PREPROCESSING, batch_size=BATCH, ten_crop=False, **shared)  # type: ignore[arg-type]
-        ),
+        "evaluation_loader": lambda: steady(evaluation().decoded),
+        "evaluation_normalised": lambda: steady(evaluation()),
     }
 
 
