@@ -2,7 +2,7 @@
 
 from harness import build
 from harness.cli import main
-from harness.config import TrainConfig
+from harness.config import ImageFilesConfig, TrainConfig
 from harness.resume import continued
 
 
@@ -12,6 +12,7 @@ def train(config: TrainConfig) -> None:
 
     from harness.checkpoint import Trained, checkpoint_to_resume
     from harness.data.datasets import facts
+    from harness.data.image_files import ImageFiles
     from harness.data.module import TrainData
     from harness.data.sources import load
     from harness.evaluation.evaluator import evaluate
@@ -21,6 +22,7 @@ def train(config: TrainConfig) -> None:
     from harness.training.classifier import Classifier
     from harness.training.history import describe_best
     from harness.training.recorder import Recorder
+    from harness.training.unreadable import UnreadableImages
 
     model, recipe, protocol, limits = config.model, config.recipe, config.protocol, config.trainer
     class_names = facts(config.data).class_names
@@ -31,22 +33,27 @@ def train(config: TrainConfig) -> None:
         log.info(line)
     network, preprocessing, pretrained = build.start_network(config, class_names, before)
     splits = load(config.data)
-    data = TrainData(splits, preprocessing, recipe, protocol, config.seed, limits.max_batches)
+    decoder = config.data.decoder if isinstance(config.data, ImageFilesConfig) else None
+    input_options = (limits.max_batches, decoder, limits.workers)
+    data = TrainData(splits, preprocessing, recipe, protocol, config.seed, *input_options)
     epochs = min(recipe.epochs, limits.max_epochs or recipe.epochs)
 
     classifier = Classifier(network, recipe, data.steps_per_epoch, config.seed)
     training = {"seed": config.seed, "epochs": epochs, "max_batches": limits.max_batches, "recipe": vars(recipe)}
     trained = Trained(model.name, model.options(), class_names, preprocessing, config.data, training, pretrained)
     progress, recorder = ProgressBar(limits.progress), Recorder(trained, epochs, limits.checkpoint_every)
+    watching = [UnreadableImages(splits.train)] if isinstance(splits.train, ImageFiles) else []
     trainer = build.build_trainer(
         config.trainer,
         recipe.precision,
-        [progress, recorder],
+        [progress, *watching, recorder],
         max_epochs=epochs,
         limit_val_batches=1.0 if len(splits.validation) else 0,
     )
 
     recorder.folder = resumed or make_run_folder(config.runs, f"{model.name}-{config.data.name}", config)
+    for watcher in watching:
+        watcher.folder = recorder.folder
     log.info(
         f"{model.name}: {sum(p.numel() for p in network.parameters()):,} parameters, images of "
         f"{preprocessing.channels} x {preprocessing.size} x {preprocessing.size}; "
@@ -61,18 +68,10 @@ def train(config: TrainConfig) -> None:
     trainer.fit(classifier, datamodule=data, ckpt_path=checkpoint, weights_only=True)
 
     tester = build.build_trainer(config.trainer, protocol.precision, [progress])
-    evaluator = evaluate(tester, network, splits.test, preprocessing, protocol)
+    evaluator = evaluate(tester, network, splits.test, preprocessing, protocol, decoder=decoder, workers=limits.workers)
     if tester.is_global_zero:
-        write_record(
-            recorder.folder,
-            evaluator,
-            splits.test,
-            trained,
-            data=config.data,
-            protocol=protocol,
-            epoch=epochs,
-            best=describe_best(classifier.history),
-        )
+        best = describe_best(classifier.history)
+        write_record(recorder.folder, evaluator, trained, data=config.data, epoch=epochs, best=best)
 
 
 if __name__ == "__main__":

@@ -117,11 +117,13 @@ def measure(data: str, root: str, rounds: int, threads: int, accelerator: str) -
     mean, std = STATISTICS[data]
     config = DataConfig(data, root, False, 0, mean, std)
     splits = load(config)
+    assert isinstance(splits.train, ImageSet)
+    train = splits.train
     device = torch.device("cuda" if accelerator == "gpu" else "cpu")
     preprocessing = Preprocessing(len(mean), 32, None, None, tuple(mean), tuple(std))
     epochs = in_turns(
         {
-            "bare": lambda: bare_epoch(_lenet(len(mean)), splits.train, preprocessing, device),
+            "bare": lambda: bare_epoch(_lenet(len(mean)), train, preprocessing, device),
             "shipped": lambda: shipped_epoch(_lenet(len(mean)), splits, preprocessing, config, accelerator, threads),
             "usual": lambda: usual_epoch(_lenet(len(mean)), data, root, mean, std, accelerator),
         },

@@ -11,7 +11,15 @@ import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from harness.config import CompareConfig, DataConfig, EvalConfig, TrainConfig, TrainerConfig
+from harness.config import (
+    CompareConfig,
+    DataConfig,
+    EvalConfig,
+    ImageFilesConfig,
+    ProtocolConfig,
+    TrainConfig,
+    TrainerConfig,
+)
 from harness.data.datasets import DataSet, facts
 from harness.data.preprocessing import Preprocessing
 from harness.errors import UserError
@@ -27,12 +35,30 @@ if TYPE_CHECKING:
 
 
 def check(config: TrainConfig | EvalConfig | CompareConfig) -> None:
-    """Raise `UserError` if the network cannot take the images or the weights; needs no torch."""
-    if isinstance(config, CompareConfig) or config.model is None or config.data is None:
+    """Raise `UserError` if network, weights, protocol or recipe do not fit the images; needs no torch."""
+    if isinstance(config, CompareConfig) or config.data is None:
         return
-    preprocessing_for(config.model.name, config.data)
-    if config.weights is not None:
-        check_name(config.weights, config.model.name)
+    if config.model is not None:
+        preprocessing_for(config.model.name, config.data)
+        if config.weights is not None:
+            check_name(config.weights, config.model.name)
+    check_protocol(config.protocol, config.data)
+    in_files = facts(config.data).in_files
+    if isinstance(config, TrainConfig) and bool(config.recipe.crop_area) != in_files:
+        raise UserError(
+            f"recipe={config.recipe.name} data={config.data.name}: this recipe is for images of another kind; "
+            f"choose recipe={'torchvision_v1' if in_files else 'modern or he_2015_cifar'}"
+        )
+
+
+def check_protocol(protocol: ProtocolConfig, data: DataConfig) -> None:
+    """Raise `UserError` if the protocol is for images of another kind."""
+    in_files = facts(data).in_files
+    if in_files == (protocol.name == "whole_image"):
+        raise UserError(
+            f"protocol={protocol.name} data={data.name}: this protocol is for images of another kind; "
+            f"choose protocol={'center_crop or protocol=ten_crop' if in_files else 'whole_image'}"
+        )
 
 
 def preprocessing_for(model: str, data: DataConfig, weights: Preprocessing | None = None) -> Preprocessing:
@@ -55,13 +81,25 @@ def preprocessing_for(model: str, data: DataConfig, weights: Preprocessing | Non
         raise UserError(
             f"model={model} data={data.name}: {model} tells {entry.num_classes} classes apart, the data has {classes}"
         )
-    size = _input_size(entry, data.name, known)
-    own = Preprocessing(known.channels, size, None, None, tuple(data.mean), tuple(data.std))
+    if isinstance(data, ImageFilesConfig):
+        own = _of_files(entry, data, weights)
+    else:
+        size = _input_size(entry, data.name, known)
+        own = Preprocessing(known.channels, size, None, None, tuple(data.mean), tuple(data.std))
     if weights is None or weights.channels != own.channels:
         return own
     if own.resize is None or weights.resize is None:
         return dataclasses.replace(own, mean=weights.mean, std=weights.std)
     return weights
+
+
+def _of_files(entry: Entry, data: ImageFilesConfig, weights: Preprocessing | None) -> Preprocessing:
+    size = data.image_size if weights is None or weights.resize is None else weights.size
+    try:
+        entry.check_input(size)
+    except ValueError as error:
+        raise UserError(f"model={entry.name} data={data.name}: {error}; data.image_size sets it") from error
+    return Preprocessing(len(data.mean), size, data.resize, data.interpolation, tuple(data.mean), tuple(data.std))
 
 
 def _input_size(entry: Entry, data: str, known: DataSet) -> int:
@@ -74,7 +112,8 @@ def _input_size(entry: Entry, data: str, known: DataSet) -> int:
                 reason = str(error)
             else:
                 return size
-    fitting = [name for name, other in MODELS.items() if other.min_size <= (known.padded_size or known.image_size)]
+    largest = known.padded_size or known.image_size or 0
+    fitting = [name for name, other in MODELS.items() if other.min_size <= largest]
     raise UserError(f"model={entry.name} data={data}: {reason}; networks that fit: {', '.join(fitting)}")
 
 

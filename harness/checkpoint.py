@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from lightning.fabric.plugins.io import TorchCheckpointIO
 
-from harness.config import DataConfig
+from harness.config import DATA_SCHEMAS, DataConfig, schema_of
 from harness.data.preprocessing import Preprocessing
 from harness.errors import UserError
 from harness.files import atomic
@@ -145,7 +145,7 @@ class Trained:
             plain["options"],
             tuple(plain["class_names"]),
             Preprocessing.from_plain(plain["preprocessing"]),
-            DataConfig(**plain["data"]) if plain["data"] else None,
+            schema_of(plain["data"], DATA_SCHEMAS.values())(**plain["data"]) if plain["data"] else None,
             plain["training"],
             Provenance.from_plain(plain["pretrained"]) if plain.get("pretrained") else None,
         )

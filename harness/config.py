@@ -8,6 +8,7 @@ objects at once, and nothing behind it sees a DictConfig. What can change an err
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,6 +24,8 @@ SCHEDULES = ("constant", "step", "cosine")
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 ACCELERATORS = ("auto", "cpu", "gpu")
 STRATEGIES = ("auto", "ddp")
+DECODERS = ("fast", "pil")
+INTERPOLATIONS = ("bilinear", "bicubic")
 
 
 def _chosen(group: str) -> Any:
@@ -38,6 +41,11 @@ def _one_of(key: str, value: str, choices: tuple[str, ...]) -> None:
 def _at_least(key: str, value: float, least: float) -> None:
     if not value >= least:
         raise UserError(f"{key}={value}: must be at least {least}")
+
+
+def _range(key: str, value: list[float], most: float) -> None:
+    if len(value) != 2 or not 0 < value[0] <= value[1] <= most:
+        raise UserError(f"{key}={value}: must be two numbers above 0, the least and the greatest, up to {most:g}")
 
 
 @dataclass
@@ -112,6 +120,32 @@ class DataConfig:
 
 
 @dataclass
+class ImageFilesConfig(DataConfig):
+    """A data set whose images are files of any size, decoded when they are used.
+
+    Attributes:
+        image_size: side in pixels of the square that a network trained here sees.
+        resize: side in pixels that the shorter edge is resized to before the crops of an evaluation.
+        interpolation: of every resizing; always antialiased.
+        decoder: `fast`, or `pil`, which gives torchvision's pixels bit for bit.
+    """
+
+    image_size: int = MISSING
+    resize: int = MISSING
+    interpolation: str = MISSING
+    decoder: str = MISSING
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _one_of("data.interpolation", self.interpolation, INTERPOLATIONS)
+        _one_of("data.decoder", self.decoder, DECODERS)
+        _at_least("data.image_size", self.image_size, 1)
+        _at_least("data.resize", self.resize, self.image_size)
+        if self.download:
+            raise UserError(f"data.download=true: {self.name} is handed out on request alone; see data.root")
+
+
+@dataclass
 class RecipeConfig:
     """How a network is trained: everything that can change its error rate, apart from the data.
 
@@ -130,6 +164,11 @@ class RecipeConfig:
         crop_padding: pixels of background on each side from which a crop is drawn; 0 crops nothing.
         flip: whether half of the images are mirrored.
         precision: Lightning's name of the arithmetic.
+        crop_area: least and greatest share of an image's area that a crop of random size has; empty for data in memory.
+        crop_aspect: least and greatest width over height of such a crop.
+        learning_rates: of the networks that need another than the rest; `learning_rate` looks here by itself.
+        channels_last: whether images and weights lie in memory with their channels last.
+        compile: whether the network is compiled by torch.
     """
 
     name: str = _chosen("recipe")
@@ -147,6 +186,11 @@ class RecipeConfig:
     crop_padding: int = MISSING
     flip: bool = MISSING
     precision: str = MISSING
+    crop_area: list[float] = field(default_factory=list)
+    crop_aspect: list[float] = field(default_factory=list)
+    learning_rates: dict[str, float] = field(default_factory=dict)
+    channels_last: bool = False
+    compile: bool = False
 
     def __post_init__(self) -> None:
         _one_of("recipe.loss", self.loss, LOSSES)
@@ -156,6 +200,9 @@ class RecipeConfig:
             _at_least(f"recipe.{key}", getattr(self, key), least)
         for key in ("learning_rate", "momentum", "weight_decay", "gamma"):
             _at_least(f"recipe.{key}", getattr(self, key), 0)
+        if self.crop_area:
+            _range("recipe.crop_area", self.crop_area, 1.0)
+            _range("recipe.crop_aspect", self.crop_aspect, float("inf"))
         if self.nesterov and self.momentum == 0:
             raise UserError("recipe.nesterov=true needs recipe.momentum above 0")
         if self.milestones != sorted(self.milestones):
@@ -175,11 +222,15 @@ class ProtocolConfig:
     Attributes:
         batch_size: images at once on each device.
         precision: Lightning's name of the arithmetic.
+        channels_last: whether images and weights lie in memory with their channels last.
+        compile: whether the network is compiled by torch.
     """
 
     name: str = _chosen("protocol")
     batch_size: int = MISSING
     precision: str = MISSING
+    channels_last: bool = False
+    compile: bool = False
 
     def __post_init__(self) -> None:
         _at_least("protocol.batch_size", self.batch_size, 1)
@@ -199,6 +250,7 @@ class TrainerConfig:
         max_epochs: stop after so many, null for the recipe's.
         max_batches: of an epoch, null for all.
         checkpoint_every: steps between two checkpoints within an epoch; one follows each epoch in any case.
+        workers: processes that decode images for each device; null chooses from the cores at hand, 0 uses none.
     """
 
     name: str = _chosen("trainer")
@@ -210,6 +262,7 @@ class TrainerConfig:
     max_epochs: int | None = MISSING
     max_batches: int | None = MISSING
     checkpoint_every: int = MISSING
+    workers: int | None = None
 
     def __post_init__(self) -> None:
         _one_of("trainer.accelerator", self.accelerator, ACCELERATORS)
@@ -219,6 +272,8 @@ class TrainerConfig:
         for key in ("threads", "max_epochs", "max_batches"):
             if getattr(self, key) is not None:
                 _at_least(f"trainer.{key}", getattr(self, key), 1)
+        if self.workers is not None:
+            _at_least("trainer.workers", self.workers, 0)
 
 
 @dataclass
@@ -260,6 +315,7 @@ class EvalConfig:
         model: null for the one that the checkpoint names.
         data: null for the data that the checkpoint was trained on.
         recipe: the data's default, which an evaluation does not use.
+        force: record a score even if it means nothing.
         runs: folder in which the evaluation's own folder is made.
     """
 
@@ -271,6 +327,7 @@ class EvalConfig:
     run: str | None = None
     checkpoint: str | None = None
     weights: str | None = None
+    force: bool = False
     runs: str = "runs"
 
     def __post_init__(self) -> None:
@@ -302,6 +359,8 @@ class CompareConfig:
         self.out = str(Path(self.out).expanduser())
 
 
+Schema = TypeVar("Schema", bound="ModelConfig | DataConfig")
+
 PATH_KEYS = ("runs", "run", "checkpoint", "weights", "resume", "out", "data.root")
 
 MODEL_SCHEMAS: dict[str, type[ModelConfig]] = {
@@ -311,6 +370,19 @@ MODEL_SCHEMAS: dict[str, type[ModelConfig]] = {
     "vgg": DropoutConfig,
     "resnet": ShortcutConfig,
 }
+DATA_SCHEMAS: dict[str, type[DataConfig]] = {"data": DataConfig, "image_files": ImageFilesConfig}
+
+
+def schema_of(keys: Iterable[str], schemas: Iterable[type[Schema]]) -> type[Schema]:
+    """The schema that has exactly these keys.
+
+    Raises:
+        LookupError: none has.
+    """
+    for schema in schemas:
+        if {f.name for f in dataclasses.fields(schema)} == set(keys):
+            return schema
+    raise LookupError(f"no schema has the keys {sorted(keys)}")
 
 
 def register_schemas() -> None:
@@ -320,8 +392,9 @@ def register_schemas() -> None:
         store.store(group="schema", name=name, node=node, package="_global_")
     for name, schema in MODEL_SCHEMAS.items():
         store.store(group="schema/model", name=name, node=schema)
+    for name, data in DATA_SCHEMAS.items():
+        store.store(group="schema", name=name, node=data)
     for name, group in (
-        ("data", DataConfig),
         ("recipe", RecipeConfig),
         ("protocol", ProtocolConfig),
         ("trainer", TrainerConfig),

@@ -43,6 +43,7 @@ HELP = {
         "    checkpoint=FILE  a checkpoint\n"
         "    weights=         pretrained ones, with model= and data=: IMAGENET1K_V1, IMAGENET1K_V2, DEFAULT\n"
         "                     (torchvision's), timm:<model>.<tag>, or a file: .pth .pt .th .safetensors .ckpt\n"
+        "    force=true       record a score even if it means nothing\n"
         "    runs=runs        where the evaluation's own folder is made",
         (
             "python eval.py run=runs/lenet5-digits/2026-01-31_12-00-00",

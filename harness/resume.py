@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from harness.config import MODEL_SCHEMAS, TrainConfig
+from harness.config import DATA_SCHEMAS, MODEL_SCHEMAS, TrainConfig, schema_of
 from harness.errors import UserError
 from harness.evaluation.schema import RESULT_FILE
 
@@ -63,9 +63,9 @@ def read_config(path: Path) -> TrainConfig:
     try:
         plain = OmegaConf.load(path)
         structured = OmegaConf.structured(TrainConfig)
-        keys = {str(key) for key in OmegaConf.select(plain, "model", throw_on_missing=True)}
-        schemas = [s for s in MODEL_SCHEMAS.values() if {f.name for f in dataclasses.fields(s)} == keys]
-        structured.model = OmegaConf.structured(schemas[0])
+        for group, schemas in (("model", MODEL_SCHEMAS), ("data", DATA_SCHEMAS)):
+            keys = map(str, OmegaConf.select(plain, group, throw_on_missing=True))
+            structured[group] = OmegaConf.structured(schema_of(list(keys), schemas.values()))
         config = OmegaConf.to_object(OmegaConf.merge(structured, plain))
     except FileNotFoundError as error:
         raise UserError(f"{path.parent}: not the folder of a run (it has no {path.name})") from error

@@ -18,6 +18,7 @@ from scipy.stats import binomtest
 from harness.evaluation.compare import compare, find_records, holm, mcnemar
 from harness.evaluation.intervals import wilson
 from harness.evaluation.schema import PREDICTIONS_COLUMNS
+from harness.evaluation.tables import comparison_csv, markdown
 
 IMAGES = 40
 
@@ -48,6 +49,18 @@ def write_record(folder: Path, name: str, wrong: set[int], seed: int = 0, **chan
     }
     (folder / "result.json").write_text(json.dumps(content))
     return folder / "result.json"
+
+
+def test_the_published_number_stands_beside_ours(tmp_path: Path) -> None:
+    write_record(tmp_path / "a", "m", {1, 2}, published={"top1_error": 4.5, "top5_error": 0.25})
+    write_record(tmp_path / "b", "n", {1})
+    comparisons = compare(find_records([str(tmp_path)])[0])
+    text = markdown(comparisons)
+    assert "| 5.00 (1.38-16.50), published 4.50 | 0.00 (0.00-8.76), published 0.25 |" in text
+    assert text.count("published") == 2
+    first, second, third = (line.split(",") for line in comparison_csv(comparisons).splitlines())
+    assert first[-2:] == ["top1_published", "top5_published"]
+    assert second[-2:] == ["", ""] and third[-2:] == ["4.5", "0.25"]
 
 
 def test_seeds_are_one_row_and_models_are_paired_by_seed(tmp_path: Path) -> None:

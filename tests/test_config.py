@@ -41,6 +41,9 @@ MISTAKES = [
     ("recipe.schedule=step", "recipe.schedule=step needs recipe.milestones"),
     ("data.mean=[1,2]", "data.mean has 2 channels and data.std 1"),
     ("data.std=[0]", "a standard deviation must be positive"),
+    ("recipe=torchvision_v1", "recipe=torchvision_v1 data=digits: this recipe is for images of another kind"),
+    ("protocol=ten_crop", "protocol=ten_crop data=digits: this protocol is for images of another kind"),
+    ("trainer.workers=-1", "trainer.workers=-1: must be at least 0"),
     ("model=alexnet_2012", "alexnet_2012 needs images of at least 64 pixels a side, not 32; networks that fit: mlp"),
     ("seed", "seed: cannot be read; write key=value"),
     ("--epochs", "unrecognized arguments: --epochs; settings are written key=value"),
@@ -128,7 +131,17 @@ def test_every_yaml_composes(choice: str) -> None:
     assert getattr(config, group).name == name
 
 
-@pytest.mark.parametrize("data", [path.stem for path in (ROOT / "configs" / "data").glob("*.yaml")])
+def test_imagenet_names_its_recipe_and_protocol_and_networks_without_batch_norm_learn_slower() -> None:
+    for model, rate in (("resnet50", 0.1), ("vgg16_bn", 0.1), ("alexnet", 0.01), ("vgg16", 0.01)):
+        said = run_script("train.py", "data=imagenet", f"model={model}", "--cfg", "job", "--resolve").stdout
+        assert f"learning_rate: {rate}\n" in said and "name: torchvision_v1" in said and "name: center_crop" in said
+    said = run_script("train.py", "data=imagenet", "recipe.learning_rate=0.3", "--cfg", "job", "--resolve").stdout
+    assert "learning_rate: 0.3\n" in said
+
+
+@pytest.mark.parametrize(
+    "data", [path.stem for path in (ROOT / "configs" / "data").glob("*.yaml") if path.stem != "imagenet"]
+)
 def test_a_data_set_names_its_recipe_and_the_user_overrules_it(data: str) -> None:
     own = "he_2015_cifar" if data.startswith(("cifar", "parquet")) else "modern"
     other = "modern" if own == "he_2015_cifar" else "he_2015_cifar"

@@ -58,8 +58,21 @@ def test_evaluation_does_not_import_training() -> None:
 
 OTHER_WAYS = {  # what the default run passes by
     *("EvalConfig", "CompareConfig", "MLPConfig", "DropoutConfig", "ShortcutConfig", "EvalData"),
-    *("lecun_mle", "lecun_map", "_torchvision", "_read", "_parquet", "reopen_run_folder"),
-    *("load_weights", "_likely_cause"),
+    "_likely_cause",
+    *("lecun_mle", "lecun_map", "_torchvision", "_read", "_parquet", "reopen_run_folder", "load_weights"),
+    *(
+        "ImageFilesConfig",
+        "_train_files",
+        "workers",
+        "uniform",
+        "check_protocol",
+        "Unreadable",
+        "_range",
+        "_of_files",
+    ),  # images in files
+    *("EvalLoader", "eval_loader", "val_dataloader"),  # come after the step
+    *("on_load_checkpoint", "load_state_dict"),  # a run that goes on
+    *("schema_of", "load_test", "validation_step", "on_validation_epoch_start"),
 }
 
 

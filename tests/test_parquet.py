@@ -17,6 +17,7 @@ from PIL import Image
 from harness.config import DataConfig
 from harness.data import sources
 from harness.data.datasets import DATASETS, facts
+from harness.data.sources import ImageSet
 from harness.errors import UserError
 
 NAMES = ["cat", "dog", "äpfel"]
@@ -62,9 +63,11 @@ def test_pixels_labels_and_names(tmp_path: Path, shape: tuple[int, ...]) -> None
     assert (known.train, known.test, known.class_names) == (12, 6, tuple(NAMES))
     splits = sources.load(data)
     assert (len(splits.train), len(splits.validation), len(splits.test)) == (9, 3, 6)
+    assert isinstance(splits.test, ImageSet)
     expected = written["test"].reshape(6, 8, 8, -1).transpose(0, 3, 1, 2)
     assert np.array_equal(splits.test.images.numpy(), expected) and splits.test.labels.tolist() == [2, 1, 0] * 2
     everything = sources.load(config(tmp_path / "with spaces & é", validation=0)).train
+    assert isinstance(everything, ImageSet)
     assert np.array_equal(everything.images.numpy(), written["train"].reshape(12, 8, 8, -1).transpose(0, 3, 1, 2))
     assert everything.labels.tolist() == [0, 1, 2] * 2 + [2, 1, 0] * 2
     assert sorted([*splits.train.ids, *splits.validation.ids]) == [f"parquet/train/{i:05d}" for i in range(12)]
@@ -137,4 +140,5 @@ def test_real_cifar10(cifar10_jpeg: Path) -> None:
     assert (known.image_size, known.channels, known.train, known.test) == (32, 3, 50_000, 10_000)
     assert known.class_names == DATASETS["cifar10"].class_names
     test = sources.load_test(config(cifar10_jpeg))
+    assert isinstance(test, ImageSet)
     assert test.images.shape == (10_000, 3, 32, 32) and test.labels.bincount().tolist() == [1000] * 10

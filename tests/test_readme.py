@@ -42,6 +42,16 @@ def test_every_command_runs(command: str, trained_run: Path, tmp_path: Path, req
         weights, data = (request.getfixturevalue(fixture) for fixture in ("akamasters_resnet20", "cifar10_jpeg"))
         arguments += [f"weights={weights}", f"data.root={data}", "trainer.threads=1"]
         arguments = [word for word in arguments if word not in (f"weights={weights.name}", f"data.root={data.name}")]
+    if "data=imagenet" in arguments:
+        for split in ("train", "val"):
+            sample = ROOT.parent / "shared" / "data" / "imagenet-sample" / "val"
+            if not sample.is_dir():
+                pytest.skip("the ImageNet pictures are not at ../shared/data/imagenet-sample")
+            (tmp_path / "imagenet").mkdir(exist_ok=True)
+            (tmp_path / "imagenet" / split).symlink_to(sample)
+        small = ["data.image_size=32", "data.resize=36", "data.validation=0", "recipe.batch_size=8"]
+        arguments = [*arguments, *small, f"data.root={tmp_path / 'imagenet'}"]
+        arguments.remove("data.root=data/imagenet")
     done = run_script(*arguments)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""

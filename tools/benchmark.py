@@ -32,11 +32,25 @@ def startup(arguments: argparse.Namespace) -> dict[str, Any]:
     return measure(arguments.rounds)
 
 
+def input(arguments: argparse.Namespace) -> dict[str, Any]:
+    """JPEG files to network input, against torchvision's presets and against the bare decoder."""
+    from benchmarks.input import measure
+
+    return measure(arguments.root, arguments.rounds)
+
+
+def evaluation(arguments: argparse.Namespace) -> dict[str, Any]:
+    """ResNet-50 on the CPU: channels last, bfloat16 and compiled, against float32."""
+    from benchmarks.evaluation import measure
+
+    return measure(arguments.root, arguments.rounds, arguments.threads)
+
+
 def main() -> int:
     """Run one benchmark, print its result, and write it where `out` says."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True, metavar="WHAT")
-    for command in (training, startup):
+    for command in (training, startup, input, evaluation):
         sub = commands.add_parser(command.__name__, help=command.__doc__, description=command.__doc__)
         sub.set_defaults(run=command)
         sub.add_argument("--rounds", type=int, default=5, help="of all variants in turns (default 5)")
@@ -46,6 +60,10 @@ def main() -> int:
             sub.add_argument("--root", default="data", help="folder of torchvision's files (default data)")
             sub.add_argument("--threads", type=int, default=2, help="of the CPU (default 2)")
             sub.add_argument("--accelerator", default="cpu", choices=("cpu", "gpu"), help="default cpu")
+        if command in (input, evaluation):
+            sub.add_argument("--root", required=True, help="folder of classes with ImageNet's pictures (.JPEG)")
+        if command is evaluation:
+            sub.add_argument("--threads", type=int, default=2, help="of the CPU (default 2)")
     arguments = parser.parse_args()
     run: Callable[[argparse.Namespace], dict[str, Any]] = arguments.run
     try:

@@ -15,7 +15,7 @@ class DataSet:
     """Facts of a data set.
 
     Attributes:
-        image_size: side of the square images in pixels, as the source gives them.
+        image_size: side of the square images in pixels, as the source gives them; None for files of any size.
         padded_size: side after padding with background, for a network that takes no smaller images; None: never padded.
         channels: of an image.
         class_names: in label order.
@@ -23,14 +23,20 @@ class DataSet:
         test: images of the test split.
     """
 
-    image_size: int
+    image_size: int | None
     padded_size: int | None
     channels: int
     class_names: tuple[str, ...]
     train: int
     test: int
 
+    @property
+    def in_files(self) -> bool:
+        """Whether the images are decoded one by one, when they are used, and resized."""
+        return self.image_size is None
 
+
+IMAGENET_CLASSES = tuple(Path(__file__).with_name("imagenet_classes.txt").read_text(encoding="ascii").split())  # wnids
 _FASHION = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
 _CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 # fmt: off
@@ -54,6 +60,7 @@ DATASETS: dict[str, DataSet] = {
     "fashion_mnist": DataSet(28, 32, 1, _FASHION, 60_000, 10_000),
     "cifar10": DataSet(32, None, 3, _CIFAR10, 50_000, 10_000),
     "cifar100": DataSet(32, None, 3, _CIFAR100, 50_000, 10_000),
+    "imagenet": DataSet(None, None, 3, IMAGENET_CLASSES, 1_281_167, 50_000),
 }
 
 

@@ -17,22 +17,32 @@ from harness.data.pixels import Normalise, crop, flip, pad_to
 from harness.data.preprocessing import Preprocessing
 from harness.data.sources import ImageSet
 from harness.data.stateless import Stream
+from harness.data.waiting import Waiting
+
+
+class Unreadable(NamedTuple):
+    """An image that could not be read: its position in the split, and why."""
+
+    image: int
+    reason: str
 
 
 class Batch(NamedTuple):
     """One device's share of a batch.
 
     Attributes:
-        images: float32 (n, C, H, W), normalised; n may be 0 on some devices in the last batch.
+        images: float32 (n, C, H, W), or (n, V, C, H, W) with V views of each; normalised; n may be 0 on some devices.
         labels: int64 (n,).
         indices: int64 (n,), positions in the split.
-        global_size: images of the batch over all devices.
+        global_size: images of the batch over all devices, those that could not be read among them.
+        unreadable: this device's images that could not be read; they are in none of the above.
     """
 
     images: torch.Tensor
     labels: torch.Tensor
     indices: torch.Tensor
     global_size: int
+    unreadable: tuple[Unreadable, ...] = ()
 
 
 class TrainLoader:
@@ -78,6 +88,7 @@ class TrainLoader:
         self.padded = pad_to(split.images.to(device), self.size + 2 * crop_padding).contiguous()
         self.labels = split.labels.to(device)
         self.normalise = Normalise(preprocessing, device)
+        self.waiting = Waiting(device)
         batches = -(-len(split) // batch_size)
         self.batches = batches if max_batches is None else min(batches, max_batches)
 
@@ -85,6 +96,10 @@ class TrainLoader:
         return self.batches
 
     def __iter__(self) -> Iterator[Batch]:
+        self.waiting.reset()
+        return self.waiting.over(self._batches())
+
+    def _batches(self) -> Iterator[Batch]:
         epoch, first = divmod(self.position(), self.batches)
         order = stateless.order(self.seed, epoch, len(self.labels), self.labels.device)
         if self.crop_padding:
@@ -118,6 +133,8 @@ class TrainLoader:
 class EvalLoader:
     """Every image of a split exactly once, in order, unaugmented; device r of R takes images r, r + R, ...
 
+    Every device yields as many batches; the last ones may hold no image.
+
     Args:
         split: the images, moved to `device` once.
         preprocessing: of the network.
@@ -142,11 +159,17 @@ class EvalLoader:
         self.images = pad_to(split.images.to(device), preprocessing.size)
         self.labels = split.labels.to(device)
         self.share = torch.arange(len(split), device=device)[rank::devices]
+        self.batches = -(-len(split) // (devices * batch_size))
+        self.waiting = Waiting(device)
 
     def __len__(self) -> int:
-        return -(-len(self.share) // self.batch_size)
+        return self.batches
 
     def __iter__(self) -> Iterator[Batch]:
-        for indices in torch.split(self.share, self.batch_size):
-            if len(indices):
-                yield Batch(self.normalise(self.images[indices]), self.labels[indices], indices, len(indices))
+        self.waiting.reset()
+        return self.waiting.over(self._batches())
+
+    def _batches(self) -> Iterator[Batch]:
+        for number in range(self.batches):
+            indices = self.share[number * self.batch_size : (number + 1) * self.batch_size]
+            yield Batch(self.normalise(self.images[indices]), self.labels[indices], indices, len(indices))

@@ -6,29 +6,62 @@ import lightning as L
 import torch
 
 from harness.config import ProtocolConfig, RecipeConfig
+from harness.data.file_loader import EvalFileLoader, TrainFileLoader
+from harness.data.image_files import ImageFiles
 from harness.data.loader import Batch, EvalLoader, TrainLoader
 from harness.data.preprocessing import Preprocessing
-from harness.data.sources import ImageSet, Splits
+from harness.data.sources import ImageSet, Split, Splits
+from harness.data.workers import available_cores, shared_memory, workers_at_hand
 
 
 class _OnDevice(L.LightningDataModule):
-    """Data whose loaders make every batch on the device that uses it."""
+    """Data whose loaders make every batch on the device that uses it.
+
+    Args:
+        decoder: of images in files, `fast` or `pil`.
+        workers: processes that decode them for each device; None chooses from the cores at hand.
+    """
+
+    def __init__(self, decoder: str | None, workers: int | None) -> None:
+        super().__init__()
+        self.decoder = decoder
+        self.wanted_workers = workers
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         """Nothing is left to transfer."""
         return batch
 
-    def eval_loader(self, split: ImageSet, preprocessing: Preprocessing, protocol: ProtocolConfig) -> EvalLoader:
+    def eval_loader(
+        self, split: Split, preprocessing: Preprocessing, protocol: ProtocolConfig
+    ) -> EvalLoader | EvalFileLoader:
         """This device's share of a split."""
         trainer = self.attached_trainer()
-        return EvalLoader(
+        device, rank, devices = trainer.strategy.root_device, trainer.global_rank, trainer.world_size
+        if isinstance(split, ImageSet):
+            return EvalLoader(
+                split, preprocessing, batch_size=protocol.batch_size, device=device, rank=rank, devices=devices
+            )
+        ten_crop = protocol.name == "ten_crop"
+        return EvalFileLoader(
             split,
             preprocessing,
             batch_size=protocol.batch_size,
-            device=trainer.strategy.root_device,
-            rank=trainer.global_rank,
-            devices=trainer.world_size,
+            ten_crop=ten_crop,
+            decoder=str(self.decoder),
+            workers=self.workers(protocol.batch_size * (6 if ten_crop else 1), preprocessing.size),
+            device=device,
+            rank=rank,
+            devices=devices,
         )
+
+    def workers(self, images: int, size: int) -> int:
+        """How many decode this device's batches of so many windows of `size` x `size` pixels."""
+        if self.wanted_workers is not None:
+            return self.wanted_workers
+        trainer = self.attached_trainer()
+        on_cpu = trainer.strategy.root_device.type == "cpu"
+        bytes_of_batch = 3 * size * size * images
+        return workers_at_hand(available_cores(), trainer.num_devices, on_cpu, bytes_of_batch, shared_memory())
 
     def attached_trainer(self) -> L.Trainer:
         """The trainer that asks for loaders."""
@@ -37,7 +70,7 @@ class _OnDevice(L.LightningDataModule):
 
 
 class TrainData(_OnDevice):
-    """Training and validation loaders over splits that lie whole on each device.
+    """Training and validation loaders.
 
     Args:
         splits: the images.
@@ -46,6 +79,8 @@ class TrainData(_OnDevice):
         protocol: how validation images are batched.
         seed: of order and augmentation.
         max_batches: of a training epoch; None for all.
+        decoder: of images in files, `fast` or `pil`.
+        workers: processes that decode them for each device; None chooses from the cores at hand.
     """
 
     def __init__(
@@ -56,8 +91,10 @@ class TrainData(_OnDevice):
         protocol: ProtocolConfig,
         seed: int,
         max_batches: int | None,
+        decoder: str | None = None,
+        workers: int | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(decoder, workers)
         self.splits = splits
         self.preprocessing = preprocessing
         self.recipe = recipe
@@ -71,9 +108,11 @@ class TrainData(_OnDevice):
         batches = -(-len(self.splits.train) // self.recipe.batch_size)
         return batches if self.max_batches is None else min(batches, self.max_batches)
 
-    def train_dataloader(self) -> TrainLoader:
+    def train_dataloader(self) -> TrainLoader | TrainFileLoader:
         """Starts where the trainer's global step says."""
         trainer = self.attached_trainer()
+        if not isinstance(self.splits.train, ImageSet):
+            return self._train_files(self.splits.train, trainer)
         return TrainLoader(
             self.splits.train,
             self.preprocessing,
@@ -88,7 +127,22 @@ class TrainData(_OnDevice):
             max_batches=self.max_batches,
         )
 
-    def val_dataloader(self) -> EvalLoader:
+    def _train_files(self, split: ImageFiles, trainer: L.Trainer) -> TrainFileLoader:
+        return TrainFileLoader(
+            split,
+            self.preprocessing,
+            self.recipe,
+            decoder=str(self.decoder),
+            workers=self.workers(-(-self.recipe.batch_size // trainer.world_size), self.preprocessing.size),
+            seed=self.seed,
+            position=lambda: trainer.global_step,
+            device=trainer.strategy.root_device,
+            rank=trainer.global_rank,
+            devices=trainer.world_size,
+            max_batches=self.max_batches,
+        )
+
+    def val_dataloader(self) -> EvalLoader | EvalFileLoader:
         """This device's share of the validation split."""
         return self.eval_loader(self.splits.validation, self.preprocessing, self.protocol)
 
@@ -100,14 +154,23 @@ class EvalData(_OnDevice):
         split: the images.
         preprocessing: of the network.
         protocol: how they are batched.
+        decoder: of images in files, `fast` or `pil`.
+        workers: processes that decode them for each device; None chooses from the cores at hand.
     """
 
-    def __init__(self, split: ImageSet, preprocessing: Preprocessing, protocol: ProtocolConfig) -> None:
-        super().__init__()
+    def __init__(
+        self,
+        split: Split,
+        preprocessing: Preprocessing,
+        protocol: ProtocolConfig,
+        decoder: str | None = None,
+        workers: int | None = None,
+    ) -> None:
+        super().__init__(decoder, workers)
         self.split = split
         self.preprocessing = preprocessing
         self.protocol = protocol
 
-    def test_dataloader(self) -> EvalLoader:
+    def test_dataloader(self) -> EvalLoader | EvalFileLoader:
         """This device's share."""
         return self.eval_loader(self.split, self.preprocessing, self.protocol)

@@ -57,6 +57,7 @@ def read(root: Path, split: str) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.
     """
     facts = describe(root)
     size, channels, classes = facts.image_size, facts.channels, len(facts.class_names)
+    assert size is not None, "pictures of parquet files have one size"
     mode = {count: name for name, count in CHANNELS.items()}[channels]
     images: list[npt.NDArray[np.uint8]] = []
     labels: list[int] = []

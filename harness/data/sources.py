@@ -1,4 +1,4 @@
-"""Where images come from: each source reads a whole split into memory as uint8.
+"""Where images come from: small data sets are read into memory as uint8, others stay in files.
 
 The official test split is only ever reported on; images for model selection are taken out of the training split.
 """
@@ -18,6 +18,8 @@ import torch.nn.functional as F
 from harness.config import DataConfig
 from harness.data import parquet
 from harness.data.datasets import DATASETS, facts
+from harness.data.image_files import ImageFiles
+from harness.data.imagenet import imagenet
 from harness.errors import UserError
 
 
@@ -50,13 +52,16 @@ class ImageSet:
         return digest.hexdigest()
 
 
+Split = ImageSet | ImageFiles
+
+
 @dataclass(frozen=True)
 class Splits:
-    """A data set in memory; `validation` is empty where none was asked for."""
+    """A data set; `validation` is empty where none was asked for."""
 
-    train: ImageSet
-    validation: ImageSet
-    test: ImageSet
+    train: Split
+    validation: Split
+    test: Split
 
 
 def load(config: DataConfig) -> Splits:
@@ -72,14 +77,16 @@ def load(config: DataConfig) -> Splits:
     return Splits(train.subset(chosen), train.subset(held_out), test)
 
 
-def load_test(config: DataConfig) -> ImageSet:
+def load_test(config: DataConfig) -> Split:
     """Read the test split alone; raises as `load` does."""
     return _checked(config, "test")
 
 
-def _checked(config: DataConfig, split: str) -> ImageSet:
-    """One split, if it is what the facts of the data set say."""
+def _checked(config: DataConfig, split: str) -> Split:
+    """One split, if it is what the facts of the data set say; of data in files any part may be there."""
     images, known = SOURCES[config.name](config, split), facts(config)
+    if isinstance(images, ImageFiles):
+        return images
     count = known.train if split == "train" else known.test
     expected = (count, known.channels)
     if images.images.shape[:2] != expected or len(images) != count or images.labels.max() >= len(known.class_names):
@@ -97,9 +104,13 @@ def _stratified(labels: torch.Tensor, held_out: int) -> tuple[torch.Tensor, torc
     positions = torch.arange(len(labels))
     if held_out == 0:
         return positions, positions[:0]
-    classes = int(labels.max()) + 1
-    if held_out < classes:
-        raise UserError(f"data.validation={held_out}: fewer than one image of each of {classes} classes")
+    _, images = labels.unique(return_counts=True)  # type: ignore[no-untyped-call]
+    if held_out < len(images):
+        raise UserError(f"data.validation={held_out}: fewer than one image of each of {len(images)} classes")
+    if len(labels) - held_out < len(images) or images.min() < 2:
+        raise UserError(
+            f"data.validation={held_out}: would leave a class without training images; data.validation=0 holds out none"
+        )
     rest, out = train_test_split(positions.numpy(), test_size=held_out, stratify=labels.numpy(), random_state=0)
     return torch.from_numpy(rest).sort().values, torch.from_numpy(out).sort().values
 
@@ -169,11 +180,12 @@ def _parquet(config: DataConfig, split: str) -> ImageSet:
     return ImageSet(torch.from_numpy(images), torch.from_numpy(labels), ids)
 
 
-SOURCES: dict[str, Callable[[DataConfig, str], ImageSet]] = {
+SOURCES: dict[str, Callable[[DataConfig, str], Split]] = {
     "digits": _digits,
     "mnist": _torchvision("MNIST"),
     "fashion_mnist": _torchvision("FashionMNIST"),
     "cifar10": _torchvision("CIFAR10"),
     "cifar100": _torchvision("CIFAR100"),
     "parquet": _parquet,
+    "imagenet": imagenet,
 }

@@ -27,6 +27,7 @@ class Stream(IntEnum):
     CROP_X = 2
     FLIP = 3
     STEP = 4
+    WINDOW = 5
 
 
 def _mix(value: int) -> int:
@@ -70,6 +71,12 @@ def integers(below: int, seed: int, epoch: int, stream: Stream, indices: torch.T
     """A number from 0 to `below` - 1 for each index, uniform to one part in 2**31 / `below`; int64."""
     upper = (bits(seed, epoch, stream, indices) >> 33) & ((1 << 31) - 1)
     return (upper * below) >> 31
+
+
+def uniform(count: int, seed: int, epoch: int, stream: Stream, indices: torch.Tensor) -> torch.Tensor:
+    """`count` numbers for each index of int64 (N,), uniform in [0, 1) in steps of 2**-53; float64 (N, count)."""
+    drawn = bits(seed, epoch, stream, indices[:, None] * count + torch.arange(count, device=indices.device))
+    return ((drawn >> 11) & ((1 << 53) - 1)).double() / (1 << 53)
 
 
 def order(seed: int, epoch: int, images: int, device: torch.device | str = "cpu") -> torch.Tensor:

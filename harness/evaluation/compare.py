@@ -71,7 +71,10 @@ class Record:
 
 @dataclass(frozen=True)
 class Row:
-    """One model on one test split; errors and intervals in percent, deviations over seeds (None for one seed)."""
+    """One model on one test split; errors and intervals in percent, deviations over seeds (None for one seed).
+
+    `published` holds the top-1 and top-5 errors that the weights' publisher measured by the same protocol.
+    """
 
     model: str
     parameters: int
@@ -83,6 +86,7 @@ class Row:
     top5_error: float
     top5_interval: tuple[float, float]
     top5_deviation: float | None
+    published: tuple[float, float] | None
 
 
 @dataclass(frozen=True)
@@ -175,7 +179,9 @@ def _row(subject: str, runs: Sequence[Record]) -> Row:
         return mean, wilson(mean * images / 100, images), statistics.stdev(errors) if len(errors) > 1 else None
 
     seeds = tuple(run.seed for run in runs if run.seed is not None)
-    return Row(subject, contents[0]["model"]["parameters"], images, seeds, *summary(1), *summary(5))
+    beside = contents[0].get("published")
+    published = (beside["top1_error"], beside["top5_error"]) if beside else None
+    return Row(subject, contents[0]["model"]["parameters"], images, seeds, *summary(1), *summary(5), published)
 
 
 def _tests(models: Sequence[str], subjects: dict[str, list[Record]]) -> list[Paired]:

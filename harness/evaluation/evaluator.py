@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
+from typing import cast
 
 import lightning as L
 import torch
 from torch import nn
 
 from harness.config import ProtocolConfig
-from harness.data.loader import Batch
+from harness.data.file_loader import EvalFileLoader
+from harness.data.loader import Batch, EvalLoader, Unreadable
 from harness.data.module import EvalData
 from harness.data.preprocessing import Preprocessing
-from harness.data.sources import ImageSet
+from harness.data.sources import Split
 from harness.evaluation.counts import Counts, count_correct, first_classes
+from harness.evaluation.scores import class_scores, prepare
 
 
 @dataclass(frozen=True)
@@ -31,58 +35,114 @@ class Predictions:
     probabilities: torch.Tensor
 
 
+@dataclass(frozen=True)
+class Timing:
+    """How long an evaluation took, on the process that tells.
+
+    Attributes:
+        seconds: from the first batch to the last.
+        images_per_second: of all devices together.
+        waiting_share: of the time, 0 to 1, that went by waiting for images.
+        workers: processes that decoded for this device; None for images in memory.
+    """
+
+    seconds: float
+    images_per_second: float
+    waiting_share: float
+    workers: int | None
+
+
+Share = tuple[list[torch.Tensor], list[Unreadable]]  # what a device saw: indices, labels, classes, probabilities
+
+
 class Evaluator(L.LightningModule):
     """Counts and predictions of a network over the images that `Trainer.test` feeds it, on any number of devices.
 
-    After the test, `counts` and `predictions` hold the result on the device of rank 0.
+    An image that could not be read is seen, and wrong. After the test, `counts`, `predictions`, `unreadable` and
+    `timing` hold the result on the device of rank 0.
 
     Args:
         network: maps images (N, C, H, W) to logits (N, K).
-        images: how many the split has; every one must be seen exactly once.
+        split: every image of it must be seen exactly once.
+        protocol: how they are seen.
     """
 
-    def __init__(self, network: nn.Module, images: int) -> None:
+    def __init__(self, network: nn.Module, split: Split, protocol: ProtocolConfig) -> None:
         super().__init__()
         self.network = network
-        self.images = images
+        self.split = split
+        self.classes = 0  # length of its scores
+        self.protocol = protocol
         self.counts = Counts(0, 0, 0)
         self.predictions: Predictions | None = None
+        self.unreadable: list[Unreadable] = []
+        self.timing: Timing | None = None
+        prepare(network, protocol)
 
     def on_test_start(self) -> None:
         """Nothing is counted yet."""
         self._right = torch.zeros(3, dtype=torch.int64, device=self.device)
         self._seen: list[tuple[torch.Tensor, ...]] = []
+        self._unreadable: list[Unreadable] = []
+        self._started = time.perf_counter()
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Count one batch and keep its predictions; no waiting for the device."""
-        logits = self.network(batch.images).float()
-        self._right += count_correct(logits, batch.labels)
-        classes, best = first_classes(logits, 5)
-        self._seen.append((batch.indices, batch.labels, classes, (best - logits.logsumexp(1, keepdim=True)).exp()))
+        self._unreadable += batch.unreadable
+        if not len(batch.labels):
+            return
+        scores = class_scores(self.network, batch.images, self.protocol, self.protocol.batch_size)
+        self.classes = scores.shape[1]
+        self._right += count_correct(scores, batch.labels)
+        classes, best = first_classes(scores, 5)
+        self._seen.append((batch.indices, batch.labels, classes, (best - scores.logsumexp(1, keepdim=True)).exp()))
 
     def on_test_end(self) -> None:
         """Put the devices' shares together."""
+        self._right[2] += len(self._unreadable)
         right = self.trainer.strategy.reduce(self._right, reduce_op="sum")
         assert isinstance(right, torch.Tensor)
         self.counts = Counts(*right.tolist())
-        assert self.counts.seen == self.images, f"{self.counts.seen} of {self.images} images were seen"
-        mine = [torch.cat(parts).cpu() for parts in zip(*self._seen, strict=True)]
-        shares: list[list[torch.Tensor]] = [mine]
+        images = len(self.split)
+        assert self.counts.seen == images, f"{self.counts.seen} of {images} images were seen"
+        self.timing = self._timing()
+        mine = ([torch.cat(parts).cpu() for parts in zip(*self._seen, strict=True)], self._unreadable)
+        shares: list[Share] = [mine]
         if torch.distributed.is_available() and torch.distributed.is_initialized():
-            shares = [[] for _ in range(self.trainer.world_size)]
+            shares = [mine] * self.trainer.world_size
             torch.distributed.all_gather_object(shares, mine)
-        indices, labels, classes, probabilities = (
-            torch.cat(parts) for parts in zip(*(share for share in shares if share), strict=True)
-        )
+        self.unreadable = sorted(unreadable for _, share in shares for unreadable in share)
+        self.predictions = self._in_order([tensors for tensors, _ in shares if tensors])
+
+    def _in_order(self, shares: list[list[torch.Tensor]]) -> Predictions:
+        """Every image's prediction; none for those that could not be read."""
+        bad = torch.tensor([index for index, _ in self.unreadable], dtype=torch.int64)
+        none = (len(bad), shares[0][2].shape[1] if shares else 1)
+        unread = [bad, self.split.labels[bad].cpu(), torch.full(none, -1), torch.zeros(none)]
+        indices, labels, classes, probabilities = (torch.cat(parts) for parts in zip(*shares, unread, strict=True))
         at = indices.argsort()
-        assert torch.equal(indices[at], torch.arange(self.images)), "an image was seen twice or never"
-        self.predictions = Predictions(labels[at], classes[at], probabilities[at])
+        assert torch.equal(indices[at], torch.arange(len(self.split))), "an image was seen twice or never"
+        return Predictions(labels[at], classes[at], probabilities[at])
+
+    def _timing(self) -> Timing:
+        seconds = time.perf_counter() - self._started
+        loader = cast(EvalLoader | EvalFileLoader, self.trainer.test_dataloaders)
+        workers = loader.workers if isinstance(loader, EvalFileLoader) else None
+        return Timing(seconds, self.counts.seen / seconds, loader.waiting.seconds / seconds, workers)
 
 
 def evaluate(
-    trainer: L.Trainer, network: nn.Module, split: ImageSet, preprocessing: Preprocessing, protocol: ProtocolConfig
+    trainer: L.Trainer,
+    network: nn.Module,
+    split: Split,
+    preprocessing: Preprocessing,
+    protocol: ProtocolConfig,
+    *,
+    decoder: str | None = None,
+    workers: int | None = None,
 ) -> Evaluator:
     """Evaluate a network on every image of a split: the one way, after training and in `eval.py` alike."""
-    evaluator = Evaluator(network, len(split))
-    trainer.test(evaluator, datamodule=EvalData(split, preprocessing, protocol), verbose=False)
+    evaluator = Evaluator(network, split, protocol)
+    data = EvalData(split, preprocessing, protocol, decoder, workers)
+    trainer.test(evaluator, datamodule=data, verbose=False)
     return evaluator

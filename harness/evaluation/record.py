@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import json
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -16,9 +17,11 @@ from typing import Any
 import torch
 
 from harness.checkpoint import Trained
-from harness.config import DataConfig, ProtocolConfig
+from harness.config import DataConfig, ImageFilesConfig, ProtocolConfig
 from harness.data.sources import ImageSet
 from harness.data.stateless import HASH_VERSION
+from harness.data.waiting import advice
+from harness.data.workers import available_cores
 from harness.evaluation.counts import Counts
 from harness.evaluation.evaluator import Evaluator, Predictions
 from harness.evaluation.intervals import wilson
@@ -31,6 +34,10 @@ from harness.evaluation.schema import (
 )
 from harness.files import write_json, write_text
 from harness.run_folder import log
+
+UNREADABLE_FILE = "unreadable.csv"
+TIMING_FILE = "evaluation_timing.json"
+PACKAGES = ("torch", "lightning", "pillow", "simplejpeg")
 
 
 def error_rates(counts: Counts) -> dict[str, Any]:
@@ -76,14 +83,47 @@ def predictions_csv(ids: Sequence[str], predictions: Predictions) -> str:
     return text.getvalue()
 
 
+def unreadable_csv(reasons: Mapping[str, str]) -> str:
+    """One line for each image that could not be read: its id, and why."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([("image", "reason"), *sorted(reasons.items())])
+    return text.getvalue()
+
+
+def read_unreadable(path: Path) -> dict[str, str]:
+    """The images of such a table, and why; none where there is no file."""
+    if not path.exists():
+        return {}
+    with path.open(encoding="utf-8", newline="") as file:
+        return {row["image"]: row["reason"] for row in csv.DictReader(file)}
+
+
+def published_beside(
+    trained: Trained, data: DataConfig, protocol: ProtocolConfig, rates: Mapping[str, Any]
+) -> dict[str, Any] | None:
+    """What the publisher of the same weights measured by the same protocol, and whether our intervals cover it.
+
+    Publishers of ImageNet weights give errors of the central crop, with the sizes that come with the weights.
+    """
+    weights = trained.pretrained if trained.training is None else None
+    if weights is None or weights.published is None or (data.name, protocol.name) != ("imagenet", "center_crop"):
+        return None
+    errors = weights.published.get("ImageNet-1K")
+    if errors is None:
+        return None
+    covered = {}
+    for k in (1, 5):
+        low, high = rates[f"top{k}_error_interval_95"]
+        covered[f"top{k}_in_interval"] = low <= errors[f"top{k}_error"] <= high
+    return {**errors, **covered, "source": f"the publisher of {weights.name}"}
+
+
 def write_record(
     folder: Path,
     evaluator: Evaluator,
-    split: ImageSet,
     trained: Trained,
     *,
     data: DataConfig,
-    protocol: ProtocolConfig,
     epoch: int | None,
     best: dict[str, Any] | None = None,
 ) -> None:
@@ -92,14 +132,13 @@ def write_record(
     Args:
         folder: of the run or evaluation.
         evaluator: after its test.
-        split: the images that it saw.
         trained: what the checkpoint says of the network.
         data: the data set of the split.
-        protocol: how it was evaluated.
         epoch: that the weights are of; None for pretrained ones.
         best: the epoch that the validation split would have chosen; kept beside the result, never it.
     """
-    assert evaluator.predictions is not None
+    assert evaluator.predictions is not None and evaluator.timing is not None
+    split, protocol, rates = evaluator.split, evaluator.protocol, error_rates(evaluator.counts)
     predictions = predictions_csv(split.ids, evaluator.predictions)
     write_text(folder / "predictions.csv", predictions)
     network = evaluator.network
@@ -111,10 +150,17 @@ def write_record(
             "options": trained.options,
             "parameters": sum(p.numel() for p in network.parameters()),
         },
-        "data": {"name": data.name, "split": "test", "images": len(split), "fingerprint": split.fingerprint()},
+        "data": {
+            "name": data.name,
+            "split": "test" if isinstance(split, ImageSet) else "val",
+            "images": len(split),
+            "fingerprint": split.fingerprint(),
+            **({"decoder": data.decoder} if isinstance(data, ImageFilesConfig) else {}),
+        },
         "protocol": vars(protocol),
-        **error_rates(evaluator.counts),
-        "unreadable": 0,
+        **rates,
+        "unreadable": len(evaluator.unreadable),
+        "published": published_beside(trained, data, evaluator.protocol, rates),
         "weights": {
             "source": "trained here" if trained.training else "pretrained",
             "epoch": epoch,
@@ -133,14 +179,45 @@ def write_record(
         },
         "hash_version": HASH_VERSION,
         "device": evaluator.trainer.strategy.root_device.type,
-        "versions": {package: metadata.version(package) for package in ("torch", "lightning")},
+        "versions": {package: metadata.version(package) for package in PACKAGES},
     }
+    write_text(folder / TIMING_FILE, json.dumps(vars(evaluator.timing)) + "\n")
+    if evaluator.unreadable:
+        reasons = {split.ids[index]: reason for index, reason in evaluator.unreadable}
+        write_text(folder / UNREADABLE_FILE, unreadable_csv(reasons))
     write_json(folder / RESULT_FILE, result)
+    _tell(folder, evaluator, result, data)
+
+
+def _tell(folder: Path, evaluator: Evaluator, result: Mapping[str, Any], data: DataConfig) -> None:
+    """Say what the record says."""
+    assert evaluator.timing is not None
+    images, unreadable, timing = len(evaluator.split), len(evaluator.unreadable), evaluator.timing
+    if unreadable:
+        log.info(
+            f"scored {images - unreadable:,} of {images:,} images; {unreadable:,} could not be read and count as "
+            f"errors: {folder / UNREADABLE_FILE}"
+        )
     for k in (1, 5):
         low, high = result[f"top{k}_error_interval_95"]
-        wrong = len(split) - result[f"correct_top{k}"]
+        wrong = images - result[f"correct_top{k}"]
         log.info(
-            f"test top-{k} error {result[f'top{k}_error']:.2f}% ({wrong:,} of {len(split):,} images; "
-            f"95% interval {low:.2f} to {high:.2f}%)"
+            f"test top-{k} error {result[f'top{k}_error']:.2f}% ({wrong:,} of {images:,} images; "
+            f"95% interval {low:.2f} to {high:.2f}%){_beside(result['published'], k)}"
         )
+    log.info(
+        f"{timing.images_per_second:,.0f} images/s, {100 * timing.waiting_share:.0f}% of the time waiting for input"
+    )
+    if timing.workers is not None and isinstance(data, ImageFilesConfig):
+        devices = evaluator.trainer.num_devices
+        line = advice(timing.waiting_share, timing.workers, max(1, available_cores() // devices), data.decoder)
+        if line:
+            log.info(line)
     log.info(f"record: {folder / 'result.json'}")
+
+
+def _beside(published: Mapping[str, Any] | None, k: int) -> str:
+    if published is None:
+        return ""
+    covers = "covers" if published[f"top{k}_in_interval"] else "does not cover"
+    return f"; the interval {covers} the published {published[f'top{k}_error']:.2f}%"

@@ -14,15 +14,26 @@ TEST_COLUMNS = ("model", "other model", "seed", "only it right", "only the other
 CSV_COLUMNS = (
     *("data", "split", "protocol", "model", "parameters", "images", "seeds"),
     *(f"top{k}_{what}" for k in (1, 5) for what in ("error", "low_95", "high_95", "deviation")),
+    *("top1_published", "top5_published"),
 )
 
 
 def error_cells(comparison: Comparison) -> list[tuple[str, ...]]:
-    """A row a model: `0.61 ± 0.05 (0.47-0.78)` is mean, deviation over seeds, and 95% Wilson interval."""
+    """A row a model: `0.61 ± 0.05 (0.47-0.78)` is mean, deviation over seeds, and 95% Wilson interval.
 
-    def cell(error: float, deviation: float | None, interval: tuple[float, float]) -> str:
+    Where the publisher of the weights measured the same, that stands behind.
+    """
+
+    def cell(
+        error: float,
+        deviation: float | None,
+        interval: tuple[float, float],
+        published: tuple[float, float] | None,
+        k: int,
+    ) -> str:
         spread = "" if deviation is None else f" ± {deviation:.2f}"
-        return f"{error:.2f}{spread} ({interval[0]:.2f}-{interval[1]:.2f})"
+        beside = "" if published is None else f", published {published[k]:.2f}"
+        return f"{error:.2f}{spread} ({interval[0]:.2f}-{interval[1]:.2f}){beside}"
 
     return [
         (
@@ -30,8 +41,8 @@ def error_cells(comparison: Comparison) -> list[tuple[str, ...]]:
             f"{row.parameters:,}",
             f"{row.images:,}",
             str(len(row.seeds) or "-"),
-            cell(row.top1_error, row.top1_deviation, row.top1_interval),
-            cell(row.top5_error, row.top5_deviation, row.top5_interval),
+            cell(row.top1_error, row.top1_deviation, row.top1_interval, row.published, 0),
+            cell(row.top5_error, row.top5_deviation, row.top5_interval, row.published, 1),
         )
         for row in comparison.rows
     ]
@@ -72,7 +83,20 @@ def comparison_csv(comparisons: Sequence[Comparison]) -> str:
             seeds = " ".join(map(str, row.seeds))
             top1 = (row.top1_error, *row.top1_interval, row.top1_deviation)
             top5 = (row.top5_error, *row.top5_interval, row.top5_deviation)
-            writer.writerow((c.data, c.split, c.protocol, row.model, row.parameters, row.images, seeds, *top1, *top5))
+            writer.writerow(
+                (
+                    c.data,
+                    c.split,
+                    c.protocol,
+                    row.model,
+                    row.parameters,
+                    row.images,
+                    seeds,
+                    *top1,
+                    *top5,
+                    *(row.published or ("", "")),
+                )
+            )
     return text.getvalue()
 
 

@@ -15,6 +15,7 @@ from harness.data.loader import Batch
 from harness.data.stateless import Stream
 from harness.errors import UserError
 from harness.evaluation.counts import Counts, count_correct
+from harness.evaluation.scores import class_scores, prepare
 from harness.training.history import Epoch
 from harness.training.losses import LOSSES
 from harness.training.schedules import learning_rate
@@ -36,6 +37,7 @@ class Classifier(L.LightningModule):
     def __init__(self, network: nn.Module, recipe: RecipeConfig, steps_per_epoch: int, seed: int) -> None:
         super().__init__()
         self.network = network
+        prepare(network, recipe)
         self.recipe = recipe
         self.steps_per_epoch = steps_per_epoch
         self.seed = seed
@@ -88,7 +90,10 @@ class Classifier(L.LightningModule):
             torch.cuda.manual_seed(seed)
 
     def _share_of_loss(self, batch: Batch, batch_idx: int) -> torch.Tensor:
-        """The loss of this device's share, weighted so that the mean over devices is the mean over the batch."""
+        """The loss of this device's share, weighted so that the mean over devices is the mean over the batch.
+
+        An image that could not be read counts as one without loss.
+        """
         images = len(batch.labels)
         if images == 0:  # fewer images in the last batch than devices: zero gradients, no batch statistics
             return torch.stack([parameter.sum() for parameter in self.network.parameters()]).sum() * 0.0
@@ -108,7 +113,7 @@ class Classifier(L.LightningModule):
             return
         numbers, losses, logits, labels = zip(*self._pending, strict=True)
         images = torch.tensor([len(batch) for batch in labels], device=self.device)
-        self._losses[numbers[0] : numbers[-1] + 1] = torch.stack(losses) * images
+        self._losses[list(numbers)] = torch.stack(losses) * images  # a batch of none but unreadable images has none
         self._right += count_correct(torch.cat(logits), torch.cat(labels))
         self._pending.clear()
 
@@ -147,7 +152,9 @@ class Classifier(L.LightningModule):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Count one batch of the validation split."""
         assert self._validation is not None
-        logits = self.network(batch.images).float()
+        if not len(batch.labels):
+            return
+        logits = class_scores(self.network, batch.images, self.recipe, len(batch.labels))
         loss, right = self._validation
         loss += self.loss(logits, batch.labels) * len(batch.labels)
         right += count_correct(logits, batch.labels)

@@ -18,7 +18,10 @@ METRICS_COLUMNS = (
     *(f"train_{what}" for what in ("loss", "images", "top1_error", "top5_error")),
     *(f"validation_{what}" for what in ("loss", "images", "top1_error", "top5_error")),
 )
-TIMING_COLUMNS = ("epoch", "train_seconds", "validation_seconds", "train_images_per_second")
+TIMING_COLUMNS = (
+    *("epoch", "train_seconds", "validation_seconds", "train_images_per_second"),
+    *("train_waiting_share", "validation_waiting_share"),
+)
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,16 @@ import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import lightning as L
 from lightning.pytorch.callbacks import Checkpoint
 
 from harness.checkpoint import BEST, CHECKPOINTS, KEY, LAST, Trained
-from harness.data.loader import Batch
+from harness.data.file_loader import EvalFileLoader, TrainFileLoader
+from harness.data.loader import Batch, EvalLoader, TrainLoader
+from harness.data.waiting import advice
+from harness.data.workers import available_cores
 from harness.files import atomic, write_text
 from harness.run_folder import log
 from harness.training.classifier import Classifier
@@ -104,7 +107,10 @@ class Recorder(Checkpoint):
         seconds = time.monotonic() - self.started - self.validated
         history = pl_module.history
         rate = self.images / seconds
-        self.timing.append((len(history), round(seconds, 4), round(self.validated, 4), round(rate, 1)))
+        loader = cast(TrainLoader | TrainFileLoader, trainer.train_dataloader)
+        waited = loader.waiting.seconds / seconds
+        times = (round(seconds, 4), round(self.validated, 4), round(rate, 1))
+        self.timing.append((len(history), *times, round(waited, 4), self._validation_waited(trainer)))
         if trainer.is_global_zero:  # before the checkpoint: an epoch that it does not hold is cut off when resuming
             write_text(self.folder / "timing.csv", timing_csv(self.timing))
         self._save(trainer, pl_module)
@@ -114,9 +120,19 @@ class Recorder(Checkpoint):
             if len(history) == self.epochs or time.monotonic() - self.drawn > CURVES_EVERY:
                 draw_curves(self.folder / "curves.png", history)
                 self.drawn = time.monotonic()
-            log.info(self._line(history[-1], rate))
+            log.info(f"{self._line(history[-1], rate)}, {100 * waited:.0f}% waiting")
+            if isinstance(loader, TrainFileLoader):
+                cores = max(1, available_cores() // trainer.num_devices)
+                line = advice(waited, loader.workers, cores, loader.decoder)
+                if line:
+                    log.info(line)
         if self.interruption.agreed(trainer):
             raise self.interruption.stopped(trainer.global_step, self.folder)
+
+    def _validation_waited(self, trainer: L.Trainer) -> float | None:
+        """Share of the validation's time; None without one."""
+        loader = cast(EvalLoader | EvalFileLoader | None, trainer.val_dataloaders)
+        return round(loader.waiting.seconds / self.validated, 4) if loader and self.validated else None
 
     def _save(self, trainer: L.Trainer, classifier: Classifier) -> None:
         classifier.check_weights()

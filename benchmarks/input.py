@@ -1,0 +1,210 @@
+"""JPEG files to network input: the shipped path and torchvision's preset, in turns, on the same pictures.
+
+- alone: one process, one thread. The preset ends in normalised floats, ours in uint8.
+- loader: two workers, up to the batches that go to the device: floats of the preset, uint8 of ours.
+- normalised: the same with flip and normalisation, which are the device's work, done by the main process on a CPU.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader
+from torchvision import transforms
+from torchvision.datasets.folder import default_loader
+
+from benchmarks.rounds import in_turns, machine, ratio
+from harness.data.decode import MAX_PIXELS, decode, read
+from harness.data.file_loader import EvalFileLoader, TrainFileLoader
+from harness.data.folder import index_folder
+from harness.data.geometry import DRAWS, centre_crop, random_resized_crop
+from harness.data.image_files import ImageFiles
+from harness.data.pixels import Normalise
+from harness.data.preprocessing import Preprocessing
+from harness.errors import UserError
+
+PREPROCESSING = Preprocessing(3, 224, 256, "bilinear", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+AREA, ASPECT = (0.08, 1.0), (0.75, 4 / 3)
+BATCH = 20
+REPEATED = 3
+FINISH = (
+    transforms.PILToTensor(),
+    transforms.ConvertImageDtype(torch.float),
+    transforms.Normalize(PREPROCESSING.mean, PREPROCESSING.std),
+)
+TRAIN_PRESET = transforms.Compose([transforms.RandomResizedCrop(224), transforms.RandomHorizontalFlip(), *FINISH])
+EVAL_PRESET = transforms.Compose([transforms.Resize(256), transforms.CenterCrop(224), *FINISH])
+LARGEST = """
+import resource, sys
+sys.path.insert(0, {root!r})
+from benchmarks.input import largest_image
+print(largest_image())
+"""
+
+
+def measure(folder: str, rounds: int) -> dict[str, Any]:
+    """Ratios of images per second to torchvision's preset, and memory of the largest image that is read."""
+    torch.set_num_threads(1)
+    files = [os.fsencode(path) for path in sorted(Path(folder).rglob("*.JPEG"))]
+    if not files:
+        raise UserError(f"--root {folder}: no .JPEG in it")
+    alone = in_turns(_alone(files), rounds)
+    loader = in_turns(_loaders(Path(folder), files), rounds)
+    rate = {name: [len(files) / s for s in seconds] for name, seconds in {**alone, **loader}.items()}
+    batch = torch.zeros(BATCH, 3, 224, 224, dtype=torch.uint8).contiguous(memory_format=torch.channels_last)
+    normalise = Normalise(PREPROCESSING, "cpu")
+    normalising = in_turns({"normalise": lambda: _seconds(lambda: normalise(batch))}, rounds)["normalise"]
+    return {
+        "benchmark": "input",
+        "images": len(files),
+        "mean_bytes": sum(len(read(path)) for path in files) / len(files),
+        "rounds": rounds,
+        "train_to_preset": ratio(rate, "train", "train_preset"),
+        "train_to_bare_decoder": ratio(rate, "train", "bare_decoder"),
+        "evaluation_to_preset": ratio(rate, "evaluation", "evaluation_preset"),
+        "evaluation_pil_to_preset": ratio(rate, "evaluation_pil", "evaluation_preset"),
+        "train_two_workers_to_preset": ratio(rate, "train_loader", "train_preset_loader"),
+        "evaluation_two_workers_to_preset": ratio(rate, "evaluation_loader", "evaluation_preset_loader"),
+        "train_two_workers_normalised_to_preset": ratio(rate, "train_normalised", "train_preset_loader"),
+        "evaluation_two_workers_normalised_to_preset": ratio(rate, "evaluation_normalised", "evaluation_preset_loader"),
+        "largest_pixel_difference": _largest_difference(files),
+        "normalise_images_per_second": BATCH / sorted(normalising)[len(normalising) // 2],
+        "peak_mebibytes_of_largest_image": _peak(),
+        "images_per_second": {name: sorted(values)[len(values) // 2] for name, values in rate.items()},
+        "machine": machine(),
+    }
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def _alone(files: list[bytes]) -> dict[str, Callable[[], float]]:
+    draws = np.random.default_rng(0).random((len(files), DRAWS))
+
+    def over(work: Callable[[int], object]) -> Callable[[], float]:
+        return lambda: _seconds(lambda: [work(number) for number in range(len(files))])
+
+    def train(number: int) -> object:
+        return random_resized_crop(
+            decode(read(files[number]), "fast"), draws[number], PREPROCESSING, AREA, ASPECT, "fast"
+        )
+
+    return {
+        "bare_decoder": over(lambda i: decode(read(files[i]), "fast")),
+        "train_preset": over(lambda i: TRAIN_PRESET(default_loader(os.fsdecode(files[i])))),
+        "train": over(train),
+        "evaluation_preset": over(lambda i: EVAL_PRESET(default_loader(os.fsdecode(files[i])))),
+        "evaluation": over(lambda i: centre_crop(decode(read(files[i]), "fast"), PREPROCESSING, "fast")),
+        "evaluation_pil": over(lambda i: centre_crop(decode(read(files[i]), "pil"), PREPROCESSING, "pil")),
+    }
+
+
+class _Preset(torch.utils.data.Dataset[torch.Tensor]):
+    """What a user of torchvision writes."""
+
+    def __init__(self, files: list[bytes], preset: transforms.Compose) -> None:
+        self.files = files
+        self.preset = preset
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        """One picture."""
+        image: torch.Tensor = self.preset(default_loader(os.fsdecode(self.files[index])))
+        return image
+
+
+def _loaders(folder: Path, files: list[bytes]) -> dict[str, Callable[[], float]]:
+    """Over the pictures three times; starting and ending the workers is in none of the times."""
+    from benchmarks.training import RECIPE
+
+    index = index_folder(folder)
+    split = ImageFiles(
+        index,
+        np.tile(np.arange(len(index)), REPEATED),
+        torch.from_numpy(np.tile(index.label, REPEATED)).long(),
+        "images",
+    )
+    recipe = type(RECIPE)(
+        **{**vars(RECIPE), "batch_size": BATCH, "flip": True, "crop_area": AREA, "crop_aspect": ASPECT}
+    )
+
+    def steady(loader: Any) -> float:
+        moments = []
+        for _ in loader:
+            moments.append(time.perf_counter())
+        skipped = len(moments) // 4  # what was prefetched while the workers started
+        batches = len(moments) - 1 - skipped
+        return (moments[-1] - moments[skipped]) * len(files) / (batches * BATCH)
+
+    def preset(made: transforms.Compose) -> float:
+        return steady(DataLoader(_Preset(files * REPEATED, made), batch_size=BATCH, num_workers=2))
+
+    def train() -> TrainFileLoader:
+        return TrainFileLoader(split, PREPROCESSING, recipe, decoder="fast", workers=2, seed=0, position=lambda: 0)
+
+    def evaluation() -> EvalFileLoader:
+        return EvalFileLoader(split, PREPROCESSING, batch_size=BATCH, ten_crop=False, decoder="fast", workers=2)
+
+    return {
+        "train_preset_loader": lambda: preset(TRAIN_PRESET),
+        "train_loader": lambda: steady(train().decoded),
+        "train_normalised": lambda: steady(train()),
+        "evaluation_preset_loader": lambda: preset(EVAL_PRESET),
+        "evaluation_loader": lambda: steady(evaluation().decoded),
+        "evaluation_normalised": lambda: steady(evaluation()),
+    }
+
+
+def _largest_difference(files: list[bytes]) -> int:
+    """In levels, between the fast decoder and torchvision's transforms, over the central crops of all files."""
+    preset = transforms.Compose([transforms.Resize(256), transforms.CenterCrop(224)])
+    furthest = 0
+    for path in files:
+        expected = np.asarray(preset(default_loader(os.fsdecode(path)))).astype(int)
+        found = centre_crop(decode(read(path), "fast"), PREPROCESSING, "fast")[0]
+        furthest = max(furthest, int(np.abs(found - expected).max()))
+    return furthest
+
+
+def _peak() -> int:
+    """Memory of a process that reads the largest image that is read at all, in MiB above what it needs without."""
+    code = LARGEST.format(root=str(Path(__file__).parent.parent))
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return int(done.stdout.split()[-1])
+
+
+def largest_image() -> int:
+    """Decode and crop an image of as many pixels as are allowed, by both decoders; the peak in MiB."""
+    side = int(MAX_PIXELS**0.5)
+    file = BytesIO()
+    Image.new("RGB", (side, side)).save(file, "JPEG")
+    before = _resident()
+    child = os.fork()
+    if child == 0:
+        for decoder in ("fast", "pil"):
+            centre_crop(decode(file.getvalue(), decoder), PREPROCESSING, decoder)
+        os._exit(0)
+    os.waitpid(child, 0)
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024 - before
+
+
+def _resident() -> int:
+    """MiB of this process."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") // 2**20

@@ -1,0 +1,90 @@
+"""One file to pixels, by the decoder that was chosen; what cannot be read is an error that says why.
+
+`fast` reads JPEG files by libjpeg-turbo (simplejpeg) and gives everything else to Pillow: PNG under a JPEG's name,
+CMYK, and files with the slightest damage. Both give the same pixels. As in the published protocols, EXIF rotation is
+not applied and a grey image is repeated in three channels.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+import warnings
+
+import numpy as np
+import numpy.typing as npt
+import simplejpeg
+from PIL import Image, UnidentifiedImageError
+
+MAX_PIXELS = 89_478_485  # where Pillow itself warns of an image bomb; 256 MiB of RGB
+MAX_BYTES = 256 * 2**20
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP")  # never those whose reader runs a program
+
+Pixels = npt.NDArray[np.uint8]
+
+
+class UnreadableError(Exception):
+    """Why a file gives no image, in a few words."""
+
+
+def read(path: bytes) -> bytes:
+    """The content of a file.
+
+    Raises:
+        UnreadableError: no such file, no permission, not a regular file, an empty or an unreasonably large one.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe must not hold it up
+        with open(descriptor, "rb", buffering=0) as file:  # noqa: PTH123  # no path, a descriptor
+            facts = os.fstat(descriptor)
+            if not stat.S_ISREG(facts.st_mode):
+                raise UnreadableError("not a file")
+            if not 0 < facts.st_size <= MAX_BYTES:
+                raise UnreadableError("an empty file" if facts.st_size == 0 else f"{facts.st_size:,} bytes")
+            return file.readall()
+    except OSError as error:
+        raise UnreadableError(error.strerror or type(error).__name__) from error
+
+
+def decode(content: bytes, decoder: str) -> Pixels:
+    """RGB pixels (H, W, 3) of an image file's content; `decoder` is `fast` or `pil`.
+
+    Raises:
+        UnreadableError: not an image, a damaged one, or one of more than `MAX_PIXELS` pixels.
+    """
+    if decoder == "fast":
+        pixels = _decode_jpeg(content)
+        if pixels is not None:
+            return pixels
+    return _decode_by_pillow(content)
+
+
+def _decode_jpeg(content: bytes) -> Pixels | None:
+    """None for what Pillow has to look at."""
+    try:
+        height, width, colours, _ = simplejpeg.decode_jpeg_header(content)
+        if colours not in ("YCbCr", "Gray") or width * height > MAX_PIXELS:
+            return None
+        pixels: Pixels = simplejpeg.decode_jpeg(content, "RGB", strict=True)
+    except ValueError:
+        return None
+    return pixels
+
+
+def _decode_by_pillow(content: bytes) -> Pixels:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of odd metadata; what cannot be read is an error anyway
+            with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+                if image.width * image.height > MAX_PIXELS:
+                    raise UnreadableError(f"{image.width} x {image.height} pixels: an image bomb")
+                return np.asarray(image.convert("RGB"))
+    except (UnreadableError, KeyboardInterrupt):
+        raise
+    except Image.DecompressionBombError as error:
+        raise UnreadableError("too many pixels: an image bomb") from error
+    except UnidentifiedImageError as error:
+        raise UnreadableError("not an image") from error
+    except Exception as error:  # a damaged file can fail in any way while it is parsed
+        raise UnreadableError(" ".join(f"{error}".split()) or type(error).__name__) from error

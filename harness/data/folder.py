@@ -1,0 +1,186 @@
+"""A folder of classes, indexed: `root/<class>/<image>`, its names in NumPy arrays, kept between runs.
+
+An index holds no Python object for each image, so that forked workers share its memory and 1.28 million names load in
+tens of milliseconds. It is kept in the user's cache, with the time of change of every folder that was read: a file that
+came, went or was renamed changes its folder's, and the index is made anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.errors import UserError
+from harness.files import atomic
+
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff", ".webp")
+INDEX_VERSION = 1
+SETTLED = 2_000_000_000  # nanoseconds: a folder that changed so shortly before it was read may yet change unnoticed
+
+
+@dataclass(frozen=True)
+class Folder:
+    """The images under a folder, in order of class folder and name.
+
+    Attributes:
+        root: the folder.
+        classes: names of the class folders, sorted by their bytes; empty for a flat folder of images.
+        directories: paths relative to `root` of all folders that hold images or could, bytes.
+        directory: int32 (N,), position of each image's folder in `directories`.
+        label: int32 (N,), position of each image's class in `classes`; -1 for one that lies in `root` itself.
+        names: uint8, the names of all files one behind the other.
+        ends: int64 (N,), where each name ends.
+    """
+
+    root: Path
+    classes: tuple[str, ...]
+    directories: npt.NDArray[np.bytes_]
+    directory: npt.NDArray[np.int32]
+    label: npt.NDArray[np.int32]
+    names: npt.NDArray[np.uint8]
+    ends: npt.NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+    def name(self, position: int) -> bytes:
+        """Path of an image relative to `root`."""
+        start = self.ends[position - 1] if position else 0
+        directory: bytes = self.directories[self.directory[position]]
+        return os.path.join(directory, self.names[start : self.ends[position]].tobytes())  # noqa: PTH118  # bytes
+
+
+def index_folder(root: Path) -> Folder:
+    """The index of a folder of classes, from the cache if nothing has changed since.
+
+    Raises:
+        UserError: a folder that is missing, may not be read, or holds no class folder with an image.
+    """
+    cached = _cache_file(root)
+    folder = _read_cache(root, cached)
+    if folder is None:
+        started = time.time_ns()
+        folder, changed = _scan(root)
+        if max(changed) < started - SETTLED:
+            _write_cache(cached, folder, changed)
+    if not len(folder):
+        raise UserError(f"{root}: no image in it; wanted {root.name}/CLASS/IMAGE, names in {', '.join(EXTENSIONS)}")
+    return folder
+
+
+def printable(name: bytes) -> str:
+    """A file's name as text that is one line of UTF-8 and differs for different names."""
+    text = name.replace(b"\\", b"\\\\").decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def _scan(root: Path) -> tuple[Folder, list[int]]:
+    """Read every folder, and when each last changed (nanoseconds since 1970)."""
+    base = os.fsencode(root)
+    top = _entries(base, b"")
+    classes = [name for name, is_folder in top if is_folder]
+    flat = (-1, b"", [name for name, is_folder in top if not is_folder and _is_image(name)])
+    places = chain([flat], ((label, *place) for label, name in enumerate(classes) for place in _walk(base, name)))
+    directories, labels, changed = [], [], []
+    pool, lengths = bytearray(), []
+    for label, directory, images in places:
+        directories.append(directory)
+        labels.append(label)
+        changed.append(_changed(os.path.join(base, directory)))  # noqa: PTH118  # paths that are bytes
+        pool += b"".join(images)
+        lengths.append(np.array([len(image) for image in images], dtype=np.int64))
+    counts = [len(images) for images in lengths]
+    folder = Folder(
+        root,
+        tuple(printable(name) for name in classes),
+        np.array(directories),
+        np.repeat(np.arange(len(directories), dtype=np.int32), counts),
+        np.repeat(np.array(labels, dtype=np.int32), counts),
+        np.frombuffer(bytes(pool), dtype=np.uint8),
+        np.concatenate(lengths).cumsum(),
+    )
+    return folder, changed
+
+
+def _walk(base: bytes, directory: bytes) -> Iterator[tuple[bytes, list[bytes]]]:
+    """A folder and those inside it, each with the names of its images; links to folders are not followed."""
+    found = _entries(base, directory, follow=False)
+    yield directory, [name for name, is_folder in found if not is_folder and _is_image(name)]
+    for name, is_folder in found:
+        if is_folder:
+            yield from _walk(base, os.path.join(directory, name))  # noqa: PTH118
+
+
+def _entries(base: bytes, directory: bytes, follow: bool = True) -> list[tuple[bytes, bool]]:
+    """What lies in a folder, hidden files apart, sorted: names, and whether they are folders."""
+    path = os.path.join(base, directory)  # noqa: PTH118
+    try:
+        with os.scandir(path) as entries:
+            found = (entry for entry in entries if not entry.name.startswith(b"."))
+            return sorted((entry.name, entry.is_dir(follow_symlinks=follow)) for entry in found)
+    except FileNotFoundError as error:
+        raise UserError(f"{printable(path)}: there is no such folder") from error
+    except NotADirectoryError as error:
+        raise UserError(f"{printable(path)}: not a folder") from error
+    except OSError as error:
+        raise UserError(f"{printable(path)}: this folder cannot be read ({error.strerror})") from error
+
+
+def _is_image(name: bytes) -> bool:
+    return os.path.splitext(os.fsdecode(name))[1].lower() in EXTENSIONS  # noqa: PTH122
+
+
+def _changed(path: bytes) -> int:
+    return os.stat(path).st_mtime_ns  # noqa: PTH116
+
+
+def _cache_file(root: Path) -> Path:
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    digest = hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:32]
+    return cache / "cnn-zoo" / f"index-{digest}.npz"
+
+
+def _read_cache(root: Path, path: Path) -> Folder | None:
+    """The kept index; None if there is none, it is damaged, or a folder has changed since it was made."""
+    try:
+        with np.load(path, allow_pickle=False) as kept:
+            content: Mapping[str, npt.NDArray[np.generic]] = {key: kept[key] for key in kept.files}
+        if int(content["version"]) != INDEX_VERSION:
+            return None
+        base = os.fsencode(root)
+        now = [_changed(os.path.join(base, directory)) for directory in content["directories"].tolist()]  # noqa: PTH118
+        if now != content["changed"].tolist():
+            return None
+        arrays = (content[key] for key in ("directories", "directory", "label", "names", "ends"))
+        return Folder(root, tuple(content["classes"].tolist()), *arrays)  # type: ignore[arg-type]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
+
+
+def _write_cache(path: Path, folder: Folder, changed: Sequence[int]) -> None:
+    """Keep the index; a cache that cannot be written is done without."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic(path) as file:
+            np.savez(
+                file,
+                version=np.array(INDEX_VERSION),
+                changed=np.array(changed, dtype=np.int64),
+                classes=np.array(folder.classes, dtype=np.str_),
+                directories=folder.directories,
+                directory=folder.directory,
+                label=folder.label,
+                names=folder.names,
+                ends=folder.ends,
+            )
+    except OSError:
+        return

@@ -1,0 +1,66 @@
+"""A split whose images lie in files: names and labels in memory, pixels on the disk."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from harness.data.folder import Folder, printable
+
+
+@dataclass(frozen=True)
+class ImageFiles:
+    """Images of one split, unread.
+
+    Attributes:
+        folder: their index.
+        positions: int64 (N,), which of its images.
+        labels: int64 (N,), positions in the data set's class names.
+        prefix: begins every image's id, such as `imagenet/val`.
+    """
+
+    folder: Folder
+    positions: npt.NDArray[np.int64]
+    labels: torch.Tensor
+    prefix: str
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """N names that stay the same whatever the order and the split: `imagenet/val/n01440764/a.JPEG`."""
+        return [self.id_of(index) for index in range(len(self))]
+
+    def id_of(self, index: int) -> str:
+        """The id of one image."""
+        return f"{self.prefix}/{printable(self.folder.name(int(self.positions[index])))}"
+
+    def path(self, index: int) -> bytes:
+        """Where one image lies."""
+        return os.path.join(os.fsencode(self.folder.root), self.folder.name(int(self.positions[index])))  # noqa: PTH118
+
+    def subset(self, indices: torch.Tensor) -> ImageFiles:
+        """The images at these positions, int64 (n,)."""
+        return ImageFiles(self.folder, self.positions[indices.numpy()], self.labels[indices], self.prefix)
+
+    def fingerprint(self) -> str:
+        """SHA-256 over ids, labels and sizes in bytes, in order; the content of the files is not read."""
+        digest = hashlib.sha256()
+        for index, label in enumerate(self.labels.tolist()):
+            digest.update(f"{self.id_of(index)}\n{label} {_size(self.path(index))}\n".encode())
+        return digest.hexdigest()
+
+
+def _size(path: bytes) -> int:
+    """Bytes of a file; -1 for one that cannot be asked."""
+    try:
+        return os.stat(path).st_size  # noqa: PTH116
+    except OSError:
+        return -1

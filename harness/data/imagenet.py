@@ -1,0 +1,90 @@
+"""ImageNet as it lies on a disk: `root/train/<wnid>/`, `root/val/<wnid>/`, or a flat `root/val/`.
+
+Labels come from the wnid, the name of the class's folder, through the official order: any subset of the folders is
+scored right. A flat `val` needs the development kit of ILSVRC 2012 beside it, `root/ILSVRC2012_devkit_t12/`.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from harness.config import DataConfig
+from harness.data.datasets import DATASETS
+from harness.data.folder import Folder, index_folder, printable
+from harness.data.image_files import ImageFiles
+from harness.errors import UserError
+
+Labels = npt.NDArray[np.int64]
+DEVKIT = Path("ILSVRC2012_devkit_t12", "data")
+NUMBER = re.compile(rb"ILSVRC2012_val_(\d{8})\.JPEG")
+
+
+def imagenet(config: DataConfig, split: str) -> ImageFiles:
+    """The official split `train`, or `val`, which is the `test` of this project: what is reported on.
+
+    Raises:
+        UserError: a folder that is missing, empty, or not laid out as above, or folders of other classes.
+    """
+    root, split = Path(config.root), "train" if split == "train" else "val"
+    if not (root / split).is_dir():
+        raise UserError(
+            f"data=imagenet: data.root={root} has no folder {split}; it should hold train/<wnid>/ and val/<wnid>/: "
+            "python tools/prepare_imagenet.py makes them from the official archives"
+        )
+    folder = index_folder(root / split)
+    labels = _labels_of_classes(folder) if folder.classes else _labels_of_numbers(folder, root)
+    return ImageFiles(folder, np.arange(len(folder)), torch.from_numpy(labels).long(), f"imagenet/{split}")
+
+
+def _labels_of_classes(folder: Folder) -> Labels:
+    order = {wnid: label for label, wnid in enumerate(DATASETS["imagenet"].class_names)}
+    unknown = [name for name in folder.classes if name not in order]
+    if unknown:
+        raise UserError(
+            f"{folder.root}: {len(unknown)} of {len(folder.classes)} folders are not called like a class of ImageNet "
+            f"({', '.join(unknown[:3])}); each should be a wnid, such as n01440764"
+        )
+    if (folder.label < 0).any():
+        stray = printable(folder.name(int(np.flatnonzero(folder.label < 0)[0])))
+        raise UserError(f"{folder.root}: images lie beside the folders of classes ({stray}); put each into its class's")
+    labels: Labels = np.array([order[name] for name in folder.classes])[folder.label]
+    return labels
+
+
+def _labels_of_numbers(folder: Folder, root: Path) -> Labels:
+    """Labels of a flat folder: the number in a file's name is its line of the development kit's ground truth."""
+    truth, meta = root / DEVKIT / "ILSVRC2012_validation_ground_truth.txt", root / DEVKIT / "meta.mat"
+    missing = next((path for path in (truth, meta) if not path.is_file()), None)
+    if missing is not None:
+        raise UserError(f"{folder.root}: images without folders of classes, and no ground truth for them at {missing}")
+    lines = truth_labels(truth, meta)
+    numbers = []
+    for position in range(len(folder)):
+        match = NUMBER.fullmatch(folder.name(position))
+        number = int(match[1]) if match else 0
+        if not 0 < number <= len(lines):
+            name = printable(folder.name(position))
+            raise UserError(f"{folder.root}/{name}: not the name of one of the {len(lines):,} images of {truth}")
+        numbers.append(number)
+    labels: Labels = lines[np.array(numbers) - 1]
+    return labels
+
+
+def truth_labels(truth: Path, meta: Path) -> Labels:
+    """Labels of the validation images in order of their numbers, int64; `truth` holds ids that `meta` explains."""
+    from scipy.io import loadmat
+
+    order = {wnid: label for label, wnid in enumerate(DATASETS["imagenet"].class_names)}
+    try:
+        synsets = loadmat(meta, squeeze_me=True)["synsets"]
+        wnids = {int(synset["ILSVRC2012_ID"]): str(synset["WNID"]) for synset in synsets}
+        return np.array([order[wnids[int(line)]] for line in truth.read_text(encoding="ascii").split()])
+    except Exception as error:  # a damaged file can fail in any way while it is parsed
+        raise UserError(
+            f"{truth.parent}: not the development kit of ILSVRC 2012 ({type(error).__name__}: {error})"
+        ) from error

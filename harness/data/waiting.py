@@ -1,0 +1,82 @@
+"""How long a loop waited for its input."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import TypeVar
+
+import torch
+
+Item = TypeVar("Item")
+TOO_MUCH = 0.1  # share of the time above which a run says what to change
+
+
+class Waiting:
+    """Adds up the time that a device had nothing to do because the next batch was not there.
+
+    On the CPU that is the time until the next batch. On a GPU the batch may come while it still works on the one
+    before: there it is the time between two events, one queued behind that work, one once the batch has come.
+
+    Args:
+        device: that uses the batches.
+    """
+
+    def __init__(self, device: torch.device | str) -> None:
+        self.on_gpu = torch.device(device).type == "cuda"
+        self.reset()
+
+    def reset(self) -> None:
+        """Start anew."""
+        self._seconds = 0.0
+        self._events: list[tuple[torch.cuda.Event, torch.cuda.Event]] = []
+
+    def over(self, batches: Iterator[Item]) -> Iterator[Item]:
+        """The same batches."""
+        while True:
+            before = self._event()
+            started = time.perf_counter()
+            try:
+                batch = next(batches)
+            except StopIteration:
+                return
+            self._seconds += time.perf_counter() - started
+            after = self._event()
+            if before is not None and after is not None:
+                self._events.append((before, after))
+            yield batch
+
+    def _event(self) -> torch.cuda.Event | None:
+        if not self.on_gpu:
+            return None
+        event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+        event.record()
+        return event
+
+    @property
+    def seconds(self) -> float:
+        """Waited since the last reset; waits for the GPU."""
+        if not self.on_gpu:
+            return self._seconds
+        torch.cuda.synchronize()
+        return sum(float(before.elapsed_time(after)) for before, after in self._events) / 1000
+
+
+def advice(share: float, workers: int, cores: int, decoder: str) -> str | None:
+    """What to change when `share` of the time went by waiting for images; None when little did.
+
+    Args:
+        share: 0 to 1.
+        workers: processes that decode for this device.
+        cores: of the machine, for this device.
+        decoder: that they use.
+    """
+    if share <= TOO_MUCH:
+        return None
+    if decoder == "pil":
+        change = "data.decoder=fast reads JPEG files in a third of the time"
+    elif workers < cores:
+        change = f"trainer.workers={cores} would use every core (now {workers})"
+    else:
+        change = f"all {cores} cores decode already: more cores, or smaller files, would help"
+    return f"input: {100 * share:.0f}% of the time went by waiting for images; {change}"

@@ -1,0 +1,154 @@
+"""Processes that turn files into uint8 batches: how many, and what each does.
+
+A worker is sent what it needs with each batch, names and random draws, and holds no index of the data set: nothing in
+it grows, however it was started. It decodes in one thread.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from harness.data.decode import Pixels, UnreadableError, decode, read
+from harness.data.geometry import centre_crop, random_resized_crop, six_crop
+from harness.data.loader import Unreadable
+from harness.data.preprocessing import Preprocessing
+
+MOST_WORKERS = 16  # of one device: more would hold gigabytes of batches in flight
+PREFETCH = 2  # batches that each worker works ahead
+
+
+class Request(NamedTuple):
+    """What a worker is asked for.
+
+    Attributes:
+        indices: int64 (n,), positions in the split.
+        paths: of the n files.
+        draws: float64 (n, `DRAWS`), uniform in [0, 1), of a random crop; None for an evaluation.
+    """
+
+    indices: torch.Tensor
+    paths: list[bytes]
+    draws: npt.NDArray[np.float64] | None
+
+
+class Decoded(NamedTuple):
+    """What it gives back.
+
+    Attributes:
+        images: uint8 (m, V, size, size, 3), V windows of each image that could be read.
+        indices: int64 (m,), positions in the split.
+        unreadable: the n - m others.
+    """
+
+    images: torch.Tensor
+    indices: torch.Tensor
+    unreadable: list[Unreadable]
+
+
+@dataclass(frozen=True)
+class Windows(Dataset[Decoded]):
+    """Requests to windows: decode, crop and resize.
+
+    Attributes:
+        preprocessing: sizes and interpolation.
+        decoder: `fast` or `pil`.
+        ten_crop: whether an evaluation takes the six windows of ten views instead of the middle.
+        crop_area: of a random crop.
+        crop_aspect: of a random crop.
+    """
+
+    preprocessing: Preprocessing
+    decoder: str
+    ten_crop: bool = False
+    crop_area: Sequence[float] = ()
+    crop_aspect: Sequence[float] = ()
+
+    def __getitem__(self, request: Request) -> Decoded:
+        """Decode one batch."""
+        size = self.preprocessing.size
+        count = 6 if self.ten_crop else 1
+        images = np.empty((len(request.paths), count, size, size, 3), dtype=np.uint8)
+        kept: list[int] = []
+        unreadable = []
+        for row, path in enumerate(request.paths):
+            try:
+                pixels = decode(read(path), self.decoder)
+            except UnreadableError as error:
+                unreadable.append(Unreadable(int(request.indices[row]), str(error)))
+            else:
+                images[len(kept)] = self._windows(pixels, None if request.draws is None else request.draws[row])
+                kept.append(row)
+        return Decoded(torch.from_numpy(images[: len(kept)]), request.indices[kept], unreadable)
+
+    def _windows(self, pixels: Pixels, draws: npt.NDArray[np.float64] | None) -> Pixels:
+        if draws is not None:
+            crop = (self.crop_area, self.crop_aspect)
+            return random_resized_crop(pixels, draws, self.preprocessing, *crop, self.decoder)
+        return (six_crop if self.ten_crop else centre_crop)(pixels, self.preprocessing, self.decoder)
+
+
+def decoding(windows: Windows, requests: Iterable[Request], workers: int, pinned: bool) -> DataLoader[Decoded]:
+    """The requests decoded, in their order, by worker processes; by this one if there are none.
+
+    Each iteration starts its own and ends them: what they cost is nothing beside an epoch, and none is left behind.
+
+    Args:
+        windows: what is done.
+        requests: iterated anew in each epoch.
+        workers: processes.
+        pinned: whether batches come in memory that a GPU can read by itself.
+    """
+    return DataLoader(
+        windows,
+        batch_size=None,
+        sampler=requests,
+        num_workers=workers,
+        prefetch_factor=PREFETCH if workers else None,
+        pin_memory=pinned,
+        worker_init_fn=_deaf,
+        generator=torch.Generator(),  # otherwise it would draw from the global one
+    )
+
+
+def _deaf(_: int) -> None:
+    """Ctrl-C reaches every process of a terminal; the run's main one says when the workers stop."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # not what the main process does with it
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def shared_memory() -> int:
+    """Bytes that are free for batches on their way between processes."""
+    place = Path("/dev/shm")
+    if not place.is_dir():
+        return 2**62
+    facts = os.statvfs(place)
+    return facts.f_bavail * facts.f_frsize
+
+
+def workers_at_hand(cores: int, devices: int, on_cpu: bool, batch_bytes: int, memory: int) -> int:
+    """How many workers each device gets: its share of the cores, as far as their batches fit into shared memory.
+
+    Args:
+        cores: of this machine.
+        devices: that share them.
+        on_cpu: whether the network runs on the cores as well: decoding is then the smaller part by far.
+        batch_bytes: of one device's uint8 batch.
+        memory: bytes for the batches of all devices; half of it is used.
+    """
+    wanted = 1 if on_cpu else max(1, min(MOST_WORKERS, cores // devices))
+    return min(wanted, memory // 2 // (devices * batch_bytes * (PREFETCH + 1)))

@@ -1,0 +1,70 @@
+"""Scores that mean nothing, and what is likely to be behind them."""
+
+from __future__ import annotations
+
+from harness.data.sources import Split
+from harness.errors import UserError
+from harness.evaluation.evaluator import Evaluator
+
+CHANCE = 0.01  # a score that guessing reaches with at least this probability
+FORCE = "; force=true records it all the same"
+
+
+def check_labels(split: Split, where: str) -> None:
+    """Refuse images that are all of one class.
+
+    Raises:
+        UserError: naming the likely cause.
+    """
+    if len(split) > 1 and bool((split.labels == split.labels[0]).all()):
+        raise UserError(
+            f"{where}: all {len(split):,} images are of one class, so an error rate over them means nothing; is the "
+            f"folder of a single class named, or were all put into one?{FORCE}"
+        )
+
+
+def check_score(evaluator: Evaluator) -> None:
+    """Refuse the score of a network that knows nothing.
+
+    Raises:
+        UserError: naming the likely cause.
+    """
+    from scipy.stats import binom
+
+    counts, predictions, classes = evaluator.counts, evaluator.predictions, evaluator.classes
+    assert predictions is not None
+    if binom.sf(counts.correct_top1 - 1, counts.seen, 1 / classes) <= CHANCE:
+        return
+    cause = "are these the weights of this network, and were they trained?"
+    guesses, known = predictions.classes[:, 0], predictions.classes[:, 0] >= 0
+    if not known.any():
+        cause = "no image could be read, or every score was not a number"
+    for shift in (-1, 1):
+        right = int((guesses[known] == predictions.labels[known] + shift).sum())
+        if binom.sf(right - 1, counts.seen, 1 / classes) <= CHANCE / 100:
+            cause = (
+                f"the labels look shifted by one: the classes are in another order ({right:,} right with {shift:+d})"
+            )
+    raise UserError(
+        f"top-1: {counts.correct_top1:,} of {counts.seen:,} images right, no better than guessing among {classes:,} "
+        f"classes: {cause}{FORCE}"
+    )
+
+
+def check_classes(ours: tuple[str, ...], theirs: tuple[str, ...], data: str, source: str, force: bool) -> None:
+    """Refuse labels that mean something else to the network; `force` is of use only for as many classes.
+
+    Raises:
+        UserError: naming the first difference.
+    """
+    if ours == theirs or (force and len(ours) == len(theirs)):
+        return
+    if len(ours) != len(theirs):
+        raise UserError(
+            f"data={data}: its classes are not those of {source}: it has {len(ours):,}, the network {len(theirs):,}"
+        )
+    first = next(i for i, (a, b) in enumerate(zip(ours, theirs, strict=True)) if a != b)
+    raise UserError(
+        f"data={data}: its classes are not those of {source}: class {first} is {ours[first]!r} here and "
+        f"{theirs[first]!r} there{FORCE}"
+    )

@@ -1,0 +1,238 @@
+"""Images in files: order, pixels and counts do not depend on workers, devices, position, or bad neighbours."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torchvision import transforms
+
+from harness.config import RecipeConfig
+from harness.data import stateless
+from harness.data.file_loader import EvalFileLoader, TrainFileLoader
+from harness.data.folder import index_folder
+from harness.data.image_files import ImageFiles
+from harness.data.loader import Batch
+from harness.data.preprocessing import Preprocessing
+from harness.data.stateless import Stream
+from harness.data.waiting import Waiting, advice
+from harness.data.workers import workers_at_hand
+
+PREPROCESSING = Preprocessing(3, 16, 18, "bilinear", (0.1, 0.2, 0.3), (0.5, 0.6, 0.7))
+IMAGES = 19
+RECIPE = RecipeConfig(
+    name="test",
+    epochs=2,
+    batch_size=8,
+    loss="cross_entropy",
+    learning_rate=0.1,
+    momentum=0.9,
+    nesterov=False,
+    weight_decay=0.0,
+    schedule="constant",
+    milestones=[],
+    gamma=0.1,
+    warmup_epochs=0,
+    crop_padding=0,
+    flip=True,
+    precision="32-true",
+    crop_area=[0.08, 1.0],
+    crop_aspect=[0.75, 4 / 3],
+)
+
+
+@pytest.fixture
+def split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ImageFiles:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    generator = np.random.default_rng(0)
+    for number in range(IMAGES):
+        folder = tmp_path / "images" / f"class{number % 3}"
+        folder.mkdir(parents=True, exist_ok=True)
+        pixels = generator.integers(0, 256, (20 + number, 40 - number, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number:02d}.jpg", quality=95)
+    folder_index = index_folder(tmp_path / "images")
+    return ImageFiles(folder_index, np.arange(IMAGES), torch.from_numpy(folder_index.label).long(), "test")
+
+
+def train_loader(
+    split: ImageFiles, step: int = 0, rank: int = 0, devices: int = 1, workers: int = 0
+) -> TrainFileLoader:
+    return TrainFileLoader(
+        split,
+        PREPROCESSING,
+        RECIPE,
+        decoder="fast",
+        workers=workers,
+        seed=5,
+        position=lambda: step,
+        rank=rank,
+        devices=devices,
+    )
+
+
+def eval_loader(
+    split: ImageFiles, batch_size: int = 4, rank: int = 0, devices: int = 1, workers: int = 0, ten_crop: bool = False
+) -> EvalFileLoader:
+    return EvalFileLoader(
+        split,
+        PREPROCESSING,
+        batch_size=batch_size,
+        ten_crop=ten_crop,
+        decoder="pil",
+        workers=workers,
+        rank=rank,
+        devices=devices,
+    )
+
+
+def by_index(*loaders: Iterable[Batch]) -> dict[int, torch.Tensor]:
+    found: dict[int, torch.Tensor] = {}
+    for loader in loaders:
+        for batch in loader:
+            for index, image in zip(batch.indices.tolist(), batch.images, strict=True):
+                assert index not in found
+                found[index] = image
+    return found
+
+
+def same(a: dict[int, torch.Tensor], b: dict[int, torch.Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[index], b[index]) for index in a)
+
+
+def test_training_does_not_depend_on_workers_devices_or_position(split: ImageFiles) -> None:
+    alone = list(train_loader(split))
+    assert [len(batch.labels) for batch in alone] == [8, 8, 3] and len(train_loader(split)) == 3
+    assert [batch.global_size for batch in alone] == [8, 8, 3]
+    order = stateless.order(5, 0, IMAGES)
+    assert torch.equal(torch.cat([batch.indices for batch in alone]), order)
+    assert torch.equal(torch.cat([batch.labels for batch in alone]), split.labels[order])
+    reference = by_index(alone)
+    assert same(reference, by_index(train_loader(split, workers=2)))
+    assert same(reference, by_index(*(train_loader(split, rank=rank, devices=3) for rank in range(3))))
+    late = list(train_loader(split, step=2))
+    assert len(late) == 1 and torch.equal(late[0].images, alone[2].images)
+    second = by_index(train_loader(split, step=3))
+    assert second.keys() == reference.keys() and not same(reference, second)
+
+
+def test_one_loader_serves_epoch_after_epoch(split: ImageFiles) -> None:
+    steps = iter([0, 3])
+    loader = train_loader(split, workers=1)
+    loader.position = lambda: next(steps)
+    assert same(by_index(loader), by_index(train_loader(split)))
+    assert same(by_index(loader), by_index(train_loader(split, step=3)))
+
+
+def test_half_of_the_training_images_are_mirrored(split: ImageFiles) -> None:
+    whole = TrainFileLoader(
+        split,
+        PREPROCESSING,
+        RecipeConfig(**{**vars(RECIPE), "flip": False}),
+        decoder="fast",
+        workers=0,
+        seed=5,
+        position=lambda: 0,
+    )
+    mirrored = stateless.integers(2, 5, 0, Stream.FLIP, torch.arange(IMAGES)).bool().tolist()
+    assert 0 < sum(mirrored) < IMAGES
+    plain = by_index(whole)
+    for index, image in by_index(train_loader(split)).items():
+        assert torch.equal(image, plain[index].flip(-1) if mirrored[index] else plain[index])
+
+
+@pytest.mark.parametrize("ten_crop", [False, True])
+def test_evaluation_gives_torchvisions_input(split: ImageFiles, ten_crop: bool) -> None:
+    crop = transforms.TenCrop(16) if ten_crop else transforms.CenterCrop(16)
+    preset = transforms.Compose([transforms.Resize(18), crop])
+    finish = transforms.Compose([transforms.ToTensor(), transforms.Normalize(PREPROCESSING.mean, PREPROCESSING.std)])
+    for index, image in by_index(eval_loader(split, ten_crop=ten_crop)).items():
+        made = preset(Image.open(os.fsdecode(split.path(index))))
+        expected = torch.stack([finish(view) for view in made]) if ten_crop else finish(made)
+        torch.testing.assert_close(image, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("devices", [1, 2, 3, 40])
+@pytest.mark.parametrize("batch_size", [1, 4, 100])
+def test_evaluation_sees_every_image_once(split: ImageFiles, devices: int, batch_size: int) -> None:
+    loaders = [eval_loader(split, batch_size, rank, devices) for rank in range(devices)]
+    shares = [list(loader) for loader in loaders]
+    assert len({len(share) for share in shares}) == 1 and len(shares[0]) == len(loaders[0]) >= 1
+    assert sorted(i for share in shares for batch in share for i in batch.indices.tolist()) == list(range(IMAGES))
+    assert same(by_index(*shares), by_index(eval_loader(split)))
+
+
+def test_what_cannot_be_read_is_named_and_changes_no_other(split: ImageFiles) -> None:
+    reference, training = by_index(eval_loader(split)), by_index(train_loader(split))
+    for index in (0, 7, 8):
+        Path(os.fsdecode(split.path(index))).write_bytes(b"text")
+    for workers in (0, 2):
+        batches = list(eval_loader(split, workers=workers))
+        assert [(u.image, u.reason) for b in batches for u in b.unreadable] == [(i, "not an image") for i in (0, 7, 8)]
+        left = {index: image for index, image in reference.items() if index not in (0, 7, 8)}
+        assert same(by_index(batches), left)
+        batches = list(train_loader(split, workers=workers))
+        assert sorted(u.image for b in batches for u in b.unreadable) == [0, 7, 8]
+        assert [b.global_size for b in batches] == [8, 8, 3]
+        left = {index: image for index, image in training.items() if index not in (0, 7, 8)}
+        assert same(by_index(batches), left)
+
+
+def test_the_global_generator_is_left_alone(split: ImageFiles) -> None:
+    before = torch.get_rng_state()
+    list(train_loader(split, workers=1))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_uniform_numbers_are_uniform_and_each_indexs_own() -> None:
+    drawn = stateless.uniform(40, 1, 2, Stream.WINDOW, torch.arange(1000))
+    assert drawn.shape == (1000, 40) and drawn.dtype == torch.float64
+    assert drawn.min() >= 0 and drawn.max() < 1 and len(set(drawn.flatten().tolist())) == 40_000
+    assert abs(drawn.mean() - 0.5) < 5 * (1 / 12 / 40_000) ** 0.5
+    assert torch.equal(stateless.uniform(40, 1, 2, Stream.WINDOW, torch.tensor([7]))[0], drawn[7])
+
+
+@pytest.mark.parametrize(
+    ("cores", "devices", "on_cpu", "batch_bytes", "memory", "workers"),
+    [
+        (16, 1, False, 1, 2**40, 16),
+        (16, 4, False, 1, 2**40, 4),
+        (2, 8, False, 1, 2**40, 1),
+        (128, 1, False, 1, 2**40, 16),
+        (2, 1, True, 1, 2**40, 1),
+        (16, 1, False, 2**20, 64 * 2**20, 10),  # 64 MiB, as in a container: 32 for batches, 3 MiB a worker
+        (16, 1, False, 2**26, 64 * 2**20, 0),
+    ],
+)
+def test_workers_come_from_cores_and_memory(
+    cores: int, devices: int, on_cpu: bool, batch_bytes: int, memory: int, workers: int
+) -> None:
+    assert workers_at_hand(cores, devices, on_cpu, batch_bytes, memory) == workers
+
+
+def test_waiting_is_the_time_until_the_next_batch() -> None:
+    def slow() -> Iterable[int]:
+        for number in range(3):
+            time.sleep(0.02)
+            yield number
+
+    waiting = Waiting("cpu")
+    seen = []
+    for number in waiting.over(iter(slow())):
+        time.sleep(0.05)
+        seen.append(number)
+    assert seen == [0, 1, 2] and 0.055 < waiting.seconds < 0.12
+    waiting.reset()
+    assert waiting.seconds == 0
+
+
+def test_advice_is_given_when_more_than_a_tenth_is_waiting() -> None:
+    assert advice(0.1, 2, 4, "fast") is None
+    assert "30% of the time went by waiting for images; trainer.workers=4 would" in str(advice(0.3, 2, 4, "fast"))
+    assert "data.decoder=fast" in str(advice(0.3, 2, 4, "pil"))
+    assert "all 4 cores decode already" in str(advice(0.3, 4, 4, "fast"))

@@ -1,0 +1,175 @@
+"""The index of a folder of classes, and ImageNet's labels from it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.io import savemat
+
+from harness.config import ImageFilesConfig
+from harness.data import folder as folder_module
+from harness.data.datasets import IMAGENET_CLASSES
+from harness.data.folder import Folder, index_folder, printable
+from harness.data.imagenet import imagenet
+from harness.errors import UserError
+
+OLD = 1_000_000_000  # seconds since 1970: long enough ago for an index to be kept
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "cnn-zoo"
+
+
+def make(root: Path, *names: str | bytes) -> Path:
+    for name in names:
+        path = root / os.fsdecode(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    for directory, *_ in os.walk(root):
+        os.utime(directory, (OLD, OLD))
+    return root
+
+
+def names(folder: Folder) -> list[bytes]:
+    return [folder.name(i) for i in range(len(folder))]
+
+
+def imagenet_config(root: Path) -> ImageFilesConfig:
+    return ImageFilesConfig("imagenet", str(root), False, 0, [0.5] * 3, [0.5] * 3, 224, 256, "bilinear", "fast")
+
+
+def test_images_come_in_order_of_class_and_name(tmp_path: Path) -> None:
+    found = index_folder(
+        make(tmp_path / "a", "b/2.jpg", "b/10.JPEG", "a/x.png", "b/sub/y.jpg", "b/notes.txt", "b/._z.jpg")
+    )
+    assert names(found) == [b"a/x.png", b"b/10.JPEG", b"b/2.jpg", b"b/sub/y.jpg"]
+    assert found.classes == ("a", "b") and found.label.tolist() == [0, 1, 1, 1]
+
+
+def test_a_kept_index_is_used_until_something_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = make(tmp_path / "a", "b/1.jpg", "b/2.jpg", "c/d/3.jpg")
+    scans = []
+    scan = folder_module._scan
+
+    def counted(root: Path) -> tuple[Folder, list[int]]:
+        scans.append(root)
+        return scan(root)
+
+    monkeypatch.setattr(folder_module, "_scan", counted)
+    first = index_folder(root)
+    second = index_folder(root)
+    assert len(scans) == 1 and names(first) == names(second) and first.classes == second.classes
+    for field in ("directory", "label", "names", "ends"):
+        assert np.array_equal(getattr(first, field), getattr(second, field))
+    (root / "c" / "d" / "4.jpg").touch()
+    assert len(index_folder(root)) == 4 and len(scans) == 2
+    (root / "b" / "1.jpg").rename(root / "b" / "0.jpg")
+    assert names(index_folder(root))[0] == b"b/0.jpg"
+    (root / "e").mkdir()
+    assert index_folder(root).classes == ("b", "c", "e")
+
+
+def test_a_folder_that_has_just_changed_is_not_trusted(tmp_path: Path, cache: Path) -> None:
+    root = make(tmp_path / "a", "b/1.jpg")
+    os.utime(root / "b")
+    index_folder(root)
+    assert not cache.exists()
+
+
+def test_a_damaged_index_is_made_anew(tmp_path: Path, cache: Path) -> None:
+    root = make(tmp_path / "a", "b/1.jpg")
+    index_folder(root)
+    (kept,) = cache.iterdir()
+    content = kept.read_bytes()
+    for damaged in (b"", b"text", content[:100], content[:-30], content[:200] + b"\0" * 50 + content[250:]):
+        kept.write_bytes(damaged)
+        assert names(index_folder(root)) == [b"b/1.jpg"]
+
+
+def test_an_index_is_done_without_where_none_can_be_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert len(index_folder(make(tmp_path / "a", "b/1.jpg"))) == 1
+
+
+def test_odd_names_are_read_and_printed(tmp_path: Path) -> None:
+    odd = [b"b/line\nbreak.jpg", b"b/\xff\xfe.jpg", b"b/\\xff\\xfe.jpg", "b/é 字.jpg".encode(), b"b/a,\"b'.jpg"]
+    found = index_folder(make(tmp_path / "a", *odd))
+    assert names(found) == sorted(odd)
+    ids = [printable(name) for name in odd]
+    assert len(set(ids)) == len(odd) and all(id.isprintable() and id.encode() for id in ids)
+    assert ids[:3] == ["b/line\\nbreak.jpg", "b/\\xff\\xfe.jpg", "b/\\\\xff\\\\xfe.jpg"]
+
+
+def test_links_are_followed_to_classes_and_no_further(tmp_path: Path) -> None:
+    root = make(tmp_path / "a", "b/1.jpg")
+    (root / "c").symlink_to(root / "b")
+    (root / "b" / "loop").symlink_to(root)
+    (root / "b" / "broken.jpg").symlink_to(tmp_path / "nowhere.jpg")
+    assert names(index_folder(root)) == [b"b/1.jpg", b"b/broken.jpg", b"c/1.jpg", b"c/broken.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("made", "wanted", "line"),
+    [((), "a/none", "there is no such folder"), (("f",), "a/f", "not a folder"), (("b/x.txt",), "a", "no image in it")],
+)
+def test_a_folder_without_images_is_told(tmp_path: Path, made: tuple[str, ...], wanted: str, line: str) -> None:
+    make(tmp_path / "a", *made)
+    with pytest.raises(UserError, match=line):
+        index_folder(tmp_path / wanted)
+
+
+def test_labels_are_the_official_ones_for_any_subset(tmp_path: Path) -> None:
+    chosen = [999, 3, 500]
+    make(tmp_path, *(f"val/{IMAGENET_CLASSES[label]}/{label}.JPEG" for label in chosen))
+    split = imagenet(imagenet_config(tmp_path), "val")
+    assert [int(Path(os.fsdecode(split.path(i))).stem) for i in range(3)] == split.labels.tolist() == [3, 500, 999]
+    assert split.ids[0] == f"imagenet/val/{IMAGENET_CLASSES[3]}/3.JPEG"
+
+
+@pytest.mark.parametrize(
+    ("made", "line"),
+    [
+        (("other/x.jpg",), "has no folder val"),
+        (("val/dogs/x.jpg",), r"1 of 1 folders are not called like a class of ImageNet \(dogs\)"),
+        (("val/n01440764/x.jpg", "val/y.jpg"), r"images lie beside the folders of classes \(y.jpg\)"),
+        (("val/ILSVRC2012_val_00000001.JPEG",), "no ground truth for them at"),
+    ],
+)
+def test_another_layout_is_told(tmp_path: Path, made: tuple[str, ...], line: str) -> None:
+    make(tmp_path, *made)
+    with pytest.raises(UserError, match=line):
+        imagenet(imagenet_config(tmp_path), "val")
+
+
+def make_devkit(root: Path, lines: list[int]) -> None:
+    """A development kit whose ids run backwards through the wnids."""
+    data = root / "ILSVRC2012_devkit_t12" / "data"
+    data.mkdir(parents=True)
+    kind = [("ILSVRC2012_ID", "f8"), ("WNID", "O"), ("words", "O")]
+    synsets = np.array([(i + 1, IMAGENET_CLASSES[999 - i], "w") for i in range(1000)], dtype=kind)
+    savemat(data / "meta.mat", {"synsets": synsets[:, None]})
+    (data / "ILSVRC2012_validation_ground_truth.txt").write_text("".join(f"{line}\n" for line in lines))
+
+
+def test_a_flat_folder_takes_its_labels_from_the_development_kit(tmp_path: Path) -> None:
+    make(tmp_path, "val/ILSVRC2012_val_00000003.JPEG", "val/ILSVRC2012_val_00000001.JPEG")
+    make_devkit(tmp_path, [1000, 500, 1])
+    assert imagenet(imagenet_config(tmp_path), "val").labels.tolist() == [0, 999]
+    (tmp_path / "val" / "ILSVRC2012_val_00000004.JPEG").touch()
+    with pytest.raises(UserError, match=r"00000004.JPEG: not the name of one of the 3 images"):
+        imagenet(imagenet_config(tmp_path), "val")
+
+
+def test_a_fingerprint_tells_names_labels_and_sizes_apart(tmp_path: Path) -> None:
+    make(tmp_path, "val/n01440764/a.JPEG", "val/n01443537/b.JPEG")
+    split = imagenet(imagenet_config(tmp_path), "val")
+    before = split.fingerprint()
+    assert before == imagenet(imagenet_config(tmp_path), "val").fingerprint()
+    (tmp_path / "val" / "n01440764" / "a.JPEG").write_bytes(b"x")
+    assert split.fingerprint() != before

@@ -1,0 +1,68 @@
+"""Scores that mean nothing are refused, with the likely cause; scores that mean something are not."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from harness.config import ProtocolConfig
+from harness.data.sources import ImageSet
+from harness.errors import UserError
+from harness.evaluation.counts import Counts
+from harness.evaluation.evaluator import Evaluator, Predictions
+from harness.evaluation.meaning import check_classes, check_labels, check_score
+
+IMAGES, CLASSES = 200, 1000
+LABELS = 4 * torch.arange(IMAGES) + 3
+
+
+def split(labels: torch.Tensor) -> ImageSet:
+    return ImageSet(torch.zeros(len(labels), 1, 1, 1, dtype=torch.uint8), labels, [str(i) for i in range(len(labels))])
+
+
+def evaluated(answers: torch.Tensor) -> Evaluator:
+    evaluator = Evaluator(nn.Identity(), split(LABELS), ProtocolConfig("center_crop", 1, "32-true"))
+    right = int((answers == LABELS).sum())
+    evaluator.classes, evaluator.counts = CLASSES, Counts(right, right, IMAGES)
+    evaluator.predictions = Predictions(LABELS, answers[:, None], torch.ones(IMAGES, 1))
+    return evaluator
+
+
+@pytest.mark.parametrize(
+    ("answers", "line"),
+    [
+        (torch.full((IMAGES,), 2), "0 of 200 images right, no better than guessing among 1,000 classes: are these"),
+        (torch.full((IMAGES,), 7), "1 of 200 images right, no better than guessing"),
+        (LABELS + 1, r"the labels look shifted by one: the classes are in another order \(200 right with \+1\)"),
+        (LABELS - 1, r"200 right with -1"),
+        (torch.full((IMAGES,), -1), "no image could be read, or every score was not a number"),
+    ],
+    ids=["none right", "one right", "one above", "one below", "nothing readable"],
+)
+def test_guessing_is_refused_with_its_cause(answers: torch.Tensor, line: str) -> None:
+    with pytest.raises(UserError, match=line + ".*force=true"):
+        check_score(evaluated(answers))
+
+
+def test_a_bad_network_that_knows_something_passes() -> None:
+    answers = torch.full((IMAGES,), 2)
+    answers[:4] = LABELS[:4]
+    check_score(evaluated(answers))
+
+
+def test_images_of_one_class_are_refused() -> None:
+    with pytest.raises(UserError, match="here: all 3 images are of one class"):
+        check_labels(split(torch.tensor([4, 4, 4])), "here")
+    check_labels(split(torch.tensor([4, 4, 5])), "here")
+    check_labels(split(torch.tensor([4])), "here")
+
+
+def test_classes_in_another_order_are_refused_unless_forced() -> None:
+    with pytest.raises(UserError, match="class 1 is 'b' here and 'c' there; force=true"):
+        check_classes(("a", "b", "c"), ("a", "c", "b"), "d", "weights", force=False)
+    check_classes(("a", "b", "c"), ("a", "c", "b"), "d", "weights", force=True)
+    check_classes(("a", "b"), ("a", "b"), "d", "weights", force=False)
+    for force in (False, True):
+        with pytest.raises(UserError, match="it has 2, the network 3"):
+            check_classes(("a", "b"), ("a", "b", "c"), "d", "weights", force=force)
