@@ -31,8 +31,10 @@ class SendsItself(nn.Module):
 
 
 @pytest.fixture(autouse=True)
-def signals_as_before() -> Iterator[None]:
+def pythons_own_handlers() -> Iterator[None]:
+    """A process that was started in the background ignores SIGINT."""
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
