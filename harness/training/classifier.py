@@ -42,6 +42,8 @@ class Classifier(L.LightningModule):
         self.steps_per_epoch = steps_per_epoch
         self.seed = seed
         self.loss = LOSSES[recipe.loss]
+        self.groups: list[dict[str, Any]] = [{"params": list(network.parameters())}]
+        self.rate_factors: tuple[float, ...] = (1.0,)  # of the groups' learning rates, over the scheduled one
         self.history: list[Epoch] = []
         self.automatic_optimization = False  # training_step calls the optimiser itself
 
@@ -56,7 +58,7 @@ class Classifier(L.LightningModule):
         """SGD; the rate is set anew before every step."""
         recipe = self.recipe
         return torch.optim.SGD(
-            self.network.parameters(),
+            self.groups,
             lr=recipe.learning_rate,
             momentum=recipe.momentum,
             weight_decay=recipe.weight_decay,
@@ -76,8 +78,8 @@ class Classifier(L.LightningModule):
         optimizer = cast(LightningOptimizer, self.optimizers())
         step = self.global_step
         self.current_rate = learning_rate(self.recipe, step, self.steps_per_epoch)
-        for group in optimizer.param_groups:
-            group["lr"] = self.current_rate
+        for group, factor in zip(optimizer.param_groups, self.rate_factors, strict=True):
+            group["lr"] = self.current_rate * factor
         self._seed_random_layers(step)
         optimizer.zero_grad()
         self.manual_backward(self._share_of_loss(batch, batch_idx))
