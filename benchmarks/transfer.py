@@ -3,7 +3,8 @@
 Two tasks on real data: a LeNet-5 from MNIST's 60,000 digits to scikit-learn's, of other writers and in other pixels;
 a ResNet-20 from the first five classes of CIFAR-10 to its last five. Each seed draws training images of its own from
 every class, ten of them among its fifty, fifty among its hundred; all runs of a task are tested on the same images.
-Every run is one of `train.py`, and what is told of it comes from its `result.json`.
+Every run is one of `train.py`, and what is told of it comes from its `result.json`. All take as many steps with the
+same schedule, batch and augmentation; each way has the learning rate that `tune` found best for it.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ class Task:
         model: name in the catalogue.
         source: overrides of `train.py` that train it on the classes that it knows.
         target: those of all runs on the others.
+        augmentation: settings of the recipe.
         rates: the learning rate of each way.
     """
 
@@ -43,6 +45,7 @@ class Task:
     model: str
     source: tuple[str, ...]
     target: tuple[str, ...]
+    augmentation: tuple[str, ...]
     rates: dict[str, float]
 
 
@@ -51,7 +54,8 @@ TASKS = {
         "LeNet-5 from MNIST to digits",
         "lenet5",
         ("data=mnist", "recipe.epochs=12"),
-        ("data.mean=[0.1716]", "data.std=[0.2905]", "recipe.crop_padding=2", "recipe.flip=false"),
+        ("data.mean=[0.1716]", "data.std=[0.2905]"),
+        ("crop_padding=2", "flip=false"),
         {"scratch": 0.05, "finetune": 0.01, "linear_probe": 0.05},
     ),
     "cifar": Task(
@@ -61,15 +65,18 @@ TASKS = {
             *("data=parquet", "data.validation=0", "recipe=he_2015_cifar", "recipe.schedule=cosine"),
             *("recipe.milestones=[]", "recipe.warmup_epochs=1", "recipe.epochs=20", "recipe.channels_last=true"),
         ),
-        ("recipe.crop_padding=4", "recipe.flip=true", "recipe.channels_last=true"),
+        ("recipe.channels_last=true",),
+        ("crop_padding=4", "flip=true"),
         {"scratch": 0.1, "finetune": 0.01, "linear_probe": 0.05},
     ),
 }
-WAYS = {  # overrides of each way to learn the new classes
-    "scratch": ("recipe=finetune", "recipe.backbone_rate=1", "recipe.layer_decay=1"),
+STEPS, BATCH = 600, 32
+WAYS = {  # the recipe of each way to learn the new classes
+    "scratch": ("recipe=modern",),
     "finetune": ("recipe=finetune",),
     "linear_probe": ("recipe=linear_probe",),
 }
+SCHEDULE = ("schedule=cosine", "milestones=[]", f"batch_size={BATCH}", "weight_decay=5e-4", "momentum=0.9")
 
 
 @dataclass(frozen=True)
@@ -96,7 +103,7 @@ class Experiment:
                     few, _ = train.few(count, seed)
                     root = self._data(f"{task}-{count}-seed{seed}", few, test)
                     for way in WAYS:
-                        result = self._learn(task, way, root, seed, TASKS[task].rates[way])
+                        result = self._learn(task, way, root, len(few.labels), seed, TASKS[task].rates[way])
                         kept = {key: result[key] for key in KEPT}
                         runs.append({"task": task, "way": way, "images_per_class": count, "seed": seed, **kept})
         return {"tasks": {name: task.title for name, task in TASKS.items()}, "runs": runs}
@@ -107,9 +114,10 @@ class Experiment:
         for task in TASKS:
             train, _ = self._target(task)
             few, others = train.few(50, TUNING_SEED)
-            root = self._data(f"{task}-tuning", few, others)
+            root = self._data(f"{task}-tuning", few, others.few(400, TUNING_SEED)[0])
             for way in WAYS:
-                results = [self._learn(task, way, root, TUNING_SEED, rate) for rate in rates]
+                images = len(few.labels)
+                results = [self._learn(task, way, root, images, TUNING_SEED, rate) for rate in rates]
                 errors[f"{task} {way}"] = {str(rate): r["top1_error"] for rate, r in zip(rates, results, strict=True)}
         return errors
 
@@ -134,13 +142,17 @@ class Experiment:
             root = self._data("cifar-source", train.classes(0, 5), test.classes(0, 5))
         return self._train(f"{task}-source", [f"model={TASKS[task].model}", *TASKS[task].source, f"data.root={root}"])
 
-    def _learn(self, task: str, way: str, root: Path, seed: int, rate: float) -> dict[str, Any]:
+    def _learn(self, task: str, way: str, root: Path, images: int, seed: int, rate: float) -> dict[str, Any]:
         """One run on a few images of the other classes; its record."""
         begin = [] if way == "scratch" else [f"weights={self._source(task)}"]
         data = ["data=parquet", f"data.root={root}", "data.validation=0"]
-        recipe = [*WAYS[way], *TASKS[task].target, f"recipe.learning_rate={rate}"]
+        steps_per_epoch = -(-images // BATCH)
+        schedule = [*SCHEDULE, f"epochs={-(-STEPS // steps_per_epoch)}", "warmup_epochs=1", f"learning_rate={rate}"]
+        augmentation = TASKS[task].augmentation if way != "linear_probe" else ()  # it sees every image once
+        recipe = [*WAYS[way], *(f"recipe.{setting}" for setting in (*schedule, *augmentation))]
         run = self._train(
-            f"{root.name}-{way}-{rate:g}", [f"model={TASKS[task].model}", *data, *recipe, *begin, f"seed={seed}"]
+            f"{root.name}-{way}-{rate:g}",
+            [f"model={TASKS[task].model}", *data, *recipe, *TASKS[task].target, *begin, f"seed={seed}"],
         )
         result: dict[str, Any] = json.loads((run / RESULT_FILE).read_text(encoding="utf-8"))
         return result
