@@ -46,7 +46,8 @@ def resize(image: Pixels, size: tuple[int, int], interpolation: str, decoder: st
     rows, columns = (
         needed + (needed == before != after) for needed, before, after in zip(end, (h, w), size, strict=True)
     )
-    channels_last = torch.from_numpy(image).permute(2, 0, 1)[None]
+    # First the batch, then the order of its axes: the other way round torch takes it for channels first and copies it.
+    channels_last = torch.from_numpy(np.ascontiguousarray(image))[None].permute(0, 3, 1, 2)
     # What F.interpolate calls; it takes either the size or the scale, and a part has its own size at the whole's scale.
     resized = RESIZERS[interpolation](channels_last, (rows, columns), False, height / h, width / w)
     pixels: Pixels = resized[0].permute(1, 2, 0).numpy()
