@@ -129,6 +129,15 @@ def test_one_loader_serves_epoch_after_epoch(split: ImageFiles) -> None:
     assert same(by_index(loader), by_index(train_loader(split, step=3)))
 
 
+@pytest.mark.parametrize("workers", [1, 3])
+def test_a_batch_stays_what_it_is_until_the_next_is_asked_for(split: ImageFiles, workers: int) -> None:
+    """Its memory is used again; here the workers have all the time to do that too soon."""
+    expected = [decoded.images.clone() for decoded in eval_loader(split, batch_size=1).decoded]
+    for decoded, images in zip(eval_loader(split, batch_size=1, workers=workers).decoded, expected, strict=True):
+        time.sleep(0.02)
+        assert torch.equal(decoded.images, images)
+
+
 def test_half_of_the_training_images_are_mirrored(split: ImageFiles) -> None:
     whole = TrainFileLoader(
         split,

@@ -56,6 +56,18 @@ def test_the_central_crop_is_torchvisions(size: tuple[int, int], interpolation: 
     assert difference == 0 if decoder == "pil" else difference <= 1
 
 
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+@pytest.mark.parametrize("ratio", range(2, 11))
+def test_whole_ratios_are_resized_without_pillow(
+    ratio: int, interpolation: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noise = 255 * np.random.default_rng(ratio).integers(0, 2, (37 * ratio, 37 * ratio, 3), dtype=np.uint8)
+    sizes = ((37, 37), interpolation)
+    expected = geometry.resize(noise, *sizes, "pil", (37, 37))
+    monkeypatch.setattr(Image, "fromarray", lambda *_: pytest.fail("Pillow was asked"))
+    assert np.abs(geometry.resize(noise, *sizes, "fast", (37, 37)).astype(int) - expected).max() <= 1
+
+
 @pytest.mark.parametrize("size", SIZES)
 def test_the_ten_views_are_torchvisions(size: tuple[int, int]) -> None:
     image = picture(*size)
