@@ -12,6 +12,7 @@ import resource
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
@@ -36,8 +37,8 @@ from harness.errors import UserError
 
 PREPROCESSING = Preprocessing(3, 224, 256, "bilinear", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 AREA, ASPECT = (0.08, 1.0), (0.75, 4 / 3)
-BATCH = 20
-REPEATED = 3
+BATCH, BATCHES = 64, 20  # of a loader; both even, so that two workers begin and end a measurement together
+UNMEASURED = 4  # batches at its beginning: what was prefetched while the workers started
 FINISH = (
     transforms.PILToTensor(),
     transforms.ConvertImageDtype(torch.float),
@@ -70,6 +71,7 @@ def measure(folder: str, rounds: int) -> dict[str, Any]:
         "images": len(files),
         "mean_bytes": sum(len(read(path)) for path in files) / len(files),
         "rounds": rounds,
+        "loader_batch_size": BATCH,
         "train_to_preset": ratio(rate, "train", "train_preset"),
         "train_to_bare_decoder": ratio(rate, "train", "bare_decoder"),
         "evaluation_to_preset": ratio(rate, "evaluation", "evaluation_preset"),
@@ -96,7 +98,7 @@ def _alone(files: list[bytes]) -> dict[str, Callable[[], float]]:
     draws = np.random.default_rng(0).random((len(files), DRAWS))
 
     def over(work: Callable[[int], object]) -> Callable[[], float]:
-        return lambda: _seconds(lambda: [work(number) for number in range(len(files))])
+        return lambda: _seconds(lambda: deque(map(work, range(len(files))), maxlen=0))  # none is kept
 
     def train(number: int) -> object:
         return random_resized_crop(
@@ -130,16 +132,12 @@ class _Preset(torch.utils.data.Dataset[torch.Tensor]):
 
 
 def _loaders(folder: Path, files: list[bytes]) -> dict[str, Callable[[], float]]:
-    """Over the pictures three times; starting and ending the workers is in none of the times."""
+    """Over the pictures again and again; starting and ending the workers is in none of the times."""
     from benchmarks.training import RECIPE
 
     index = index_folder(folder)
-    split = ImageFiles(
-        index,
-        np.tile(np.arange(len(index)), REPEATED),
-        torch.from_numpy(np.tile(index.label, REPEATED)).long(),
-        "images",
-    )
+    chosen = np.resize(np.arange(len(files)), BATCH * BATCHES)
+    split = ImageFiles(index, chosen, torch.from_numpy(index.label[chosen]).long(), "images")
     recipe = type(RECIPE)(
         **{**vars(RECIPE), "batch_size": BATCH, "flip": True, "crop_area": AREA, "crop_aspect": ASPECT}
     )
@@ -148,12 +146,11 @@ def _loaders(folder: Path, files: list[bytes]) -> dict[str, Callable[[], float]]
         moments = []
         for _ in loader:
             moments.append(time.perf_counter())
-        skipped = len(moments) // 4  # what was prefetched while the workers started
-        batches = len(moments) - 1 - skipped
-        return (moments[-1] - moments[skipped]) * len(files) / (batches * BATCH)
+        assert len(moments) == BATCHES
+        return (moments[-1] - moments[UNMEASURED - 1]) * len(files) / ((BATCHES - UNMEASURED) * BATCH)
 
     def preset(made: transforms.Compose) -> float:
-        return steady(DataLoader(_Preset(files * REPEATED, made), batch_size=BATCH, num_workers=2))
+        return steady(DataLoader(_Preset([files[i] for i in chosen], made), batch_size=BATCH, num_workers=2))
 
     def train() -> TrainFileLoader:
         return TrainFileLoader(split, PREPROCESSING, recipe, decoder="fast", workers=2, seed=0, position=lambda: 0)

@@ -30,6 +30,12 @@ def test_startup(tmp_path: Path) -> None:
     assert sorted(seconds.values()) == list(seconds.values()) and seconds["config composed"] > 0
 
 
+def test_index(tmp_path: Path) -> None:
+    record = measured(tmp_path / "index.json", "index", "--images", "3000")
+    assert record["memory_mebibytes"]["image_folder"] > 0 and record["restart_to_image_folder"]["median"] > 0
+    assert record["worker_growth_mebibytes"]["image_folder"] > record["worker_growth_mebibytes"]["index"]
+
+
 @pytest.mark.slow
 def test_training(mnist_root: Path, tmp_path: Path) -> None:
     record = measured(tmp_path / "training.json", "training", "--root", str(mnist_root))

@@ -64,7 +64,7 @@ def test_a_kept_index_is_used_until_something_changes(tmp_path: Path, monkeypatc
     first = index_folder(root)
     second = index_folder(root)
     assert len(scans) == 1 and names(first) == names(second) and first.classes == second.classes
-    for field in ("directory", "label", "names", "ends"):
+    for field in ("until", "class_of", "label", "names", "ends"):
         assert np.array_equal(getattr(first, field), getattr(second, field))
     (root / "c" / "d" / "4.jpg").touch()
     assert len(index_folder(root)) == 4 and len(scans) == 2

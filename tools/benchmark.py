@@ -46,11 +46,18 @@ def evaluation(arguments: argparse.Namespace) -> dict[str, Any]:
     return measure(arguments.root, arguments.rounds, arguments.threads)
 
 
+def index(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Starting on a folder of many images, against torchvision's ImageFolder: time, memory, growth of workers."""
+    from benchmarks.index import measure
+
+    return measure(arguments.images, arguments.rounds)
+
+
 def main() -> int:
     """Run one benchmark, print its result, and write it where `out` says."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True, metavar="WHAT")
-    for command in (training, startup, input, evaluation):
+    for command in (training, startup, input, evaluation, index):
         sub = commands.add_parser(command.__name__, help=command.__doc__, description=command.__doc__)
         sub.set_defaults(run=command)
         sub.add_argument("--rounds", type=int, default=5, help="of all variants in turns (default 5)")
@@ -64,6 +71,8 @@ def main() -> int:
             sub.add_argument("--root", required=True, help="folder of classes with ImageNet's pictures (.JPEG)")
         if command is evaluation:
             sub.add_argument("--threads", type=int, default=2, help="of the CPU (default 2)")
+        if command is index:
+            sub.add_argument("--images", type=int, default=100_000, help="empty files to make (default 100000)")
     arguments = parser.parse_args()
     run: Callable[[argparse.Namespace], dict[str, Any]] = arguments.run
     try:

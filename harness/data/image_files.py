@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,13 +21,13 @@ class ImageFiles:
 
     Attributes:
         folder: their index.
-        positions: int64 (N,), which of its images.
+        positions: (N,), which of its images.
         labels: int64 (N,), positions in the data set's class names.
         prefix: begins every image's id, such as `imagenet/val`.
     """
 
     folder: Folder
-    positions: npt.NDArray[np.int64]
+    positions: npt.NDArray[np.signedinteger[Any]]
     labels: torch.Tensor
     prefix: str
 
