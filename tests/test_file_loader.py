@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import signal
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -138,7 +140,17 @@ def test_a_batch_stays_what_it_is_until_the_next_is_asked_for(split: ImageFiles,
         assert torch.equal(decoded.images, images)
 
 
-def test_half_of_the_training_images_are_mirrored(split: ImageFiles) -> None:
+def test_ctrl_c_in_the_terminal_does_not_reach_the_workers(split: ImageFiles) -> None:
+    batches = iter(eval_loader(split, batch_size=1, workers=1))
+    next(batches)
+    (worker,) = multiprocessing.active_children()
+    assert worker.pid is not None
+    os.kill(worker.pid, signal.SIGINT)
+    assert len(list(batches)) == IMAGES - 1
+
+
+@pytest.mark.parametrize("epoch", [0, 1])
+def test_half_of_the_training_images_are_mirrored(split: ImageFiles, epoch: int) -> None:
     whole = TrainFileLoader(
         split,
         PREPROCESSING,
@@ -146,12 +158,12 @@ def test_half_of_the_training_images_are_mirrored(split: ImageFiles) -> None:
         decoder="fast",
         workers=0,
         seed=5,
-        position=lambda: 0,
+        position=lambda: 3 * epoch,
     )
-    mirrored = stateless.integers(2, 5, 0, Stream.FLIP, torch.arange(IMAGES)).bool().tolist()
+    mirrored = stateless.integers(2, 5, epoch, Stream.FLIP, torch.arange(IMAGES)).bool().tolist()
     assert 0 < sum(mirrored) < IMAGES
     plain = by_index(whole)
-    for index, image in by_index(train_loader(split)).items():
+    for index, image in by_index(train_loader(split, step=3 * epoch)).items():
         assert torch.equal(image, plain[index].flip(-1) if mirrored[index] else plain[index])
 
 

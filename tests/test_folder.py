@@ -91,6 +91,15 @@ def test_a_damaged_index_is_made_anew(tmp_path: Path, cache: Path) -> None:
         assert names(index_folder(root)) == [b"b/1.jpg"]
 
 
+def test_an_index_of_another_version_is_made_anew(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = make(tmp_path / "a", "b/1.jpg")
+    index_folder(root)
+    monkeypatch.setattr(folder_module, "INDEX_VERSION", folder_module.INDEX_VERSION + 1)
+    monkeypatch.setattr(folder_module, "_scan", lambda _: pytest.fail("made anew"))
+    with pytest.raises(pytest.fail.Exception, match="made anew"):
+        index_folder(root)
+
+
 def test_an_index_is_done_without_where_none_can_be_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
