@@ -37,6 +37,7 @@ def test_index(tmp_path: Path) -> None:
     assert record["worker_growth_mebibytes"]["image_folder"] > record["worker_growth_mebibytes"]["index"]
 
 
+@pytest.mark.slow
 def test_throughput(tmp_path: Path) -> None:
     for number in range(3):
         (tmp_path / "val" / "a").mkdir(parents=True, exist_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import os
 import signal
@@ -165,6 +166,8 @@ def test_half_of_the_training_images_are_mirrored(split: ImageFiles, epoch: int)
     plain = by_index(whole)
     for index, image in by_index(train_loader(split, step=3 * epoch)).items():
         assert torch.equal(image, plain[index].flip(-1) if mirrored[index] else plain[index])
+    whole.position = lambda: 3 * (epoch + 1)
+    assert not any(torch.equal(image, plain[index]) for index, image in by_index(whole).items()), "the same windows"
 
 
 @pytest.mark.parametrize("ten_crop", [False, True])
@@ -183,7 +186,7 @@ def test_evaluation_gives_torchvisions_input(split: ImageFiles, ten_crop: bool) 
 def test_evaluation_sees_every_image_once(split: ImageFiles, devices: int, batch_size: int) -> None:
     loaders = [eval_loader(split, batch_size, rank, devices) for rank in range(devices)]
     shares = [list(loader) for loader in loaders]
-    assert len({len(share) for share in shares}) == 1 and len(shares[0]) == len(loaders[0]) >= 1
+    assert {len(share) for share in shares} == {len(loaders[0])} == {math.ceil(IMAGES / (devices * batch_size))}
     assert sorted(i for share in shares for batch in share for i in batch.indices.tolist()) == list(range(IMAGES))
     assert same(by_index(*shares), by_index(eval_loader(split)))
 
@@ -195,6 +198,7 @@ def test_what_cannot_be_read_is_named_and_changes_no_other(split: ImageFiles) ->
     for workers in (0, 2):
         batches = list(eval_loader(split, workers=workers))
         assert [(u.image, u.reason) for b in batches for u in b.unreadable] == [(i, "not an image") for i in (0, 7, 8)]
+        assert [b.global_size for b in batches] == [4, 4, 4, 4, 3]
         left = {index: image for index, image in reference.items() if index not in (0, 7, 8)}
         assert same(by_index(batches), left)
         batches = list(train_loader(split, workers=workers))

@@ -34,11 +34,12 @@ def evaluated(answers: torch.Tensor) -> Evaluator:
     [
         (torch.full((IMAGES,), 2), "0 of 200 images right, no better than guessing among 1,000 classes: are these"),
         (torch.full((IMAGES,), 7), "1 of 200 images right, no better than guessing"),
+        (torch.cat((LABELS[:2], torch.full((IMAGES - 2,), 2))), "2 of 200 images right, no better than guessing"),
         (LABELS + 1, r"the labels look shifted by one: the classes are in another order \(200 right with \+1\)"),
         (LABELS - 1, r"200 right with -1"),
         (torch.full((IMAGES,), -1), "no image could be read, or every score was not a number"),
     ],
-    ids=["none right", "one right", "one above", "one below", "nothing readable"],
+    ids=["none right", "one right", "two right", "one above", "one below", "nothing readable"],
 )
 def test_guessing_is_refused_with_its_cause(answers: torch.Tensor, line: str) -> None:
     with pytest.raises(UserError, match=line + ".*force=true"):

@@ -107,11 +107,42 @@ def speed_table() -> str:
     return "\n".join(lines)
 
 
-@pytest.mark.parametrize("name", ["errors", "speed"])
+IMAGES = {  # what a row says, its record, and where in it
+    "training input, image by image, one core": ("input-cpu", ("train_to_preset",)),
+    "training input, up to the batch, one core": ("input-cpu", ("train_batches_to_preset",)),
+    "training input, up to the batch, two workers": ("input-cpu", ("train_two_workers_to_preset",)),
+    "evaluation input, image by image, one core": ("input-cpu", ("evaluation_to_preset",)),
+    "evaluation input, up to the batch, one core": ("input-cpu", ("evaluation_batches_to_preset",)),
+    "evaluation input, up to the batch, two workers": ("input-cpu", ("evaluation_two_workers_to_preset",)),
+    "training input against decoding alone": ("input-cpu", ("train_to_bare_decoder",)),
+    "starting again on a folder": ("index-cpu", ("restart_to_image_folder",)),
+    "memory of its index": ("index-cpu", ("memory_to_image_folder",)),
+    "ResNet-50, float32, channels last against eager": ("evaluation-cpu", ("to_float32", "channels_last")),
+    "the same in bfloat16": ("evaluation-cpu", ("to_float32", "bfloat16")),
+    "the same in bfloat16, compiled": ("evaluation-cpu", ("to_float32", "bfloat16_compiled")),
+}
+ON_A_GPU = ("training", "evaluation")
+
+
+def images_table() -> str:
+    lines = ["| measured | median | lowest to highest |", "| --- | --- | --- |"]
+    for what, (name, keys) in IMAGES.items():
+        measured = json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text())
+        for key in keys:
+            measured = measured[key]
+        lines.append(
+            f"| {what} | {measured['median']:.2f}x | {measured['lowest']:.2f}x to {measured['highest']:.2f}x |"
+        )
+    for what in ON_A_GPU:
+        lines.append(f"| {what} of ResNet-50 on a GPU, files against a batch in its memory | not measured yet | |")
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize("name", ["errors", "speed", "images"])
 def test_the_numbers_are_the_records(name: str) -> None:
     shown = re.search(rf"<!-- {name} -->\n(.*?)\n<!-- /{name} -->", README, re.DOTALL)
     assert shown is not None
-    assert shown[1] == {"errors": errors_table, "speed": speed_table}[name]()
+    assert shown[1] == {"errors": errors_table, "speed": speed_table, "images": images_table}[name]()
 
 
 def test_the_numbers_of_the_pretrained_network_are_its_records() -> None:
