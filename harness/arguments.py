@@ -1,0 +1,52 @@
+"""What the tools that take files share: arguments spelt as in the scripts, too, and one line for a mistake."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+from harness.errors import EXIT_CODE, UserError
+
+
+class Parser(argparse.ArgumentParser):
+    """Takes `out=FILE` for `--out=FILE`, as `train.py` and `eval.py` spell it; a mistake is a `UserError`."""
+
+    def parse_args(self, args: Sequence[str] | None = None, namespace: None = None) -> argparse.Namespace:  # type: ignore[override]
+        """The arguments; those of the process by default."""
+        words = [f"--{word}" if self._is_setting(word) else word for word in (sys.argv[1:] if args is None else args)]
+        return super().parse_args(words, namespace)
+
+    def _is_setting(self, word: str) -> bool:
+        key, separator, _ = word.partition("=")
+        return bool(separator) and f"--{key}" in self._option_string_actions
+
+    def error(self, message: str) -> NoReturn:
+        """Instead of the usage, which takes many lines."""
+        raise UserError(f"{message}; --help lists what can be given")
+
+
+def add_network(parser: argparse.ArgumentParser) -> None:
+    """The options that name pretrained weights instead of a run folder or a file."""
+    parser.add_argument("--model", help="of pretrained weights: a name of the catalogue (python -m models)")
+    parser.add_argument(
+        "--weights",
+        help="pretrained ones of --model: IMAGENET1K_V1, IMAGENET1K_V2, DEFAULT (torchvision's), timm:<model>.<tag>, "
+        "or a file: .pth .pt .th .safetensors .ckpt",
+    )
+    parser.add_argument(
+        "--data", help="data set that --weights were trained on, for a file that does not say: imagenet, cifar10, ..."
+    )
+
+
+def main(parser: Parser, task: Callable[[argparse.Namespace], int]) -> int:
+    """The exit code of a tool: its task's, 2 for a user's mistake, 130 for Ctrl-C; mistakes are one line each."""
+    try:
+        return task(parser.parse_args())
+    except UserError as error:
+        print(f"{parser.prog}: {error}", file=sys.stderr)
+        return EXIT_CODE
+    except KeyboardInterrupt:
+        print(f"{parser.prog}: stopped by SIGINT", file=sys.stderr)
+        return 130
