@@ -27,6 +27,19 @@ class Parser(argparse.ArgumentParser):
         raise UserError(f"{message}; --help lists what can be given")
 
 
+def positive(text: str) -> int:
+    """A whole number of at least 1; `ValueError` for anything else, which argparse turns into a line."""
+    value = int(text)
+    if value < 1:
+        raise ValueError
+    return value
+
+
+def at_least_0(text: str) -> int:
+    """A whole number of at least 0."""
+    return positive(str(int(text) + 1)) - 1
+
+
 def add_network(parser: argparse.ArgumentParser) -> None:
     """The options that name pretrained weights instead of a run folder or a file."""
     parser.add_argument("--model", help="of pretrained weights: a name of the catalogue (python -m models)")

@@ -49,9 +49,13 @@ def _files(path: bytes) -> list[bytes]:
     if not os.path.isdir(path):  # noqa: PTH112
         return [path]
     found: list[bytes] = []
-    for folder, inside, names in os.walk(path, onerror=lambda error: found.append(os.fsencode(error.filename))):
+
+    def unreadable(error: OSError) -> None:
+        found.append(os.fsencode(error.filename))
+
+    for folder, inside, names in os.walk(path, onerror=unreadable):
         inside[:] = sorted(name for name in inside if not name.startswith(b"."))
-        found += [os.path.join(folder, name) for name in sorted(names) if _is_image(name)]  # noqa: PTH118
+        found.extend(os.path.join(folder, name) for name in sorted(names) if _is_image(name))  # noqa: PTH118
     return found
 
 
