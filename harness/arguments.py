@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import NoReturn
 
 from harness.errors import EXIT_CODE, UserError
+from harness.weights.names import check_name
 
 
 class Parser(argparse.ArgumentParser):
@@ -53,12 +55,29 @@ def add_network(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def check_network(given: argparse.Namespace, place: Path | None) -> None:
+    """Raise `UserError` unless one network is named: by its place, or by `--model` and `--weights`."""
+    if bool(given.weights) != bool(given.model):
+        raise UserError("model= and weights= belong together")
+    if (given.weights is None) == (place is None):
+        raise UserError("name one network: a run folder, a file of one, or model=NAME weights=...")
+    if given.weights is None and given.data is not None:
+        raise UserError(f"data={given.data}: belongs with weights=; a run or a checkpoint names its own")
+    if place is not None and not place.exists():
+        raise UserError(f"{place}: there is no such run folder or file")
+    if given.weights is not None:
+        check_name(given.weights, given.model)
+
+
 def main(parser: Parser, task: Callable[[argparse.Namespace], int]) -> int:
     """The exit code of a tool: its task's, 2 for a user's mistake, 130 for Ctrl-C; mistakes are one line each."""
     try:
         return task(parser.parse_args())
     except UserError as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
+        return EXIT_CODE
+    except OSError as error:
+        print(f"{parser.prog}: {error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr)
         return EXIT_CODE
     except KeyboardInterrupt:
         print(f"{parser.prog}: stopped by SIGINT", file=sys.stderr)

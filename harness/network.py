@@ -45,6 +45,14 @@ class Loaded:
         return _built(self.trained)
 
 
+def load(place: Path | None, weights: str | None, model: str | None, data: str | None) -> Loaded:
+    """What the options of `harness.arguments` name; raises `UserError` as the functions below."""
+    if place is not None:
+        return load_file(place)
+    assert weights is not None and model is not None, "checked with the arguments"
+    return load_weights(weights, model, data)
+
+
 def _built(trained: Trained) -> nn.Module:
     classes = len(trained.class_names)
     return build.build_network(trained.model, trained.options, trained.preprocessing, classes).eval()

@@ -21,18 +21,16 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from harness import arguments
 from harness.errors import UserError
 from harness.prediction.find import find_images
+from harness.prediction.output import WRITERS, Names, check_out, table
 
 
 def predict(given: argparse.Namespace) -> int:
     """Find the pictures, ask the network, tell the answers."""
-    words = given.words if given.weights else given.words[1:]
-    if bool(given.weights) != bool(given.model):
-        raise UserError("--model and --weights belong together")
+    network, words = (None, given.words) if given.weights else (Path(given.words[0]), given.words[1:])
+    arguments.check_network(given, network)
     if not words:
-        raise UserError(f"{given.words[0]}: say which pictures behind it: files, folders, patterns, or -")
+        raise UserError(f"{network}: say which pictures behind it: files, folders, patterns, or -")
     if given.out:
-        from harness.prediction.output import check_out
-
         check_out(given.out)
     paths = find_images(words, sys.stdin.buffer)
 
@@ -40,13 +38,12 @@ def predict(given: argparse.Namespace) -> int:
     from rich.progress import track
 
     from harness.files import write_text
-    from harness.network import load_file, load_weights
-    from harness.prediction.output import WRITERS, Names, table
+    from harness.network import load
     from harness.prediction.predict import choose_device, predict
     from harness.weights.find import imagenet_names
 
     device = choose_device(given.device)
-    loaded = load_weights(given.weights, given.model, given.data) if given.weights else load_file(Path(given.words[0]))
+    loaded = load(network, given.weights, given.model, given.data)
     if not loaded.named:
         print(f"{loaded.trained.model}: the names of its classes are not known: they are called by number")
     names = Names(loaded.trained.class_names, imagenet_names(loaded.trained.class_names))

@@ -8,12 +8,15 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.markup import escape
 from rich.table import Column, Table
 
 from harness.errors import UserError
-from harness.prediction.predict import Prediction
+
+if TYPE_CHECKING:
+    from harness.prediction.predict import Prediction
 
 
 @dataclass(frozen=True)
@@ -84,8 +87,8 @@ WRITERS = {".csv": as_csv, ".jsonl": as_json_lines}
 def check_out(out: Path) -> None:
     """Raise `UserError` if predictions cannot be written to this file: it exists, or ends in another way."""
     if out.suffix not in WRITERS:
-        raise UserError(f"--out {out}: ends in none of {', '.join(WRITERS)}, which say the format")
+        raise UserError(f"out={out}: ends in none of {', '.join(WRITERS)}, which say the format")
     if out.exists():
-        raise UserError(f"--out {out}: this file exists; name a new one")
+        raise UserError(f"out={out}: this file exists; name a new one")
     if not out.parent.is_dir():
-        raise UserError(f"--out {out}: there is no folder {out.parent}")
+        raise UserError(f"out={out}: there is no folder {out.parent}")

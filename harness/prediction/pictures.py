@@ -25,6 +25,10 @@ class Pictures(Windows):
     """
 
     def _windows(self, pixels: Pixels, draws: npt.NDArray[np.float64] | None) -> Pixels:
+        return self.middle(pixels)
+
+    def middle(self, pixels: Pixels) -> Pixels:
+        """The window of one picture, uint8 (h, w, 3): uint8 (1, size, size, 3)."""
         wanted = self.preprocessing
         if wanted.resize is None and max(pixels.shape[:2]) <= wanted.size:
             padded = pad_to(torch.from_numpy(pixels).permute(2, 0, 1)[None], wanted.size)  # (1, 3, size, size)
