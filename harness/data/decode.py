@@ -1,8 +1,8 @@
 """One file to pixels, by the decoder that was chosen; what cannot be read is an error that says why.
 
 `fast` reads JPEG files by libjpeg-turbo (simplejpeg) and gives everything else to Pillow: PNG under a JPEG's name,
-CMYK, and files with the slightest damage. Both give the same pixels. As in the published protocols, EXIF rotation is
-not applied and a grey image is repeated in three channels.
+CMYK, and files with the slightest damage. Both give the same pixels. A grey image is repeated in three channels. As in
+the published protocols, EXIF rotation is not applied unless `upright` asks for it.
 """
 
 from __future__ import annotations
@@ -20,6 +20,9 @@ from PIL import Image, UnidentifiedImageError
 MAX_PIXELS = 89_478_485  # where Pillow itself warns of an image bomb; 256 MiB of RGB
 MAX_BYTES = 256 * 2**20
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP")  # never those whose reader runs a program
+
+ORIENTATION = 0x0112  # EXIF's tag
+MIRRORED, TURNED = (2, 4, 5, 7), {3: 2, 4: 2, 5: 3, 6: 3, 7: 1, 8: 1}  # its values; then quarters against the clock
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -47,12 +50,40 @@ def read(path: bytes) -> bytes:
         raise UnreadableError(error.strerror or type(error).__name__) from error
 
 
-def decode(content: bytes, decoder: str) -> Pixels:
+def decode(content: bytes, decoder: str, upright: bool = False) -> Pixels:
     """RGB pixels (H, W, 3) of an image file's content; `decoder` is `fast` or `pil`.
+
+    Args:
+        content: of the file.
+        decoder: `fast` or `pil`.
+        upright: whether a photograph is turned as its EXIF data say.
 
     Raises:
         UnreadableError: not an image, a damaged one, or one of more than `MAX_PIXELS` pixels.
     """
+    pixels = _decode(content, decoder)
+    return _turned(pixels, _orientation(content)) if upright else pixels
+
+
+def _orientation(content: bytes) -> int:
+    """EXIF's number, 1 to 8; 1, which is upright, if there is none."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+                if image.format == "TIFF":  # Pillow turns these by itself
+                    return 1
+                return int(image.getexif().get(ORIENTATION, 1))
+    except Exception:  # damaged metadata can fail in any way, and the pixels are there
+        return 1
+
+
+def _turned(pixels: Pixels, orientation: int) -> Pixels:
+    turned = np.rot90(pixels, TURNED.get(orientation, 0))
+    return np.ascontiguousarray(turned[:, ::-1] if orientation in MIRRORED else turned)
+
+
+def _decode(content: bytes, decoder: str) -> Pixels:
     if decoder == "fast":
         pixels = _decode_jpeg(content)
         if pixels is not None:

@@ -113,7 +113,7 @@ def _pictures(loaded: Loaded, paths: Sequence[bytes]) -> Images:
     for path in paths:
         if len(found) < PICTURES:
             try:
-                found.append(decode(read(path), "fast"))
+                found.append(decode(read(path), "fast", upright=True))
             except UnreadableError as error:
                 problem = f"{printable(path)}: {error}"
     if not found:

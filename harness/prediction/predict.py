@@ -112,7 +112,7 @@ def predict(
         Request(torch.arange(start, min(start + batch_size, len(paths))), list(paths[start : start + batch_size]), None)
         for start in range(0, len(paths), batch_size)
     ]
-    pictures = Pictures(preprocessing, decoder_of(loaded.trained))
+    pictures = Pictures(preprocessing, decoder_of(loaded.trained), upright=True)
     for decoded in decoding(pictures, requests, workers, pinned=device.type == "cuda"):
         scores = torch.empty(0, 1)
         if len(decoded.images):
