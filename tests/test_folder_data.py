@@ -159,7 +159,7 @@ def test_a_folder_that_cannot_be_used_is_told_in_a_line(tmp_path: Path) -> None:
         assert line in str(error.value) and str(root) in str(error.value), kind
     with pytest.raises(UserError, match="too few for one in every fold"):
         divide(config(classes(tmp_path / "few", 3), folds=5))
-    with pytest.raises(UserError, match="divided already, into train and val"):
+    with pytest.raises(UserError, match="is divided into train and val already"):
         divide(config(tmp_path / "lacks", folds=2))
     for changes, line in (
         ({"test": 0}, "data.test=0: of data=folder, percent from 1 to 99"),
