@@ -18,7 +18,7 @@ class Parser(argparse.ArgumentParser):
     def parse_args(self, args: Sequence[str] | None = None, namespace: None = None) -> argparse.Namespace:  # type: ignore[override]
         """The arguments; those of the process by default."""
         words = [f"--{word}" if self._is_setting(word) else word for word in (sys.argv[1:] if args is None else args)]
-        return super().parse_args(words, namespace)
+        return super().parse_intermixed_args(words, namespace)
 
     def _is_setting(self, word: str) -> bool:
         key, separator, _ = word.partition("=")

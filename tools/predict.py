@@ -23,6 +23,8 @@ from harness.errors import UserError
 from harness.prediction.find import find_images
 from harness.prediction.output import WRITERS, Names, check_out, table
 
+WIDE = 1000  # characters of a line that goes to a file or a program: nothing is folded there
+
 
 def predict(given: argparse.Namespace) -> int:
     """Find the pictures, ask the network, tell the answers."""
@@ -57,8 +59,7 @@ def predict(given: argparse.Namespace) -> int:
         write_text(given.out, WRITERS[given.out.suffix](predictions, names))
         print(f"{len(answered):,} of {len(predictions):,} pictures: {given.out}")
     elif answered:
-        console = Console()
-        console.print(table(answered, names), width=None if console.is_terminal else 1000)
+        Console(width=None if sys.stdout.isatty() else WIDE).print(table(answered, names))
     for prediction in predictions:
         if prediction.problem is not None:
             print(f"{prediction.image}: not predicted: {prediction.problem}", file=sys.stderr)

@@ -110,7 +110,7 @@ def _decode_by_pillow(content: bytes) -> Pixels:
             with Image.open(io.BytesIO(content), formats=FORMATS) as image:
                 if image.width * image.height > MAX_PIXELS:
                     raise UnreadableError(f"{image.width} x {image.height} pixels: an image bomb")
-                return np.asarray(image.convert("RGB"))
+                return np.array(image.convert("RGB"))  # a copy: torch warns of memory that may not be written
     except (UnreadableError, KeyboardInterrupt):
         raise
     except Image.DecompressionBombError as error:

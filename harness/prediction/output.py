@@ -56,7 +56,11 @@ def as_csv(predictions: Sequence[Prediction], names: Names) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["image", *(f"{kind}_{k + 1}" for k in range(answers) for kind in kinds), "problem"])
     for prediction in predictions:
-        fields = [str(field) for answer in _answers(prediction, names) for field in answer.values()]
+        fields = [
+            f"{field:.6f}" if isinstance(field, float) else field
+            for answer in _answers(prediction, names)
+            for field in answer.values()
+        ]
         fields += [""] * (answers * len(kinds) - len(fields))
         writer.writerow([prediction.image, *fields, prediction.problem or ""])
     return text.getvalue()
