@@ -37,7 +37,6 @@ from tools import export as export_tool
 GREY = Preprocessing(1, 32, None, None, (0.5,), (0.25,))
 NAMES = ("zéro", "one two", *"23456789")
 EXACT = ("safetensors", "torchvision")
-ZOO = [name for name in MODELS if name not in ("resnet1202", "preact_resnet1001")]
 BY_ONNX = ("lenet5_1998", "lenet5", "alexnet_2012", "alexnet", "vgg11_lrn", "vgg11_bn", "resnet18", "resnet20")
 Tool = Callable[..., tuple[int, str, str]]
 
@@ -227,8 +226,21 @@ def test_a_file_that_says_something_else_is_removed(
     assert not list(tmp_path.iterdir())
 
 
-def test_a_batch_of_another_length_is_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file that is right for three images alone, and one that gives a row too few."""
+@pytest.mark.parametrize("wrong_for", [1, 3])
+def test_one_image_and_several_are_tried(wrong_for: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that is wrong for one length of a batch alone."""
+    right = formats.FORMATS["safetensors"]
+
+    def broken(path: Path, loaded: Loaded) -> formats.Runnable:
+        return lambda images: loaded.network(images) + (len(images) == wrong_for)
+
+    monkeypatch.setitem(formats.FORMATS, "safetensors", dataclasses.replace(right, run=broken))
+    with pytest.raises(DifferenceError, match="up to 1 from the network's"):
+        export(lenet5(), "safetensors", tmp_path / "a.safetensors")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_with_one_answer_for_every_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     right = formats.FORMATS["safetensors"]
 
     def broken(path: Path, loaded: Loaded) -> formats.Runnable:
@@ -339,7 +351,7 @@ def test_onnx_without_its_packages(package: str, tmp_path: Path, monkeypatch: py
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ZOO)
+@pytest.mark.parametrize("name", MODELS)
 def test_every_network_by_torch_export(name: str, tmp_path: Path) -> None:
     export(of_zoo(name, small_size(name)), "torch_export", tmp_path / "a.pt2")
 
