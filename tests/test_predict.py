@@ -7,12 +7,14 @@ import io
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 from conftest import ROOT, run_script
@@ -23,7 +25,7 @@ from torch import nn
 from harness.arguments import Parser
 from harness.checkpoint import Trained
 from harness.config import DataConfig
-from harness.data.datasets import IMAGENET_CLASSES
+from harness.data.datasets import DATASETS, IMAGENET_CLASSES
 from harness.data.pixels import pad_to
 from harness.data.preprocessing import Preprocessing
 from harness.data.sources import ImageSet, load_test
@@ -38,6 +40,7 @@ from models import build_model
 from tools import predict as predict_tool
 
 RNG = np.random.default_rng(0)
+CIFAR10 = DATASETS["cifar10"].class_names
 GREY = Preprocessing(1, 32, None, None, (0.5,), (0.5,))
 SMALL = Preprocessing(3, 32, 36, "bilinear", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 Picture = Callable[..., Path]
@@ -276,8 +279,10 @@ def test_a_setting_may_be_spelt_as_in_the_scripts() -> None:
     parser = Parser()
     parser.add_argument("words", nargs="+")
     parser.add_argument("--out")
-    given = parser.parse_args(["run", "out=a.csv", "side=left.jpg", "-"])
+    parser.add_argument("--data", action="append")
+    given = parser.parse_args(["run", "out=a.csv", "side=left.jpg", "data=x", "data.root=a=b", "-"])
     assert (given.words, given.out) == (["run", "side=left.jpg", "-"], "a.csv")
+    assert given.data == ["x", "data.root=a=b"]
 
 
 # ---------------------------------------------------------------------------------------------------------- the tool
@@ -321,6 +326,27 @@ def test_weights_without_names_are_called_by_number(tool: Tool, picture: Picture
     assert {line.split("│")[2].strip() for line in stdout.splitlines() if line.startswith("│")} == set("012")
 
 
+@pytest.mark.slow
+def test_the_whole_test_split_of_a_third_partys_network(
+    akamasters_resnet20: Path, cifar10_jpeg: Path, tool: Tool, tmp_path: Path
+) -> None:
+    """10,000 JPEG files, named by what they show: as many errors as in the record of `eval.py`."""
+    folder, out = tmp_path / "with space", tmp_path / "a.csv"
+    folder.mkdir()
+    shutil.copytree(cifar10_jpeg, tmp_path / "data é")
+    for number, row in enumerate(pq.read_table(cifar10_jpeg / "test-00000-of-00001.parquet").to_pylist()):
+        (folder / f"{number}_{CIFAR10[row['label']]}.jpg").write_bytes(row["img"]["bytes"])
+    data = ("data=parquet", f"data.root={tmp_path / 'data é'}")
+    code, stdout, stderr = tool("model=resnet20", f"weights={akamasters_resnet20}", *data, folder, f"out={out}")
+    assert (code, stdout, stderr) == (0, f"10,000 of 10,000 pictures: {out}\n", "")
+    with out.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    said = [(Path(row["image"]).stem.partition("_")[2], [row[f"class_{k}"] for k in range(1, 6)]) for row in rows]
+    record = json.loads((ROOT / "benchmarks/results/weights/akamaster-resnet20-cifar10-jpeg.json").read_text())
+    assert sum(truth == five[0] for truth, five in said) == record["correct_top1"]
+    assert sum(truth in five for truth, five in said) == record["correct_top5"]
+
+
 BAD = [
     (["{run}"], "say which pictures behind it"),
     (["{run}", "{empty}"], "no image found"),
@@ -337,6 +363,10 @@ BAD = [
     (["model=resnet5", "weights=DEFAULT", "{image}"], "model=resnet5: no such choice; the nearest are: resnet"),
     (["model=lenet5", "weights=IMAGENET1K_V9", "{image}"], "no weights are called so"),
     (["model=resnet20", "weights={weights}", "data=cifar", "{image}"], "data=cifar: no such choice; .*: cifar10"),
+    (
+        ["model=resnet20", "weights={weights}", "data=cifar10", "data.men=[0]", "{image}"],
+        "data.men: no such key; .*mean",
+    ),
     (["{run}", "{image}", "data=cifar10"], "data=cifar10: belongs with weights="),
     ([], "the following arguments are required"),
 ]
