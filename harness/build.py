@@ -179,16 +179,19 @@ def load_weights(network: nn.Module, model: str, weights: Weights, *, training: 
         raise UserError(f"{error}; {_likely_cause(model, error)}") from error
 
 
-def _likely_cause(model: str, mismatch: MismatchError) -> str:
-    """The networks that the weights do fit, or the one that they are most like."""
+def skeleton(model: str) -> nn.Module:
+    """The network as the paper has it, without numbers: on the meta device."""
     import torch
 
+    with torch.device("meta"):
+        return build_model(model)
+
+
+def _likely_cause(model: str, mismatch: MismatchError) -> str:
+    """The networks that the weights do fit, or the one that they are most like."""
     from harness.weights.load import likeness
 
-    likenesses = {}
-    for name in MODELS:
-        with torch.device("meta"):
-            likenesses[name] = likeness(name, build_model(name), mismatch.tensors)
+    likenesses = {name: likeness(name, skeleton(name), mismatch.tensors) for name in MODELS}
     found = [name for name, (fitting, tensors) in likenesses.items() if fitting == tensors]
     if model in found:
         return f"they are of {model} with the options of configs/model/{model}.yaml"

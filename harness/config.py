@@ -146,6 +146,38 @@ class ImageFilesConfig(DataConfig):
 
 
 @dataclass
+class FolderConfig(ImageFilesConfig):
+    """A user's own pictures, `root/train/<class>/` and `root/val/<class>/`, or `root/<class>/`, which is divided.
+
+    Attributes:
+        validation: percent of every class's training images that are taken out for model selection.
+        test: percent of every class of an undivided folder that are reported on.
+        split_seed: of the division.
+        folds: of a cross-validation over an undivided folder, in place of `test`; null for none.
+        fold: the one that is reported on, from 0.
+    """
+
+    test: int = MISSING
+    split_seed: int = MISSING
+    folds: int | None = MISSING
+    fold: int = MISSING
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(self.mean) not in (1, 3):
+            raise UserError(f"data.mean={self.mean}: three values for pictures in colour, one makes them grey")
+        for key, least in (("validation", 0), ("test", 1)):
+            if not least <= getattr(self, key) < 100:
+                raise UserError(f"data.{key}={getattr(self, key)}: of data={self.name}, percent from {least} to 99")
+        _at_least("data.split_seed", self.split_seed, 0)
+        if self.folds is not None:
+            _at_least("data.folds", self.folds, 2)
+        if not 0 <= self.fold < (self.folds or 1):
+            has = "there are no folds; set data.folds" if self.folds is None else f"from 0 to {self.folds - 1}"
+            raise UserError(f"data.fold={self.fold}: {has}")
+
+
+@dataclass
 class RecipeConfig:
     """How a network is trained: everything that can change its error rate, apart from the data.
 
@@ -370,7 +402,11 @@ MODEL_SCHEMAS: dict[str, type[ModelConfig]] = {
     "vgg": DropoutConfig,
     "resnet": ShortcutConfig,
 }
-DATA_SCHEMAS: dict[str, type[DataConfig]] = {"data": DataConfig, "image_files": ImageFilesConfig}
+DATA_SCHEMAS: dict[str, type[DataConfig]] = {
+    "data": DataConfig,
+    "image_files": ImageFilesConfig,
+    "folder": FolderConfig,
+}
 
 
 def schema_of(keys: Iterable[str], schemas: Iterable[type[Schema]]) -> type[Schema]:

@@ -89,6 +89,7 @@ class Windows(Dataset[Decoded]):
         crop_area: of a random crop.
         crop_aspect: of a random crop.
         memory: of the process that uses it.
+        as_viewed: whether the pixels are those that a viewer shows.
     """
 
     preprocessing: Preprocessing
@@ -97,6 +98,7 @@ class Windows(Dataset[Decoded]):
     crop_area: Sequence[float] = ()
     crop_aspect: Sequence[float] = ()
     memory: _InTurns = field(default_factory=_InTurns)
+    as_viewed: bool = False
 
     def __getitem__(self, request: Request) -> Decoded:
         """Decode one batch."""
@@ -108,7 +110,7 @@ class Windows(Dataset[Decoded]):
         unreadable = []
         for row, path in enumerate(request.paths):
             try:
-                pixels = decode(read(path), self.decoder)
+                pixels = decode(read(path), self.decoder, self.as_viewed)
             except UnreadableError as error:
                 unreadable.append(Unreadable(int(request.indices[row]), str(error)))
             else:
