@@ -7,7 +7,7 @@ from harness.resume import continued
 
 
 def train(config: TrainConfig) -> None:
-    """One training run: data, network, run folder, training, evaluation of the last epoch, record."""
+    """One training run: data, network, run folder, training, evaluation of the last epoch or the best, record."""
     config, resumed = continued(config)
 
     from harness.checkpoint import Trained, checkpoint_to_resume
@@ -36,7 +36,8 @@ def train(config: TrainConfig) -> None:
 
     training = {"seed": config.seed, "epochs": epochs, "max_batches": limits.max_batches, "recipe": vars(recipe)}
     trained = Trained(model.name, model.options(), class_names, preprocessing, config.data, training, pretrained)
-    progress, recorder = ProgressBar(limits.progress), Recorder(trained, epochs, limits.checkpoint_every)
+    progress = ProgressBar(limits.progress)
+    recorder = Recorder(trained, epochs, limits.checkpoint_every, recipe.patience)
     watching = [UnreadableImages(splits.train)] if isinstance(splits.train, ImageFiles) else []
     trainer = build.build_trainer(
         config.trainer,
@@ -67,7 +68,7 @@ def train(config: TrainConfig) -> None:
     evaluator = evaluate(tester, network, *test, decoder=data.decoder, workers=limits.workers)
     if tester.is_global_zero:
         best = describe_best(classifier.history)
-        write_record(recorder.folder, evaluator, trained, data=config.data, epoch=epochs, best=best)
+        write_record(recorder.folder, evaluator, trained, data=config.data, epoch=recorder.reported, best=best)
 
 
 if __name__ == "__main__":

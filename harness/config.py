@@ -20,7 +20,6 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from harness.errors import UserError, nearest
 
 LOSSES = ("cross_entropy", "lecun_mle", "lecun_map")
-TRAINS = ("network", "head")
 SCHEDULES = ("constant", "step", "cosine")
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 ACCELERATORS = ("auto", "cpu", "gpu")
@@ -212,9 +211,6 @@ class RecipeConfig:
         self._check_what_has_a_default()
         for key in ("learning_rate", "momentum", "weight_decay", "gamma"):
             _at_least(f"recipe.{key}", getattr(self, key), 0)
-        if self.crop_area:
-            _range("recipe.crop_area", self.crop_area, 1.0)
-            _range("recipe.crop_aspect", self.crop_aspect, float("inf"))
         if self.nesterov and self.momentum == 0:
             raise UserError("recipe.nesterov=true needs recipe.momentum above 0")
         if self.milestones != sorted(self.milestones):
@@ -230,8 +226,13 @@ class RecipeConfig:
         for key, least in (("crop_padding", 0), ("patience", 1)):
             if getattr(self, key) is not None:
                 _at_least(f"recipe.{key}", getattr(self, key), least)
-        _one_of("recipe.trains", self.trains, TRAINS)
+        _one_of("recipe.trains", self.trains, ("network", "head"))
+        if self.crop_area:
+            _range("recipe.crop_area", self.crop_area, 1.0)
+            _range("recipe.crop_aspect", self.crop_aspect, float("inf"))
         _one_of("recipe.class_weights", self.class_weights or "balanced", ("balanced",))
+        if self.trains == "head" and (self.flip or self.crop_padding or self.crop_area):
+            raise UserError("recipe.trains=head computes features once, of images as they are: without flip and crop")
         if self.class_weights is not None and self.loss != "cross_entropy":
             raise UserError(f"recipe.class_weights={self.class_weights}: goes with recipe.loss=cross_entropy alone")
 

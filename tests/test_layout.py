@@ -60,7 +60,8 @@ OTHER_WAYS = {  # what the default run passes by
     *("EvalConfig", "CompareConfig", "MLPConfig", "DropoutConfig", "ShortcutConfig", "EvalData"),
     "_likely_cause",
     *("_fail", "_unknown_option", "_diverged"),  # runs that fail
-    *("FineTuneConfig", "_check_what_has_a_default", "_other_kinds", "check_recipe"),  # recipes that train otherwise
+    *("FineTuneConfig", "_check_what_has_a_default", "_other_kinds", "_balanced_loss"),  # recipes that train otherwise
+    *("check_recipe", "_check_patience"),
     *("lecun_mle", "lecun_map", "_torchvision", "_read", "_parquet", "reopen_run_folder", "load_weights"),
     *(
         "ImageFilesConfig",
