@@ -2,24 +2,22 @@
 
 from harness import build
 from harness.cli import main
-from harness.config import FolderConfig, ImageFilesConfig, TrainConfig
+from harness.config import FolderConfig, TrainConfig
 from harness.resume import continued
 
 
 def train(config: TrainConfig) -> None:
-    """One training run: data, network, run folder, training, evaluation of the last epoch, record."""
+    """One training run: data, network, run folder, training, evaluation of the last epoch or the best, record."""
     config, resumed = continued(config)
 
     from harness.checkpoint import Trained, checkpoint_to_resume
     from harness.data.datasets import facts
     from harness.data.image_files import ImageFiles
-    from harness.data.module import TrainData
     from harness.data.sources import load
     from harness.evaluation.evaluator import evaluate
     from harness.evaluation.record import write_record
     from harness.progress import ProgressBar
     from harness.run_folder import log, make_run_folder, reopen_run_folder
-    from harness.training.classifier import Classifier
     from harness.training.history import describe_best
     from harness.training.own_pictures import write_division
     from harness.training.recorder import Recorder
@@ -34,15 +32,13 @@ def train(config: TrainConfig) -> None:
         log.info(line)
     network, preprocessing, pretrained = build.start_network(config, class_names, before)
     splits = load(config.data)
-    decoder = config.data.decoder if isinstance(config.data, ImageFilesConfig) else None
-    input_options = (limits.max_batches, decoder, limits.workers)
-    data = TrainData(splits, preprocessing, recipe, protocol, config.seed, *input_options)
+    data, classifier = build.build_training(config, network, splits, preprocessing, len(class_names))
     epochs = min(recipe.epochs, limits.max_epochs or recipe.epochs)
 
-    classifier = Classifier(network, recipe, data.steps_per_epoch, config.seed)
     training = {"seed": config.seed, "epochs": epochs, "max_batches": limits.max_batches, "recipe": vars(recipe)}
     trained = Trained(model.name, model.options(), class_names, preprocessing, config.data, training, pretrained)
-    progress, recorder = ProgressBar(limits.progress), Recorder(trained, epochs, limits.checkpoint_every)
+    progress = ProgressBar(limits.progress)
+    recorder = Recorder(trained, epochs, limits.checkpoint_every, recipe.patience)
     watching = [UnreadableImages(splits.train)] if isinstance(splits.train, ImageFiles) else []
     trainer = build.build_trainer(
         config.trainer,
@@ -71,10 +67,11 @@ def train(config: TrainConfig) -> None:
     trainer.fit(classifier, datamodule=data, ckpt_path=checkpoint, weights_only=True)
 
     tester = build.build_trainer(config.trainer, protocol.precision, [progress])
-    evaluator = evaluate(tester, network, splits.test, preprocessing, protocol, decoder=decoder, workers=limits.workers)
+    test = (splits.test, preprocessing, protocol)
+    evaluator = evaluate(tester, network, *test, decoder=data.decoder, workers=limits.workers)
     if tester.is_global_zero:
         best = describe_best(classifier.history)
-        write_record(recorder.folder, evaluator, trained, data=config.data, epoch=epochs, best=best)
+        write_record(recorder.folder, evaluator, trained, data=config.data, epoch=recorder.reported, best=best)
 
 
 if __name__ == "__main__":

@@ -15,8 +15,10 @@ from harness.config import (
     CompareConfig,
     DataConfig,
     EvalConfig,
+    FineTuneConfig,
     ImageFilesConfig,
     ProtocolConfig,
+    RecipeConfig,
     TrainConfig,
     TrainerConfig,
 )
@@ -31,6 +33,9 @@ if TYPE_CHECKING:
     from torch import nn
 
     from harness.checkpoint import Provenance, Trained
+    from harness.data.module import TrainData
+    from harness.data.sources import Splits
+    from harness.training.classifier import Classifier
     from harness.weights.load import MismatchError, Weights
 
 
@@ -43,12 +48,25 @@ def check(config: TrainConfig | EvalConfig | CompareConfig) -> None:
         if config.weights is not None:
             check_name(config.weights, config.model.name)
     check_protocol(config.protocol, config.data)
-    in_files = facts(config.data).in_files
-    if isinstance(config, TrainConfig) and bool(config.recipe.crop_area) != in_files:
+    if isinstance(config, TrainConfig):
+        check_recipe(config)
+
+
+def check_recipe(config: TrainConfig) -> None:
+    """Raise `UserError` if the recipe is for images of another kind, or goes on from weights and there are none."""
+    recipe, data, in_files = config.recipe, config.data, facts(config.data).in_files
+    if recipe.trains == "network" and not (recipe.crop_area if in_files else recipe.crop_padding is not None):
         raise UserError(
-            f"recipe={config.recipe.name} data={config.data.name}: this recipe is for images of another kind; "
-            f"choose recipe={'torchvision_v1' if in_files else 'modern or he_2015_cifar'}"
+            f"recipe={recipe.name} data={data.name}: this recipe is for images of another kind; "
+            f"choose recipe={'torchvision_v1' if in_files else 'modern or he_2015_cifar'}, or recipe=finetune"
         )
+    if config.weights is None and needs_weights(recipe):
+        raise UserError(f"recipe={recipe.name}: trains a pretrained network further; name it with weights=")
+
+
+def needs_weights(recipe: RecipeConfig) -> bool:
+    """Whether it trains a network further, in part or at several rates, instead of all of one at one rate."""
+    return isinstance(recipe, FineTuneConfig) or recipe.trains == "head"
 
 
 def check_protocol(protocol: ProtocolConfig, data: DataConfig) -> None:
@@ -161,11 +179,58 @@ def start_network(
     network = build_network(config.model.name, config.model.options(), preprocessing, len(class_names))
     pretrained = before.pretrained if before else None
     if weights is not None:
-        pretrained = load_weights(network, config.model.name, weights, training=True)
+        pretrained = load_weights(network, config.model.name, weights, training=True, class_names=class_names)
     return network, preprocessing, pretrained
 
 
-def load_weights(network: nn.Module, model: str, weights: Weights, *, training: bool) -> Provenance:
+def build_training(
+    config: TrainConfig, network: nn.Module, splits: Splits, preprocessing: Preprocessing, num_classes: int
+) -> tuple[TrainData, Classifier]:
+    """The images of a run and what trains the network on them, as its recipe says.
+
+    Raises:
+        UserError: a recipe that this network or these images cannot have.
+    """
+    from harness.data.module import TrainData
+    from harness.training.classifier import Classifier
+
+    recipe, protocol, limits = config.recipe, config.protocol, config.trainer
+    _check_patience(recipe.patience, splits)
+    kinds = _other_kinds(recipe) if needs_weights(recipe) else (TrainData, Classifier)
+    decoder = config.data.decoder if isinstance(config.data, ImageFilesConfig) else None
+    data = kinds[0](splits, preprocessing, recipe, protocol, config.seed, limits.max_batches, decoder, limits.workers)
+    classifier = kinds[1](network, recipe, data.steps_per_epoch, config.seed)
+    if recipe.class_weights is not None:
+        classifier.loss = _balanced_loss(splits, num_classes)
+    return data, classifier
+
+
+def _check_patience(patience: int | None, splits: Splits) -> None:
+    if patience is not None and not len(splits.validation):
+        raise UserError(
+            f"recipe.patience={patience}: there is no validation split to look at; set data.validation above 0"
+        )
+
+
+def _balanced_loss(splits: Splits, num_classes: int) -> nn.Module:
+    from harness.training.class_weights import WeightedCrossEntropy, balanced_weights
+
+    return WeightedCrossEntropy(balanced_weights(splits.train.labels, num_classes))
+
+
+def _other_kinds(recipe: RecipeConfig) -> tuple[type[TrainData], type[Classifier]]:
+    """What feeds and what trains a network that is trained in another way than all of it at one rate."""
+    from harness.data.module import TrainData
+    from harness.training.features import FeatureData
+    from harness.training.fine_tuner import FineTuner
+    from harness.training.linear_probe import LinearProbe
+
+    return (TrainData, FineTuner) if isinstance(recipe, FineTuneConfig) else (FeatureData, LinearProbe)
+
+
+def load_weights(
+    network: nn.Module, model: str, weights: Weights, *, training: bool, class_names: Sequence[str] | None = None
+) -> Provenance:
     """Put weights into a network, adapted to its classes and channels if it is to be trained.
 
     Raises:
@@ -174,7 +239,7 @@ def load_weights(network: nn.Module, model: str, weights: Weights, *, training: 
     from harness.weights.load import MismatchError
 
     try:
-        return weights.load_into(network, training=training)
+        return weights.load_into(network, training=training, class_names=class_names)
     except MismatchError as error:
         raise UserError(f"{error}; {_likely_cause(model, error)}") from error
 

@@ -216,18 +216,25 @@ def trained_from(described: dict[str, Any], path: Path) -> Trained:
     return Trained.from_plain(described)
 
 
-def checkpoint_of_run(run: Path) -> Path:
-    """The last checkpoint of a run folder.
+def checkpoint_of_run(run: Path, key: str = "run") -> Path:
+    """The checkpoint of a run folder that the run reports, or would if it ended now.
+
+    That is its last one; of a run that stops early, the best on the validation split.
+
+    Args:
+        run: the folder.
+        key: behind which the user named it.
 
     Raises:
         UserError: a folder that is missing or holds no checkpoint.
     """
     if not run.is_dir():
-        raise UserError(f"run={run}: there is no such folder")
+        raise UserError(f"{key}={run}: there is no such folder")
     path = run / CHECKPOINTS / LAST
     if not path.is_file():
-        raise UserError(f"run={run}: no checkpoint in it ({path.relative_to(run)}); did it finish its first epoch?")
-    return path
+        raise UserError(f"{key}={run}: no checkpoint in it ({path.relative_to(run)}); did it finish its first epoch?")
+    training = read_checkpoint(path).trained.training or {}
+    return path.with_name(BEST) if training.get("recipe", {}).get("patience") else path
 
 
 def checkpoint_to_resume(run: Path) -> tuple[Path | None, Trained | None, str]:

@@ -193,14 +193,21 @@ class RecipeConfig:
         milestones: in epochs.
         gamma: factor at a milestone.
         warmup_epochs: the learning rate rises linearly over them.
-        crop_padding: pixels of background on each side from which a crop is drawn; 0 crops nothing.
+        crop_padding: pixels of background on each side of an image in memory from which a crop is drawn; 0 crops
+            nothing; null: this recipe is not for images in memory.
         flip: whether half of the images are mirrored.
         precision: Lightning's name of the arithmetic.
-        crop_area: least and greatest share of an image's area that a crop of random size has; empty for data in memory.
+        crop_area: least and greatest share of its area that a crop of random size of an image in a file has; empty:
+            this recipe is not for images in files.
         crop_aspect: least and greatest width over height of such a crop.
         learning_rates: of the networks that need another than the rest; `learning_rate` looks here by itself.
         channels_last: whether images and weights lie in memory with their channels last.
         compile: whether the network is compiled by torch.
+        trains: `network`, or `head`: the last linear layer alone, on features computed once, without augmentation.
+        class_weights: `balanced` weighs an image's loss by one over its class's share of the training split, with
+            mean 1 over its images; null weighs all alike.
+        patience: epochs without a better one on the validation split after which training stops; the best one is
+            reported then. null trains to the end and reports the last.
     """
 
     name: str = _chosen("recipe")
@@ -215,7 +222,7 @@ class RecipeConfig:
     milestones: list[float] = MISSING
     gamma: float = MISSING
     warmup_epochs: float = MISSING
-    crop_padding: int = MISSING
+    crop_padding: int | None = MISSING
     flip: bool = MISSING
     precision: str = MISSING
     crop_area: list[float] = field(default_factory=list)
@@ -223,18 +230,19 @@ class RecipeConfig:
     learning_rates: dict[str, float] = field(default_factory=dict)
     channels_last: bool = False
     compile: bool = False
+    trains: str = "network"
+    class_weights: str | None = None
+    patience: int | None = None
 
     def __post_init__(self) -> None:
         _one_of("recipe.loss", self.loss, LOSSES)
         _one_of("recipe.schedule", self.schedule, SCHEDULES)
         _one_of("recipe.precision", self.precision, PRECISIONS)
-        for key, least in (("epochs", 1), ("batch_size", 1), ("crop_padding", 0), ("warmup_epochs", 0)):
+        for key, least in (("epochs", 1), ("batch_size", 1), ("warmup_epochs", 0)):
             _at_least(f"recipe.{key}", getattr(self, key), least)
+        self._check_what_has_a_default()
         for key in ("learning_rate", "momentum", "weight_decay", "gamma"):
             _at_least(f"recipe.{key}", getattr(self, key), 0)
-        if self.crop_area:
-            _range("recipe.crop_area", self.crop_area, 1.0)
-            _range("recipe.crop_aspect", self.crop_aspect, float("inf"))
         if self.nesterov and self.momentum == 0:
             raise UserError("recipe.nesterov=true needs recipe.momentum above 0")
         if self.milestones != sorted(self.milestones):
@@ -244,6 +252,59 @@ class RecipeConfig:
         if self.warmup_epochs >= self.epochs:
             raise UserError(
                 f"recipe.warmup_epochs={self.warmup_epochs:g}: must be less than recipe.epochs={self.epochs}"
+            )
+
+    def _check_what_has_a_default(self) -> None:
+        for key, least in (("crop_padding", 0), ("patience", 1)):
+            if getattr(self, key) is not None:
+                _at_least(f"recipe.{key}", getattr(self, key), least)
+        _one_of("recipe.trains", self.trains, ("network", "head"))
+        if self.crop_area:
+            _range("recipe.crop_area", self.crop_area, 1.0)
+            _range("recipe.crop_aspect", self.crop_aspect, float("inf"))
+        _one_of("recipe.class_weights", self.class_weights or "balanced", ("balanced",))
+        if self.trains == "head" and (self.flip or self.crop_padding or self.crop_area):
+            raise UserError("recipe.trains=head computes features once, of images as they are: without flip and crop")
+        if self.class_weights is not None and self.loss != "cross_entropy":
+            raise UserError(f"recipe.class_weights={self.class_weights}: goes with recipe.loss=cross_entropy alone")
+
+
+@dataclass
+class FineTuneConfig(RecipeConfig):
+    """How a pretrained network is trained further: every stage at a rate of its own, or not at all.
+
+    The learning rate is that of the head, the last stage with parameters. The last stage of the backbone learns at
+    `backbone_rate` times it, and each stage before at `layer_decay` times the one behind.
+
+    Attributes:
+        backbone_rate: of the backbone's last stage, over the head's.
+        layer_decay: of a stage, over that of the stage behind it.
+        freeze: stages that stay as they are, their batch norms in evaluation mode; named as in the definition.
+        unfreeze_epoch: the epoch, counted from 1, that starts to train them; null never does.
+        flips: of the data whose images are mirrored otherwise than the rest; `flip` looks here by itself.
+    """
+
+    backbone_rate: float = MISSING
+    layer_decay: float = MISSING
+    freeze: list[str] = field(default_factory=list)
+    unfreeze_epoch: int | None = None
+    flips: dict[str, bool] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for key in ("backbone_rate", "layer_decay"):
+            if not 0 < getattr(self, key) <= 1:
+                raise UserError(f"recipe.{key}={getattr(self, key)}: must be above 0 and at most 1")
+        if self.trains == "head":
+            raise UserError(f"recipe={self.name} recipe.trains=head: use recipe=linear_probe")
+        if self.unfreeze_epoch is None:
+            return
+        if not self.freeze:
+            raise UserError(f"recipe.unfreeze_epoch={self.unfreeze_epoch}: belongs with recipe.freeze, which is empty")
+        if not 2 <= self.unfreeze_epoch <= self.epochs:
+            raise UserError(
+                f"recipe.unfreeze_epoch={self.unfreeze_epoch}: must be from 2 to recipe.epochs={self.epochs}, counted "
+                "from 1; null never unfreezes"
             )
 
 
@@ -391,7 +452,7 @@ class CompareConfig:
         self.out = str(Path(self.out).expanduser())
 
 
-Schema = TypeVar("Schema", bound="ModelConfig | DataConfig")
+Schema = TypeVar("Schema", bound="ModelConfig | DataConfig | RecipeConfig")
 
 PATH_KEYS = ("runs", "run", "checkpoint", "weights", "resume", "out", "data.root")
 
@@ -407,16 +468,18 @@ DATA_SCHEMAS: dict[str, type[DataConfig]] = {
     "image_files": ImageFilesConfig,
     "folder": FolderConfig,
 }
+RECIPE_SCHEMAS: dict[str, type[RecipeConfig]] = {"recipe": RecipeConfig, "finetune": FineTuneConfig}
 
 
 def schema_of(keys: Iterable[str], schemas: Iterable[type[Schema]]) -> type[Schema]:
-    """The schema that has exactly these keys.
+    """The schema that has all of these keys, and no other key without a default: older files lack newer keys.
 
     Raises:
         LookupError: none has.
     """
     for schema in schemas:
-        if {f.name for f in dataclasses.fields(schema)} == set(keys):
+        known = {f.name: f.default for f in dataclasses.fields(schema)}
+        if {name for name, default in known.items() if default == MISSING} <= set(keys) <= known.keys():
             return schema
     raise LookupError(f"no schema has the keys {sorted(keys)}")
 
@@ -428,13 +491,8 @@ def register_schemas() -> None:
         store.store(group="schema", name=name, node=node, package="_global_")
     for name, schema in MODEL_SCHEMAS.items():
         store.store(group="schema/model", name=name, node=schema)
-    for name, data in DATA_SCHEMAS.items():
-        store.store(group="schema", name=name, node=data)
-    for name, group in (
-        ("recipe", RecipeConfig),
-        ("protocol", ProtocolConfig),
-        ("trainer", TrainerConfig),
-    ):
+    others: dict[str, type] = {"protocol": ProtocolConfig, "trainer": TrainerConfig}
+    for name, group in (DATA_SCHEMAS | RECIPE_SCHEMAS | others).items():
         store.store(group="schema", name=name, node=group)
 
 

@@ -26,7 +26,7 @@ HELP = {
         "Everything is written to a new folder, runs/<model>-<data>/<date>_<time>/. Keys of their own:\n"
         "    seed=0      of the initialisation, the order of images, augmentation and dropout\n"
         "    weights=    that the network begins with: IMAGENET1K_V1, IMAGENET1K_V2, DEFAULT (torchvision's),\n"
-        "                timm:<model>.<tag>, or a file: .pth .pt .th .safetensors .ckpt\n"
+        "                timm:<model>.<tag>, a file: .pth .pt .th .safetensors .ckpt, or a run folder\n"
         "    runs=runs   where run folders are made\n"
         "    resume=     a run folder to go on with, or auto: the newest unfinished run of the same settings",
         (
@@ -39,10 +39,10 @@ HELP = {
     "eval": (
         "Evaluate a network on a test split: python eval.py run=FOLDER|checkpoint=FILE|weights=... [key=value] ...\n"
         "The record is written to a new folder, runs/<model>-<data>/<date>_<time>-eval/. Keys of their own:\n"
-        "    run=FOLDER       a run folder; its last checkpoint is evaluated\n"
+        "    run=FOLDER       a run folder; the checkpoint that it reports is evaluated\n"
         "    checkpoint=FILE  a checkpoint\n"
         "    weights=         pretrained ones, with model= and data=: IMAGENET1K_V1, IMAGENET1K_V2, DEFAULT\n"
-        "                     (torchvision's), timm:<model>.<tag>, or a file: .pth .pt .th .safetensors .ckpt\n"
+        "                     (torchvision's), timm:<model>.<tag>, a file: .pth .pt .th .safetensors .ckpt, or a run\n"
         "    force=true       record a score even if it means nothing\n"
         "    runs=runs        where the evaluation's own folder is made",
         (

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from harness.config import DATA_SCHEMAS, MODEL_SCHEMAS, TrainConfig, schema_of
+from harness.config import DATA_SCHEMAS, MODEL_SCHEMAS, RECIPE_SCHEMAS, TrainConfig, schema_of
 from harness.errors import UserError
 from harness.evaluation.schema import RESULT_FILE
 
@@ -63,7 +64,8 @@ def read_config(path: Path) -> TrainConfig:
     try:
         plain = OmegaConf.load(path)
         structured = OmegaConf.structured(TrainConfig)
-        for group, schemas in (("model", MODEL_SCHEMAS), ("data", DATA_SCHEMAS)):
+        groups: dict[str, Any] = {"model": MODEL_SCHEMAS, "data": DATA_SCHEMAS, "recipe": RECIPE_SCHEMAS}
+        for group, schemas in groups.items():
             keys = map(str, OmegaConf.select(plain, group, throw_on_missing=True))
             structured[group] = OmegaConf.structured(schema_of(list(keys), schemas.values()))
         config = OmegaConf.to_object(OmegaConf.merge(structured, plain))

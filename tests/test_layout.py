@@ -59,6 +59,10 @@ def test_evaluation_does_not_import_training() -> None:
 OTHER_WAYS = {  # what the default run passes by
     *("EvalConfig", "CompareConfig", "MLPConfig", "DropoutConfig", "ShortcutConfig", "EvalData"),
     *("_likely_cause", "skeleton"),
+    *("FolderConfig", "relabelled", "_image_files", "grey"),  # a user's own pictures
+    *("_fail", "_unknown_option", "_diverged"),  # runs that fail
+    *("FineTuneConfig", "_check_what_has_a_default", "_other_kinds", "_balanced_loss"),  # recipes that train otherwise
+    *("check_recipe", "_check_patience"),
     *("lecun_mle", "lecun_map", "_torchvision", "_read", "_parquet", "reopen_run_folder", "load_weights"),
     *(
         "ImageFilesConfig",

@@ -404,7 +404,7 @@ def test_files_without_weights(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"a.pth: "):
         read_tensors(tmp_path / "a.pth")
     (tmp_path / "folder.pth").mkdir()
-    with pytest.raises(UserError, match="there is no such file"):
+    with pytest.raises(UserError, match="not the folder of a run"):
         loaded(tmp_path / "folder.pth")
 
 

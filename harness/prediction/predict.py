@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from harness.checkpoint import Trained
@@ -109,7 +110,7 @@ def predict(
     prepare(network.to(device), how)
     normalise = Normalise(preprocessing, device)
     requests = [
-        Request(torch.arange(start, min(start + batch_size, len(paths))), list(paths[start : start + batch_size]), None)
+        Request(np.arange(start, min(start + batch_size, len(paths))), list(paths[start : start + batch_size]), None)
         for start in range(0, len(paths), batch_size)
     ]
     pictures = Pictures(preprocessing, decoder_of(loaded.trained), as_viewed=True)

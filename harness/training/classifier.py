@@ -16,6 +16,7 @@ from harness.data.stateless import Stream
 from harness.errors import UserError
 from harness.evaluation.counts import Counts, count_correct
 from harness.evaluation.scores import class_scores, prepare
+from harness.training.batch_norm import forward_one
 from harness.training.history import Epoch
 from harness.training.losses import LOSSES
 from harness.training.schedules import learning_rate
@@ -42,6 +43,8 @@ class Classifier(L.LightningModule):
         self.steps_per_epoch = steps_per_epoch
         self.seed = seed
         self.loss = LOSSES[recipe.loss]
+        self.groups: list[dict[str, Any]] = [{"params": list(network.parameters())}]
+        self.rate_factors: tuple[float, ...] = (1.0,)  # of the groups' learning rates, over the scheduled one
         self.history: list[Epoch] = []
         self.automatic_optimization = False  # training_step calls the optimiser itself
 
@@ -56,7 +59,7 @@ class Classifier(L.LightningModule):
         """SGD; the rate is set anew before every step."""
         recipe = self.recipe
         return torch.optim.SGD(
-            self.network.parameters(),
+            self.groups,
             lr=recipe.learning_rate,
             momentum=recipe.momentum,
             weight_decay=recipe.weight_decay,
@@ -76,8 +79,8 @@ class Classifier(L.LightningModule):
         optimizer = cast(LightningOptimizer, self.optimizers())
         step = self.global_step
         self.current_rate = learning_rate(self.recipe, step, self.steps_per_epoch)
-        for group in optimizer.param_groups:
-            group["lr"] = self.current_rate
+        for group, factor in zip(optimizer.param_groups, self.rate_factors, strict=True):
+            group["lr"] = self.current_rate * factor
         self._seed_random_layers(step)
         optimizer.zero_grad()
         self.manual_backward(self._share_of_loss(batch, batch_idx))
@@ -97,7 +100,8 @@ class Classifier(L.LightningModule):
         images = len(batch.labels)
         if images == 0:  # fewer images in the last batch than devices: zero gradients, no batch statistics
             return torch.stack([parameter.sum() for parameter in self.network.parameters()]).sum() * 0.0
-        logits = self.network(batch.images)
+        lone = images == 1 and self.recipe.batch_size > self.trainer.world_size  # of the last, smaller batch
+        logits = forward_one(self.network, batch.images) if lone else self.network(batch.images)
         loss: torch.Tensor = self.loss(logits, batch.labels)
         self._pending.append((batch_idx, loss.detach(), logits.detach(), batch.labels))
         return loss * (images * self.trainer.world_size / batch.global_size)

@@ -10,7 +10,7 @@ from torch import nn
 
 
 def adapt(
-    network: nn.Module, tensors: Mapping[str, torch.Tensor], backbone: bool
+    network: nn.Module, tensors: Mapping[str, torch.Tensor], backbone: bool, other_classes: bool = False
 ) -> tuple[dict[str, torch.Tensor], tuple[str, ...]]:
     """Replace a classifier that is missing or tells other classes apart; fit the first convolution to other channels.
 
@@ -22,6 +22,7 @@ def adapt(
         network: whose state_dict the tensors are to fit.
         tensors: under its keys; what fits already is left as it is.
         backbone: whether the fully connected layers hold nothing and are replaced, all of them.
+        other_classes: whether the classifier is known to tell other classes apart, even if they are as many.
 
     Returns:
         The tensors, and a line for each change.
@@ -29,9 +30,10 @@ def adapt(
     own, adapted, lines = network.state_dict(), dict(tensors), []
     layers = [name for name, layer in network.named_modules() if isinstance(layer, nn.Linear)]
     absent = list(takewhile(lambda layer: not any(key.startswith(f"{layer}.") for key in adapted), reversed(layers)))
-    other = [layer for layer in layers[-1:] if _other_classes(own, adapted, layer)]
+    other = [layer for layer in layers[-1:] if _other_classes(own, adapted, layer, other_classes)]
     for layer in layers if backbone else [*reversed(absent), *other]:
         instead = f" instead of {len(adapted[f'{layer}.weight']):,}" if layer in other and not backbone else ""
+        instead += " of other classes" if other_classes and layer in other else ""
         lines.append(f"{layer} is new, with {len(own[f'{layer}.weight']):,} outputs{instead}")
         adapted |= {key: own[key] for key in own if key.rpartition(".")[0] == layer}
     first = next((name for name, layer in network.named_modules() if isinstance(layer, nn.Conv2d)), None)
@@ -44,11 +46,13 @@ def adapt(
     return adapted, tuple(lines)
 
 
-def _other_classes(own: Mapping[str, torch.Tensor], theirs: Mapping[str, torch.Tensor], layer: str) -> bool:
-    """Whether the layers differ in the number of outputs alone."""
+def _other_classes(
+    own: Mapping[str, torch.Tensor], theirs: Mapping[str, torch.Tensor], layer: str, known: bool
+) -> bool:
+    """Whether the layers take the same, and differ in the number of outputs or are known to differ in their classes."""
     weight = theirs.get(f"{layer}.weight")
     mine = own[f"{layer}.weight"]
-    return weight is not None and weight.shape[1:] == mine.shape[1:] and len(weight) != len(mine)
+    return weight is not None and weight.shape[1:] == mine.shape[1:] and (known or len(weight) != len(mine))
 
 
 def _other_channels(own: torch.Tensor, theirs: torch.Tensor) -> bool:

@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from harness.checkpoint import checkpoint_of_run
 from harness.data.datasets import IMAGENET_CLASSES
 from harness.data.preprocessing import Preprocessing
 from harness.errors import UserError
@@ -56,7 +57,7 @@ def find(weights: str, model: str) -> Found:
     """The file that `weights` stands for, downloaded if it has to be and verified.
 
     Args:
-        weights: a name of torchvision's, `timm:<model>.<tag>`, or the path of a file.
+        weights: a name of torchvision's, `timm:<model>.<tag>`, or the path of a file or a run folder.
         model: name in the catalogue.
 
     Raises:
@@ -66,7 +67,8 @@ def find(weights: str, model: str) -> Found:
     if weights.startswith(TIMM):
         return _timm(weights)
     if is_file(weights):
-        return Found(Path(weights).name, Path(weights), _sha256(Path(weights)), LOCAL_FILE)
+        file = checkpoint_of_run(Path(weights), "weights") if Path(weights).is_dir() else Path(weights)
+        return Found(file.name, file, _sha256(file), LOCAL_FILE)
     return _torchvision(weights, model)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import nn
@@ -29,7 +29,7 @@ class Weights:
     """Weights that were found, verified and read.
 
     Args:
-        weights: a name of torchvision's, `timm:<model>.<tag>`, or the path of a file.
+        weights: a name of torchvision's, `timm:<model>.<tag>`, or the path of a file or a run folder.
         model: name in the catalogue that they are for.
 
     Attributes:
@@ -65,8 +65,14 @@ class Weights:
         key = f"{last}.weight"
         return len(tensors.get(key, network.get_parameter(key)))
 
-    def load_into(self, network: nn.Module, *, training: bool) -> Provenance:
+    def load_into(self, network: nn.Module, *, training: bool, class_names: Sequence[str] | None = None) -> Provenance:
         """Put the weights into a network of ours, adapted to its classes and channels if it is to be trained.
+
+        Args:
+            network: of the same name in the catalogue.
+            training: whether they may be adapted.
+            class_names: of the images that it will be trained on; a checkpoint of ours that names others, or the same
+                in another order, does not give its classifier. None if they are not to be compared.
 
         Raises:
             MismatchError: weights that the network has no place for, or too few of them.
@@ -75,7 +81,8 @@ class Weights:
         where = f"model={self.model} weights={self.found.name}"
         shapes = {key: value.shape for key, value in network.state_dict().items()}
         tensors, unexpected = under_our_keys(self.model, self.tensors, shapes)
-        adapted, lines = adapt(network, tensors, self.found.backbone)
+        other_classes = class_names is not None and self.class_names not in (None, tuple(class_names))
+        adapted, lines = adapt(network, tensors, self.found.backbone, other_classes)
         differs = difference(adapted, unexpected, shapes)
         if differs:
             raise MismatchError(where, differs, self.tensors)

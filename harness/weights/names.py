@@ -1,4 +1,4 @@
-"""What a user may write behind `weights=`: one of torchvision's names, `timm:<model>.<tag>`, or a file."""
+"""What a user may write behind `weights=`: a name of torchvision's, `timm:<model>.<tag>`, a file or a run folder."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from models.catalogue import MODELS
 DEFAULT = "DEFAULT"  # torchvision's word for the best it has
 ENDINGS = (".pth", ".pt", ".th", ".safetensors", ".ckpt")
 TIMM = "timm:"
+RUN_FILE = "config.yaml"  # every run folder has one
 
 
 def is_file(weights: str) -> bool:
-    """Whether the word stands for a file."""
-    return weights.endswith(ENDINGS) or "/" in weights or "\\" in weights or Path(weights).is_file()
+    """Whether the word stands for a file or a folder."""
+    return weights.endswith(ENDINGS) or "/" in weights or "\\" in weights or Path(weights).exists()
 
 
 def check_name(weights: str, model: str) -> None:
-    """Needs no torch, and of a file only that it is there.
+    """Needs no torch, and of a file or a run folder only that it is there.
 
     Raises:
         UserError: a network or weights that do not exist, or weights of another network than `model`.
@@ -32,7 +33,10 @@ def check_name(weights: str, model: str) -> None:
         if theirs != model:
             raise UserError(f"weights={weights}: {theirs!r} is no network of this zoo; write {TIMM}{model}.<tag>")
     elif is_file(weights):
-        if not Path(weights).is_file():
+        if Path(weights).is_dir():
+            if not (Path(weights) / RUN_FILE).is_file():
+                raise UserError(f"weights={weights}: not the folder of a run (it has no {RUN_FILE})")
+        elif not Path(weights).is_file():
             raise UserError(f"weights={weights}: there is no such file")
     elif weights not in _names(model):
         raise UserError(f"model={model} weights={weights}: {_why_not(weights, model)}")
