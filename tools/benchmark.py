@@ -78,7 +78,7 @@ def main() -> int:
             sub.add_argument("--root", required=True, help="folder of classes with ImageNet's pictures (.JPEG)")
         if command is evaluation:
             sub.add_argument("--threads", type=int, default=2, help="of the CPU (default 2)")
-            sub.add_argument("--batch-size", type=int, default=64, help="default 64, that of the protocol")
+            sub.add_argument("--batch-size", type=int, default=16, help="default 16")
         if command is throughput:
             sub.add_argument("--model", default="resnet50", help="default resnet50")
             sub.add_argument("--batch-size", type=int, default=256, help="default 256")
