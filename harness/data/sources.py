@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 
 from harness.config import DataConfig, FolderConfig
-from harness.data import parquet
+from harness.data import hub, parquet
 from harness.data.class_folders import Part, divide
 from harness.data.datasets import DATASETS, facts
 from harness.data.image_files import ImageFiles
@@ -192,8 +192,10 @@ def _read(dataset: Callable[..., Any], config: DataConfig, split: str) -> ImageS
 
 
 def _parquet(config: DataConfig, split: str) -> ImageSet:
-    images, labels = parquet.read(Path(config.root), split)
-    ids = [f"parquet/{split}/{index:05d}" for index in range(len(labels))]
+    files, where = hub.files_of(config)
+    paths = files["train"] if split == "train" else parquet.reported(files, where)
+    images, labels = parquet.read(paths, parquet.describe(files, where))
+    ids = [f"{config.name}/{split}/{index:05d}" for index in range(len(labels))]
     return ImageSet(torch.from_numpy(images), torch.from_numpy(labels), ids)
 
 
@@ -204,5 +206,6 @@ SOURCES: dict[str, Callable[[DataConfig, str], Split]] = {
     "cifar10": _torchvision("CIFAR10"),
     "cifar100": _torchvision("CIFAR100"),
     "parquet": _parquet,
+    "hub": _parquet,
     "imagenet": imagenet,
 }
