@@ -17,12 +17,14 @@ class Parser(argparse.ArgumentParser):
 
     def parse_args(self, args: Sequence[str] | None = None, namespace: None = None) -> argparse.Namespace:  # type: ignore[override]
         """The arguments; those of the process by default."""
-        words = [f"--{word}" if self._is_setting(word) else word for word in (sys.argv[1:] if args is None else args)]
-        return super().parse_args(words, namespace)
+        words = [self._as_option(word) for word in (sys.argv[1:] if args is None else args)]
+        return super().parse_intermixed_args(words, namespace)
 
-    def _is_setting(self, word: str) -> bool:
-        key, separator, _ = word.partition("=")
-        return bool(separator) and f"--{key}" in self._option_string_actions
+    def _as_option(self, word: str) -> str:
+        group, separator, _ = word.partition("=")[0].partition(".")
+        if "=" not in word or f"--{group}" not in self._option_string_actions:
+            return word
+        return f"--{group}={word}" if separator else f"--{word}"
 
     def error(self, message: str) -> NoReturn:
         """Instead of the usage, which takes many lines."""
@@ -51,7 +53,11 @@ def add_network(parser: argparse.ArgumentParser) -> None:
         "or a file: .pth .pt .th .safetensors .ckpt",
     )
     parser.add_argument(
-        "--data", help="data set that --weights were trained on, for a file that does not say: imagenet, cifar10, ..."
+        "--data",
+        action="append",
+        default=[],
+        help="data set that --weights were trained on, for a file that does not say: imagenet, cifar10, ...; "
+        "its values are set as in the scripts: data.mean=[0.5,0.5,0.5]",
     )
 
 
@@ -61,8 +67,8 @@ def check_network(given: argparse.Namespace, place: Path | None) -> None:
         raise UserError("model= and weights= belong together")
     if (given.weights is None) == (place is None):
         raise UserError("name one network: a run folder, a file of one, or model=NAME weights=...")
-    if given.weights is None and given.data is not None:
-        raise UserError(f"data={given.data}: belongs with weights=; a run or a checkpoint names its own")
+    if given.weights is None and given.data:
+        raise UserError(f"data={given.data[0]}: belongs with weights=; a run or a checkpoint names its own")
     if place is not None and not place.exists():
         raise UserError(f"{place}: there is no such run folder or file")
     if given.weights is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from torch import nn
 
 from harness import build
 from harness.checkpoint import Trained, checkpoint_of_run
+from harness.cli import quoted_path
 from harness.config import DataConfig, ModelConfig, register_schemas
 from harness.data.datasets import IMAGENET_CLASSES, facts
 from harness.data.preprocessing import Preprocessing
@@ -45,7 +47,7 @@ class Loaded:
         return _built(self.trained)
 
 
-def load(place: Path | None, weights: str | None, model: str | None, data: str | None) -> Loaded:
+def load(place: Path | None, weights: str | None, model: str | None, data: Sequence[str]) -> Loaded:
     """What the options of `harness.arguments` name; raises `UserError` as the functions below."""
     if place is not None:
         return load_file(place)
@@ -76,7 +78,7 @@ def load_file(place: Path) -> Loaded:
     return Loaded(network, content.trained, str(path))
 
 
-def load_weights(weights: str, model: str, data: str | None) -> Loaded:
+def load_weights(weights: str, model: str, data: Sequence[str]) -> Loaded:
     """A network with pretrained weights, and what can be known of them.
 
     Its classes are called as the data set's if that has as many, else by ImageNet's wnids if the weights are of its
@@ -85,7 +87,8 @@ def load_weights(weights: str, model: str, data: str | None) -> Loaded:
     Args:
         weights: a name of torchvision's, `timm:<model>.<tag>`, or the path of a file.
         model: name in the catalogue.
-        data: the data set that they were trained on, which tells mean and deviation where they do not; None if unknown.
+        data: the data set that they were trained on, which tells mean and deviation where they do not: its name, and
+            settings such as `data.mean=[0.5]`; empty if it is not known.
 
     Raises:
         UserError: weights that cannot be had or are not of this network, or of which nothing tells mean and deviation.
@@ -118,13 +121,13 @@ def _preprocessing(model: str, weights: str, data: DataConfig | None, found: Wei
     return build.preprocessing_for(model, data)
 
 
-def _composed(model: str, data: str | None) -> tuple[ModelConfig, DataConfig | None]:
+def _composed(model: str, data: Sequence[str]) -> tuple[ModelConfig, DataConfig | None]:
     """The configs of a network and of a data set as the scripts would compose them; a misspelt name is one line."""
     register_schemas()
     try:
         with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-            chosen = [f"model={model}", *([f"data={data}"] if data else [])]
-            composed = compose("eval", chosen, return_hydra_config=True)
+            chosen = [quoted_path(word, False) if "=" in word else f"data={word}" for word in data]
+            composed = compose("eval", [f"model={model}", *chosen], return_hydra_config=True)
         HydraConfig.instance().set_config(composed)
         configs = [OmegaConf.to_object(composed[group]) if composed[group] else None for group in ("model", "data")]
     except (HydraException, OmegaConfBaseException) as error:

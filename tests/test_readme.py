@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT, run_script
+from PIL import Image
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 COMMANDS = [
@@ -52,6 +53,11 @@ def test_every_command_runs(command: str, trained_run: Path, tmp_path: Path, req
         small = ["data.image_size=32", "data.resize=36", "data.validation=0", "recipe.batch_size=8"]
         arguments = [*arguments, *small, f"data.root={tmp_path / 'imagenet'}"]
         arguments.remove("data.root=data/imagenet")
+    if arguments[0] in ("tools/predict.py", "tools/export.py"):
+        (tmp_path / "photos").mkdir()
+        Image.new("RGB", (40, 30), "red").save(tmp_path / "photos" / "a.jpg")
+        arguments = [word.replace("out=", f"out={tmp_path}/") for word in arguments]
+        arguments = [str(tmp_path / word) if word == "photos" else word for word in arguments]
     done = run_script(*arguments)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""

@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from harness import arguments
 from harness.errors import UserError
 from harness.prediction.find import find_images
-from harness.prediction.output import WRITERS, Names, check_out, table
+from harness.prediction.output import Names, check_out, tell
 
 
 def predict(given: argparse.Namespace) -> int:
@@ -37,7 +37,6 @@ def predict(given: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.progress import track
 
-    from harness.files import write_text
     from harness.network import load
     from harness.prediction.predict import choose_device, predict
     from harness.weights.find import imagenet_names
@@ -48,31 +47,26 @@ def predict(given: argparse.Namespace) -> int:
         print(f"{loaded.trained.model}: the names of its classes are not known: they are called by number")
     names = Names(loaded.trained.class_names, imagenet_names(loaded.trained.class_names))
     answers = predict(loaded, paths, top=given.top, batch_size=given.batch_size, device=device, workers=given.workers)
-    bar = Console(stderr=True)
-    predictions = list(
-        track(answers, "predicting", len(paths), console=bar, transient=True, disable=not bar.is_terminal)
-    )
-    answered = [prediction for prediction in predictions if prediction.problem is None]
-    if given.out:
-        write_text(given.out, WRITERS[given.out.suffix](predictions, names))
-        print(f"{len(answered):,} of {len(predictions):,} pictures: {given.out}")
-    elif answered:
-        console = Console()
-        console.print(table(answered, names), width=None if console.is_terminal else 1000)
-    for prediction in predictions:
-        if prediction.problem is not None:
-            print(f"{prediction.image}: not predicted: {prediction.problem}", file=sys.stderr)
-    return 0 if answered else 1
+    bar, shown = Console(stderr=True), sys.stderr.isatty()
+    predictions = list(track(answers, "predicting", len(paths), console=bar, transient=True, disable=not shown))
+    tell(predictions, names, given.out)
+    return 0 if any(prediction.problem is None for prediction in predictions) else 1
 
 
 def main() -> int:
     """Read the command line and predict."""
-    parser = arguments.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("words", nargs="+", metavar="NETWORK PICTURE", help="run folder or file; then pictures")
+    parser = arguments.Parser(
+        usage="%(prog)s NETWORK|--model M --weights W PICTURE...  [--option ...]",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("words", nargs="+", metavar="WORD", help="NETWORK PICTURE...")
     arguments.add_network(parser)
     parser.add_argument("--top", type=arguments.positive, default=5, help="classes of each picture (default 5)")
     parser.add_argument("--out", type=Path, help="a new file for the answers: FILE.csv or FILE.jsonl (JSON lines)")
-    parser.add_argument("--batch-size", type=arguments.positive, default=64, help="pictures at once (default 64)")
+    parser.add_argument(
+        "--batch_size", "--batch-size", type=arguments.positive, default=64, help="pictures at once (default 64)"
+    )
     parser.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: a GPU if there is one)")
     parser.add_argument("--workers", type=arguments.at_least_0, help="processes that decode (default: chosen)")
     return arguments.main(parser, predict)

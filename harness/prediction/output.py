@@ -5,18 +5,23 @@ from __future__ import annotations
 import csv
 import io
 import json
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
 from harness.errors import UserError
+from harness.files import write_text
 
 if TYPE_CHECKING:
     from harness.prediction.predict import Prediction
+
+WIDE = 1000  # characters of a line that goes to a file or a program: nothing is folded there
 
 
 @dataclass(frozen=True)
@@ -56,7 +61,11 @@ def as_csv(predictions: Sequence[Prediction], names: Names) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["image", *(f"{kind}_{k + 1}" for k in range(answers) for kind in kinds), "problem"])
     for prediction in predictions:
-        fields = [str(field) for answer in _answers(prediction, names) for field in answer.values()]
+        fields = [
+            f"{field:.6f}" if isinstance(field, float) else field
+            for answer in _answers(prediction, names)
+            for field in answer.values()
+        ]
         fields += [""] * (answers * len(kinds) - len(fields))
         writer.writerow([prediction.image, *fields, prediction.problem or ""])
     return text.getvalue()
@@ -92,3 +101,16 @@ def check_out(out: Path) -> None:
         raise UserError(f"out={out}: this file exists; name a new one")
     if not out.parent.is_dir():
         raise UserError(f"out={out}: there is no folder {out.parent}")
+
+
+def tell(predictions: Sequence[Prediction], names: Names, out: Path | None) -> None:
+    """Print a table of what has an answer, or write everything to `out`; then list what has none, and why."""
+    answered = [prediction for prediction in predictions if prediction.problem is None]
+    if out is not None:
+        write_text(out, WRITERS[out.suffix](predictions, names))
+        print(f"{len(answered):,} of {len(predictions):,} pictures: {out}")
+    elif answered:
+        Console(width=None if sys.stdout.isatty() else WIDE).print(table(answered, names))
+    for prediction in predictions:
+        if prediction.problem is not None:
+            print(f"{prediction.image}: not predicted: {prediction.problem}", file=sys.stderr)
