@@ -11,7 +11,7 @@ import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
@@ -134,6 +134,7 @@ class ImageFilesConfig(DataConfig):
     resize: int = MISSING
     interpolation: str = MISSING
     decoder: str = MISSING
+    downloadable: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -141,8 +142,8 @@ class ImageFilesConfig(DataConfig):
         _one_of("data.decoder", self.decoder, DECODERS)
         _at_least("data.image_size", self.image_size, 1)
         _at_least("data.resize", self.resize, self.image_size)
-        if self.download:
-            raise UserError(f"data.download=true: {self.name} is handed out on request alone; see data.root")
+        if self.download and not self.downloadable:
+            raise UserError(f"data.download=true: {self.name} cannot be downloaded; see data.root")
 
 
 @dataclass
@@ -175,6 +176,33 @@ class FolderConfig(ImageFilesConfig):
         if not 0 <= self.fold < (self.folds or 1):
             has = "there are no folds; set data.folds" if self.folds is None else f"from 0 to {self.folds - 1}"
             raise UserError(f"data.fold={self.fold}: {has}")
+
+
+@dataclass
+class HubSource:
+    """Which data set of the Hugging Face hub.
+
+    Attributes:
+        repo: its name, such as `uoft-cs/cifar10`.
+        revision: a commit, which pins it, a branch or a tag; what the cache holds of it comes before the hub's newest.
+        subset: the folder of its files, where it has several; null for the only one.
+    """
+
+    repo: str = MISSING
+    revision: str = MISSING
+    subset: str | None = MISSING
+
+
+@dataclass
+class HubConfig(DataConfig, HubSource):
+    """A data set of the hub whose pictures have one size: read like `parquet`; `root` is not used."""
+
+
+@dataclass
+class HubPhotosConfig(FolderConfig, HubSource):
+    """A data set of the hub whose pictures have any size: unpacked once under `root`, and read like `folder`."""
+
+    downloadable: ClassVar[bool] = True
 
 
 @dataclass
@@ -467,6 +495,8 @@ DATA_SCHEMAS: dict[str, type[DataConfig]] = {
     "data": DataConfig,
     "image_files": ImageFilesConfig,
     "folder": FolderConfig,
+    "hub": HubConfig,
+    "hub_photos": HubPhotosConfig,
 }
 RECIPE_SCHEMAS: dict[str, type[RecipeConfig]] = {"recipe": RecipeConfig, "finetune": FineTuneConfig}
 

@@ -15,7 +15,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from harness.config import FolderConfig
+from harness.config import FolderConfig, HubPhotosConfig
+from harness.data import hub
 from harness.data.folder import Folder, index_folder, printable
 from harness.errors import UserError
 
@@ -62,6 +63,13 @@ def divide(config: FolderConfig) -> Parts:
     Raises:
         UserError: a folder that is missing or not laid out as above, fewer than two classes, a class without images.
     """
+    if isinstance(config, HubPhotosConfig):
+        parts = _divide(hub.unpacked(config))
+        return parts._replace(class_names=tuple(map(hub.class_name, parts.class_names)))
+    return _divide(config)
+
+
+def _divide(config: FolderConfig) -> Parts:
     root = Path(config.root)
     if not root.is_dir():
         raise UserError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.config import DataConfig, FolderConfig
+from harness.config import DataConfig, FolderConfig, HubConfig
 
 DIGITS = tuple("0123456789")
 
@@ -76,8 +76,8 @@ def facts(config: DataConfig) -> DataSet:
         parts = divide(config)
         train = len(parts.train) + len(parts.validation)
         return DataSet(None, None, len(config.mean), parts.class_names, train, len(parts.test))
-    if config.name == "parquet":
-        from harness.data import parquet
+    if config.name == "parquet" or isinstance(config, HubConfig):
+        from harness.data import hub, parquet
 
-        return parquet.describe(Path(config.root))
+        return parquet.describe(*hub.files_of(config))
     return DATASETS[config.name]
