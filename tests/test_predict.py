@@ -35,7 +35,7 @@ from harness.network import Loaded
 from harness.prediction.find import find_images
 from harness.prediction.pictures import Pictures, in_channels
 from harness.prediction.predict import NOT_A_NUMBER, Prediction, predict
-from harness.weights.find import imagenet_names
+from harness.weights.find import Found, imagenet_names
 from models import build_model
 from tools import predict as predict_tool
 
@@ -241,21 +241,21 @@ def found(*words: str, stdin: bytes = b"") -> list[str]:
 def test_files_folders_patterns_and_standard_input(
     picture: Picture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("b/2.JPG", "b/10.png", "a.jpeg", ".hidden.jpg", ".hidden/x.jpg", "c [1].png"):
+    for name in ("b/2.JPG", "b/10.png", "a.jpeg", ".hidden.jpg", ".hidden/x.jpg", "c [1].png", "c 1.png"):
         picture(name)
     (tmp_path / "photos" / "notes.txt").write_text("no picture")
     monkeypatch.chdir(tmp_path)
-    in_order = ["photos/a.jpeg", "photos/c [1].png", "photos/b/10.png", "photos/b/2.JPG"]
+    in_order = ["photos/a.jpeg", "photos/c 1.png", "photos/c [1].png", "photos/b/10.png", "photos/b/2.JPG"]
     assert found("photos") == in_order
-    assert found("photos/*.png", "photos/notes.txt") == ["photos/c [1].png", "photos/notes.txt"]
-    assert found("photos/**/*.png") == ["photos/b/10.png", "photos/c [1].png"]
+    assert found("photos/*.png", "photos/notes.txt") == ["photos/c 1.png", "photos/c [1].png", "photos/notes.txt"]
+    assert found("photos/**/*.png") == ["photos/b/10.png", "photos/c 1.png", "photos/c [1].png"]
     assert found("photos/c [1].png") == ["photos/c [1].png"]  # it exists, and is no pattern
     assert found("photos/b*") == ["photos/b/10.png", "photos/b/2.JPG"]  # a folder that matches
-    assert found("-", stdin=b"photos/a.jpeg\nphotos/b\n\n") == ["photos/a.jpeg", *in_order[2:]]
+    assert found("-", stdin=b"photos/a.jpeg\nphotos/b\n\n") == ["photos/a.jpeg", *in_order[3:]]
     assert found("-", stdin=b"new\nline.jpg\0photos/a.jpeg\0") == ["new\nline.jpg", "photos/a.jpeg"]
     assert found("missing.jpg", "*.tiff") == ["missing.jpg", "*.tiff"]  # listed as unreadable
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert found("~/photos/b") == [f"{tmp_path}/{name}" for name in in_order[2:]]
+    assert found("~/photos/b") == [f"{tmp_path}/{name}" for name in in_order[3:]]
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read every folder")
@@ -345,6 +345,25 @@ def test_the_whole_test_split_of_a_third_partys_network(
     record = json.loads((ROOT / "benchmarks/results/weights/akamaster-resnet20-cifar10-jpeg.json").read_text())
     assert sum(truth == five[0] for truth, five in said) == record["correct_top1"]
     assert sum(truth in five for truth, five in said) == record["correct_top5"]
+
+
+def test_imagenets_weights_bring_names_and_preprocessing(
+    tool: Tool, picture: Picture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As torchvision's and timm's do, of which none is at hand here."""
+    torch.manual_seed(0)
+    torch.save(build_model("resnet20", num_classes=1000).state_dict(), tmp_path / "a.pth")
+    found = Found("a", tmp_path / "a.pth", "0", "a test", trained_on="ImageNet-1K", preprocessing=SMALL)
+    monkeypatch.setattr("harness.weights.load.find", lambda weights, model: found)
+    out = tmp_path / "a.jsonl"
+    given = ("model=resnet20", f"weights={tmp_path / 'a.pth'}", picture("a.jpg"), f"out={out}", "--top", "1000")
+    assert tool(*given) == (0, f"1 of 1 pictures: {out}\n", "")
+    classes = json.loads(out.read_text())["classes"]
+    assert {answer["class"] for answer in classes} == set(IMAGENET_CLASSES)
+    assert {"n01440764": "tench", "n02012849": "crane bird", "n03126707": "crane"}.items() <= {
+        answer["class"]: answer["name"] for answer in classes
+    }.items()
+    assert sum(answer["probability"] for answer in classes) == pytest.approx(1, abs=1e-3)
 
 
 BAD = [
