@@ -2,7 +2,7 @@
 
 from harness import build
 from harness.cli import main
-from harness.config import ImageFilesConfig, TrainConfig
+from harness.config import FolderConfig, ImageFilesConfig, TrainConfig
 from harness.resume import continued
 
 
@@ -21,6 +21,7 @@ def train(config: TrainConfig) -> None:
     from harness.run_folder import log, make_run_folder, reopen_run_folder
     from harness.training.classifier import Classifier
     from harness.training.history import describe_best
+    from harness.training.own_pictures import write_division
     from harness.training.recorder import Recorder
     from harness.training.unreadable import UnreadableImages
 
@@ -52,6 +53,8 @@ def train(config: TrainConfig) -> None:
     )
 
     recorder.folder = resumed or make_run_folder(config.runs, f"{model.name}-{config.data.name}", config)
+    if trainer.is_global_zero and isinstance(config.data, FolderConfig):
+        write_division(recorder.folder, splits, class_names)
     for watcher in watching:
         watcher.folder = recorder.folder
     log.info(

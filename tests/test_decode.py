@@ -74,7 +74,7 @@ def test_upright_is_what_pillow_makes_of_exif_rotation(orientation: int, kind: s
     exif[0x0112] = orientation
     content = encoded(RGB, kind, exif=exif)
     wanted = ImageOps.exif_transpose(Image.open(io.BytesIO(content))).convert("RGB")
-    pixels = decode(content, decoder, upright=True)
+    pixels = decode(content, decoder, as_viewed=True)
     assert np.array_equal(pixels, np.asarray(wanted))
     assert pixels.shape[0] == (48 if orientation < 5 else 64)
 
@@ -84,11 +84,11 @@ def test_upright_without_exif_or_with_a_number_of_its_own(decoder: str) -> None:
     odd = Image.Exif()
     odd[0x0112] = 9
     for content in (JPEG, encoded(RGB, "JPEG", exif=odd), JPEG + b"more"):
-        assert np.array_equal(decode(content, decoder, upright=True), decode(content, decoder))
+        assert np.array_equal(decode(content, decoder, as_viewed=True), decode(content, decoder))
 
 
 def test_ordinary_jpeg_does_not_go_through_pillow(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decode_module, "_decode_by_pillow", lambda content: pytest.fail("Pillow was asked"))
+    monkeypatch.setattr(decode_module, "_decode_by_pillow", lambda *_: pytest.fail("Pillow was asked"))
     for kind in ("JPEG", "progressive", "without subsampling", "grey", "EXIF rotation"):
         decode(ODD[kind], "fast")
 

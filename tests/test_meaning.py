@@ -11,7 +11,7 @@ from harness.data.sources import ImageSet
 from harness.errors import UserError
 from harness.evaluation.counts import Counts
 from harness.evaluation.evaluator import Evaluator, Predictions
-from harness.evaluation.meaning import check_classes, check_labels, check_score
+from harness.evaluation.meaning import check_labels, check_score, match_classes
 
 IMAGES, CLASSES = 200, 1000
 LABELS = 4 * torch.arange(IMAGES) + 3
@@ -58,11 +58,13 @@ def test_images_of_one_class_are_refused() -> None:
     check_labels(split(torch.tensor([4])), "here")
 
 
-def test_classes_in_another_order_are_refused_unless_forced() -> None:
-    with pytest.raises(UserError, match="class 1 is 'b' here and 'c' there; force=true"):
-        check_classes(("a", "b", "c"), ("a", "c", "b"), "d", "weights", force=False)
-    check_classes(("a", "b", "c"), ("a", "c", "b"), "d", "weights", force=True)
-    check_classes(("a", "b"), ("a", "b"), "d", "weights", force=False)
+def test_classes_are_matched_by_name_in_any_order_and_number() -> None:
+    theirs = ("a", "c", "b")
+    assert match_classes(("a", "b", "c"), theirs, "d", "weights", force=False) == (0, 2, 1)
+    assert match_classes(("b",), theirs, "d", "weights", force=False) == (2,)
+    with pytest.raises(UserError, match="class 1 is 'x' here and 'c' there; force=true"):
+        match_classes(("a", "x", "b"), theirs, "d", "weights", force=False)
+    assert match_classes(("a", "x", "b"), theirs, "d", "weights", force=True) == (0, 1, 2)
     for force in (False, True):
         with pytest.raises(UserError, match="it has 2, the network 3"):
-            check_classes(("a", "b"), ("a", "b", "c"), "d", "weights", force=force)
+            match_classes(("a", "x"), theirs, "d", "weights", force=force)

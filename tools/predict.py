@@ -6,7 +6,7 @@
 
 First the network: a run folder, a checkpoint, or a file that tools/export.py wrote; or --model and --weights. Then
 pictures: files, folders and what lies in them, patterns, or - for paths on standard input. They are preprocessed as in
-an evaluation (the middle, at the network's size), turned upright by their EXIF data. Files that cannot be read are
+an evaluation (the middle, at the network's size), as any viewer shows them. Files that cannot be read are
 listed at the end. The exit code is 0 if any picture was read, 1 if none was, 2 for a mistake.
 """
 

@@ -68,7 +68,8 @@ class TrainFileLoader:
         batches = -(-len(split) // recipe.batch_size)
         self.batches = batches if max_batches is None else min(batches, max_batches)
         self.start = (0, 0)  # epoch and batch that the next iteration begins with
-        windows = Windows(preprocessing, decoder, False, recipe.crop_area, recipe.crop_aspect)
+        crop = (recipe.crop_area, recipe.crop_aspect)
+        windows = Windows(preprocessing, decoder, False, *crop, as_viewed=split.as_viewed)
         requests = _Iterable(self._requests)
         self.decoded = decoding(windows, requests, workers, pinned=self.device.type == "cuda")
 
@@ -147,7 +148,7 @@ class EvalFileLoader:
         self.normalise = Normalise(preprocessing, device)
         self.waiting = Waiting(device)
         self.workers = workers
-        windows = Windows(preprocessing, decoder, ten_crop)
+        windows = Windows(preprocessing, decoder, ten_crop, as_viewed=split.as_viewed)
         requests = _Iterable(self._requests)
         self.decoded = decoding(windows, requests, workers, pinned=self.device.type == "cuda")
 

@@ -65,7 +65,7 @@ class Windows(Dataset[Decoded]):
         ten_crop: whether an evaluation takes the six windows of ten views instead of the middle.
         crop_area: of a random crop.
         crop_aspect: of a random crop.
-        upright: whether photographs are turned as their EXIF data say.
+        as_viewed: whether the pixels are those that a viewer shows.
     """
 
     preprocessing: Preprocessing
@@ -73,7 +73,7 @@ class Windows(Dataset[Decoded]):
     ten_crop: bool = False
     crop_area: Sequence[float] = ()
     crop_aspect: Sequence[float] = ()
-    upright: bool = False
+    as_viewed: bool = False
 
     def __getitem__(self, request: Request) -> Decoded:
         """Decode one batch."""
@@ -84,7 +84,7 @@ class Windows(Dataset[Decoded]):
         unreadable = []
         for row, path in enumerate(request.paths):
             try:
-                pixels = decode(read(path), self.decoder, self.upright)
+                pixels = decode(read(path), self.decoder, self.as_viewed)
             except UnreadableError as error:
                 unreadable.append(Unreadable(int(request.indices[row]), str(error)))
             else:

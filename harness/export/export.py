@@ -19,7 +19,7 @@ from harness.export.formats import FORMATS, Runnable
 from harness.export.names import BESIDE, beside, check_out
 from harness.files import atomic, write_text
 from harness.network import Loaded, description
-from harness.prediction.pictures import Pictures, in_channels
+from harness.prediction.pictures import Pictures
 
 BATCHES = (1, 3)  # sizes that every file is tried with
 PICTURES = 12  # of the user's that are compared
@@ -113,7 +113,7 @@ def _pictures(loaded: Loaded, paths: Sequence[bytes]) -> Images:
     for path in paths:
         if len(found) < PICTURES:
             try:
-                found.append(decode(read(path), "fast", upright=True))
+                found.append(decode(read(path), "fast", as_viewed=True))
             except UnreadableError as error:
                 problem = f"{printable(path)}: {error}"
     if not found:
@@ -135,4 +135,4 @@ def _input(loaded: Loaded, pictures: Sequence[Pixels]) -> torch.Tensor:
     expected = loaded.trained.preprocessing
     windows = Pictures(expected, "fast")
     middles = torch.from_numpy(np.concatenate([windows.middle(pixels) for pixels in pictures])).movedim(-1, 1)
-    return Normalise(expected, "cpu")(in_channels(middles, expected.channels))
+    return Normalise(expected, "cpu")(middles)

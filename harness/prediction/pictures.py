@@ -42,14 +42,3 @@ def resized(preprocessing: Preprocessing) -> Preprocessing:
     if preprocessing.resize is not None:
         return preprocessing
     return dataclasses.replace(preprocessing, resize=preprocessing.size, interpolation="bilinear")
-
-
-def in_channels(images: torch.Tensor, channels: int) -> torch.Tensor:
-    """RGB images, uint8 (N, 3, H, W), as (N, 1, H, W) by ITU-R 601-2, rounded as Pillow does, where one is wanted.
-
-    Equal channels keep their value.
-    """
-    if channels == images.shape[1]:
-        return images
-    red, green, blue = images.to(torch.int32).unbind(1)
-    return ((19595 * red + 38470 * green + 7471 * blue + 0x8000) >> 16).to(torch.uint8)[:, None]

@@ -16,7 +16,7 @@ from harness.errors import UserError
 from harness.evaluation.counts import first_classes
 from harness.evaluation.scores import class_scores, prepare
 from harness.network import Loaded
-from harness.prediction.pictures import Pictures, in_channels
+from harness.prediction.pictures import Pictures
 
 NOT_A_NUMBER = "its scores are not numbers"
 
@@ -112,12 +112,12 @@ def predict(
         Request(torch.arange(start, min(start + batch_size, len(paths))), list(paths[start : start + batch_size]), None)
         for start in range(0, len(paths), batch_size)
     ]
-    pictures = Pictures(preprocessing, decoder_of(loaded.trained), upright=True)
+    pictures = Pictures(preprocessing, decoder_of(loaded.trained), as_viewed=True)
     for decoded in decoding(pictures, requests, workers, pinned=device.type == "cuda"):
         scores = torch.empty(0, 1)
         if len(decoded.images):
             windows = decoded.images[:, 0].to(device).movedim(-1, -3)  # uint8 (n, 3, size, size)
-            images = normalise(in_channels(windows, preprocessing.channels))
+            images = normalise(windows)
             scores = class_scores(network, images, how, batch_size)
         yield from _answers(decoded, scores, paths, top)
 
