@@ -81,8 +81,8 @@ def load_file(place: Path) -> Loaded:
 def load_weights(weights: str, model: str, data: Sequence[str]) -> Loaded:
     """A network with pretrained weights, and what can be known of them.
 
-    Its classes are called as the data set's if that has as many, else by ImageNet's wnids if the weights are of its
-    1,000 classes, else by number.
+    Its classes are called by ImageNet's wnids if the weights' publisher trained them on it, else as the data set's, and
+    by number where there are not as many of those.
 
     Args:
         weights: a name of torchvision's, `timm:<model>.<tag>`, or the path of a file.
@@ -100,7 +100,7 @@ def load_weights(weights: str, model: str, data: Sequence[str]) -> Loaded:
     preprocessing = _preprocessing(model, weights, data_config, found)
     classes = found.classes(build.skeleton(model))
     known = facts(data_config).class_names if data_config else ()
-    if len(known) != classes and found.found.trained_on == "ImageNet-1K":
+    if found.found.trained_on == "ImageNet-1K":
         known = IMAGENET_CLASSES
     named = len(known) == classes
     names = known if named else tuple(map(str, range(classes)))

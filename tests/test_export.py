@@ -252,6 +252,14 @@ def test_a_file_with_one_answer_for_every_batch(tmp_path: Path, monkeypatch: pyt
     assert not list(tmp_path.iterdir())
 
 
+def test_a_file_that_exists_is_kept(tmp_path: Path) -> None:
+    out = tmp_path / "a.safetensors"
+    out.write_text("mine")
+    with pytest.raises(UserError, match="exists; name a new file"):
+        export(lenet5(), "safetensors", out)
+    assert out.read_text() == "mine"
+
+
 def test_numbers_that_are_not_finite(tmp_path: Path) -> None:
     loaded = lenet5()
     with torch.no_grad():
