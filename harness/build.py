@@ -61,7 +61,10 @@ def check_recipe(config: TrainConfig) -> None:
             f"choose recipe={'torchvision_v1' if in_files else 'modern or he_2015_cifar'}, or recipe=finetune"
         )
     if config.weights is None and needs_weights(recipe):
-        raise UserError(f"recipe={recipe.name}: trains a pretrained network further; name it with weights=")
+        raise UserError(
+            f"recipe={recipe.name}: trains a pretrained network further; name it with weights=, or choose "
+            f"recipe={'torchvision_v1' if in_files else 'modern'} to train one from scratch"
+        )
 
 
 def needs_weights(recipe: RecipeConfig) -> bool:
@@ -130,9 +133,13 @@ def _input_size(entry: Entry, data: str, known: DataSet) -> int:
                 reason = str(error)
             else:
                 return size
+    raise _too_small(entry, data, known, reason)
+
+
+def _too_small(entry: Entry, data: str, known: DataSet, reason: str) -> UserError:
     largest = known.padded_size or known.image_size or 0
     fitting = [name for name, other in MODELS.items() if other.min_size <= largest]
-    raise UserError(f"model={entry.name} data={data}: {reason}; networks that fit: {', '.join(fitting)}")
+    return UserError(f"model={entry.name} data={data}: {reason}; networks that fit: {', '.join(fitting)}")
 
 
 def build_network(model: str, options: dict[str, Any], preprocessing: Preprocessing, num_classes: int) -> nn.Module:
@@ -316,7 +323,11 @@ def build_trainer(
             **options,
         )
     except MisconfigurationException as error:
-        raise UserError(
-            f"trainer.accelerator={config.accelerator} trainer.devices={config.devices}: "
-            f"{' '.join(str(error).split())}; trainer=cpu runs everywhere"
-        ) from error
+        raise _no_device(config, error) from error
+
+
+def _no_device(config: TrainerConfig, error: Exception) -> UserError:
+    return UserError(
+        f"trainer.accelerator={config.accelerator} trainer.devices={config.devices}: "
+        f"{' '.join(str(error).split())}; trainer=cpu runs everywhere"
+    )

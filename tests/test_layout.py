@@ -58,10 +58,9 @@ def test_evaluation_does_not_import_training() -> None:
 
 OTHER_WAYS = {  # what the default run passes by
     *("EvalConfig", "CompareConfig", "MLPConfig", "DropoutConfig", "ShortcutConfig", "EvalData"),
-    *("FolderConfig", "HubSource", "HubConfig", "HubPhotosConfig", "_divided", "relabelled", "grey"),
-    *("_likely_cause", "skeleton"),
-    *("FolderConfig", "relabelled", "_image_files", "grey"),  # a user's own pictures
-    *("_fail", "_unknown_option", "_diverged"),  # runs that fail
+    *("FolderConfig", "HubSource", "HubConfig", "HubPhotosConfig", "_divided", "relabelled", "grey"),  # other sources
+    *("_likely_cause", "skeleton"),  # weights
+    *("_fail", "_unknown_option", "_diverged", "_too_small", "_no_device"),  # runs that fail
     *("FineTuneConfig", "_check_what_has_a_default", "_other_kinds", "_balanced_loss"),  # recipes that train otherwise
     *("check_recipe", "_check_patience"),
     *("lecun_mle", "lecun_map", "_torchvision", "_read", "_parquet", "reopen_run_folder", "load_weights"),
