@@ -9,31 +9,17 @@ def compare_records(config: CompareConfig) -> None:
     from datetime import datetime
     from pathlib import Path
 
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Column, Table
-
     from harness.errors import UserError
     from harness.evaluation.chart import draw_comparisons
     from harness.evaluation.compare import compare, find_records
-    from harness.evaluation.tables import ERROR_COLUMNS, TEST_COLUMNS, error_cells, test_cells, write_tables
+    from harness.evaluation.tables import show, write_tables
     from harness.files import new_folder
 
     records, passed_over = find_records(config.runs.split(","))
     if not records:
         raise UserError(f"runs={config.runs}: no record found; train.py and eval.py write result.json into run folders")
     comparisons = compare(records)
-    console = Console()
-    for comparison in comparisons:
-        for title, columns, cells in (
-            (comparison.title, ERROR_COLUMNS, error_cells(comparison)),
-            ("McNemar's exact test, paired by seed", TEST_COLUMNS, test_cells(comparison)),
-        ):
-            if cells:
-                table = Table(*(Column(name, overflow="fold") for name in columns), title=title)
-                for row in cells:
-                    table.add_row(*map(escape, row))
-                console.print(table)
+    show(comparisons)
     for line in passed_over:
         print(f"passed over: {line}")
     folder = new_folder(Path(config.out) / datetime.now().strftime("%Y-%m-%d_%H-%M-%S"))

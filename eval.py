@@ -16,16 +16,18 @@ if TYPE_CHECKING:
 
 def evaluate_network(config: EvalConfig) -> None:
     """One evaluation: network and data, run folder, evaluation, record."""
-    from harness.data.sources import load_test
+    from harness.data.datasets import facts
+    from harness.data.sources import load_test, relabelled
     from harness.evaluation.evaluator import evaluate
-    from harness.evaluation.meaning import check_labels, check_score
+    from harness.evaluation.meaning import check_labels, check_score, match_classes
     from harness.evaluation.record import write_record
     from harness.progress import ProgressBar
     from harness.run_folder import log, make_run_folder
 
     network, trained, data, epoch, source = (_of_weights if config.weights else _of_checkpoint)(config)
     build.check_protocol(config.protocol, data)
-    split = load_test(data)
+    classes = match_classes(facts(data).class_names, trained.class_names, data.name, source, config.force)
+    split = relabelled(load_test(data), classes)
     if not config.force:
         check_labels(split, f"data={data.name} data.root={data.root}")
     tester = build.build_trainer(config.trainer, config.protocol.precision, [ProgressBar(config.trainer.progress)])
@@ -46,32 +48,31 @@ def _of_checkpoint(config: EvalConfig) -> tuple[nn.Module, Trained, DataConfig, 
     from pathlib import Path
 
     from harness.checkpoint import checkpoint_of_run, read_checkpoint
-    from harness.data.datasets import facts
-    from harness.evaluation.meaning import check_classes
 
     path = checkpoint_of_run(Path(config.run)) if config.run else Path(str(config.checkpoint))
     checkpoint = read_checkpoint(path)
     trained, data = checkpoint.trained, config.data or checkpoint.trained.data
     assert data is not None, "a checkpoint of a run names its data"
-    source = f"{path}, trained on {trained.trained_on}"
-    check_classes(facts(data).class_names, trained.class_names, data.name, source, config.force)
     network = build.build_network(trained.model, trained.options, trained.preprocessing, len(trained.class_names))
     network.load_state_dict(checkpoint.state_dict)
-    return network, trained, data, checkpoint.epoch, f"{path} (epoch {checkpoint.epoch})"
+    return (
+        network,
+        trained,
+        data,
+        checkpoint.epoch,
+        f"{path} (epoch {checkpoint.epoch}, trained on {trained.trained_on})",
+    )
 
 
 def _of_weights(config: EvalConfig) -> tuple[nn.Module, Trained, DataConfig, int | None, str]:
     """The same of pretrained weights, which have no epoch."""
     from harness.checkpoint import Trained
     from harness.data.datasets import facts
-    from harness.evaluation.meaning import check_classes
     from harness.weights.load import Weights
 
     assert config.weights is not None and config.model is not None and config.data is not None
-    model, data, class_names = config.model, config.data, facts(config.data).class_names
-    weights = Weights(config.weights, model.name)
-    if weights.class_names is not None:
-        check_classes(class_names, weights.class_names, data.name, f"weights={config.weights}", config.force)
+    model, data, weights = config.model, config.data, Weights(config.weights, config.model.name)
+    class_names = weights.class_names or facts(data).class_names
     preprocessing = build.preprocessing_for(model.name, data, weights.preprocessing)
     network = build.build_network(model.name, model.options(), preprocessing, len(class_names))
     pretrained = build.load_weights(network, model.name, weights, training=False)

@@ -7,20 +7,19 @@ from harness.resume import continued
 
 
 def train(config: TrainConfig) -> None:
-    """One training run: data, network, run folder, training, evaluation of the last epoch, record."""
+    """One training run: data, network, run folder, training, evaluation of the last epoch or the best, record."""
     config, resumed = continued(config)
 
     from harness.checkpoint import Trained, checkpoint_to_resume
     from harness.data.datasets import facts
-    from harness.data.image_files import ImageFiles
     from harness.data.sources import load
     from harness.evaluation.evaluator import evaluate
     from harness.evaluation.record import write_record
     from harness.progress import ProgressBar
     from harness.run_folder import log, make_run_folder, reopen_run_folder
     from harness.training.history import describe_best
+    from harness.training.own_pictures import watch_files
     from harness.training.recorder import Recorder
-    from harness.training.unreadable import UnreadableImages
 
     model, recipe, protocol, limits = config.model, config.recipe, config.protocol, config.trainer
     class_names = facts(config.data).class_names
@@ -36,8 +35,9 @@ def train(config: TrainConfig) -> None:
 
     training = {"seed": config.seed, "epochs": epochs, "max_batches": limits.max_batches, "recipe": vars(recipe)}
     trained = Trained(model.name, model.options(), class_names, preprocessing, config.data, training, pretrained)
-    progress, recorder = ProgressBar(limits.progress), Recorder(trained, epochs, limits.checkpoint_every)
-    watching = [UnreadableImages(splits.train)] if isinstance(splits.train, ImageFiles) else []
+    progress = ProgressBar(limits.progress)
+    recorder = Recorder(trained, epochs, limits.checkpoint_every, recipe.patience)
+    watching = watch_files(splits, class_names)
     trainer = build.build_trainer(
         config.trainer,
         recipe.precision,
@@ -67,7 +67,7 @@ def train(config: TrainConfig) -> None:
     evaluator = evaluate(tester, network, *test, decoder=data.decoder, workers=limits.workers)
     if tester.is_global_zero:
         best = describe_best(classifier.history)
-        write_record(recorder.folder, evaluator, trained, data=config.data, epoch=epochs, best=best)
+        write_record(recorder.folder, evaluator, trained, data=config.data, epoch=recorder.reported, best=best)
 
 
 if __name__ == "__main__":

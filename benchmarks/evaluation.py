@@ -23,7 +23,6 @@ from harness.evaluation.counts import first_classes
 from harness.evaluation.scores import class_scores, prepare
 from models import build_model
 
-BATCH = 16
 VARIANTS = {  # channels last, compiled, bfloat16
     "float32": (False, False, False),
     "channels_last": (True, False, False),
@@ -32,25 +31,25 @@ VARIANTS = {  # channels last, compiled, bfloat16
 }
 
 
-def measure(folder: str, rounds: int, threads: int, model: str = "resnet50") -> dict[str, Any]:
+def measure(folder: str, rounds: int, threads: int, batch_size: int, model: str = "resnet50") -> dict[str, Any]:
     """Ratios of images per second to float32 in torch's default memory format, and the change in top-5 lists."""
     torch.set_num_threads(threads)
-    files = [os.fsencode(path) for path in sorted(Path(folder).rglob("*.JPEG"))][: 4 * BATCH]
-    if len(files) < BATCH:
-        raise UserError(f"--root {folder}: fewer than {BATCH} .JPEG in it")
+    files = [os.fsencode(path) for path in sorted(Path(folder).rglob("*.JPEG"))][: max(64, batch_size)]
+    if len(files) < batch_size:
+        raise UserError(f"--root {folder}: fewer than {batch_size} .JPEG in it")
     pixels = np.concatenate([centre_crop(decode(read(path), "fast"), PREPROCESSING, "fast") for path in files])
     images = Normalise(PREPROCESSING, "cpu")(torch.from_numpy(pixels).movedim(-1, -3)).contiguous()
     torch.manual_seed(0)
     network = build_model(model).eval()
     _settle(network, images)
-    runs = {name: _run(copy.deepcopy(network), images, *how) for name, how in VARIANTS.items()}
+    runs = {name: _run(copy.deepcopy(network), images, batch_size, *how) for name, how in VARIANTS.items()}
     seconds = in_turns({name: lambda run=run: run()[0] for name, run in runs.items()}, rounds)  # type: ignore[misc]
-    rate = {name: [BATCH / s for s in values] for name, values in seconds.items()}
+    rate = {name: [batch_size / s for s in values] for name, values in seconds.items()}
     lists = {name: run(every=True)[1] for name, run in runs.items()}
     return {
         "benchmark": "evaluation",
         "model": model,
-        "batch_size": BATCH,
+        "batch_size": batch_size,
         "rounds": rounds,
         "to_float32": {name: ratio(rate, name, "float32") for name in VARIANTS if name != "float32"},
         "images": len(files),
@@ -69,19 +68,21 @@ def _settle(network: nn.Module, images: torch.Tensor) -> None:
             module.momentum = None
     network.train()
     with torch.inference_mode():
-        network(images[: 2 * BATCH])
+        network(images[:32])
     network.eval()
 
 
-def _run(network: nn.Module, images: torch.Tensor, channels_last: bool, compiled: bool, half: bool) -> Any:
-    how = ProtocolConfig("benchmark", BATCH, "32-true", channels_last, compiled)
+def _run(
+    network: nn.Module, images: torch.Tensor, batch_size: int, channels_last: bool, compiled: bool, half: bool
+) -> Any:
+    how = ProtocolConfig("benchmark", batch_size, "32-true", channels_last, compiled)
     prepare(network, how)
 
     def run(every: bool = False) -> tuple[float, torch.Tensor]:
-        batches = torch.split(images, BATCH) if every else (images[:BATCH],)
+        batches = torch.split(images, batch_size) if every else (images[:batch_size],)
         started = time.perf_counter()
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=half):
-            scores = [class_scores(network, batch, how, BATCH) for batch in batches]
+            scores = [class_scores(network, batch, how, batch_size) for batch in batches]
         return time.perf_counter() - started, first_classes(torch.cat(scores), 5)[0]
 
     return run

@@ -1,7 +1,8 @@
 """JPEG files to network input: the shipped path and torchvision's preset, in turns, on the same pictures.
 
-- alone: one process, one thread. The preset ends in normalised floats, ours in uint8.
-- loader: two workers, up to the batches that go to the device: floats of the preset, uint8 of ours.
+- alone: one process, one thread, image by image. The preset ends in normalised floats, ours in uint8.
+- batches: the same process, up to the batches that go to the device: floats of the preset, uint8 of ours.
+- loader: the same by two workers.
 - normalised: the same with flip and normalisation, which are the device's work, done by the main process on a CPU.
 """
 
@@ -12,6 +13,7 @@ import resource
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
@@ -36,8 +38,8 @@ from harness.errors import UserError
 
 PREPROCESSING = Preprocessing(3, 224, 256, "bilinear", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 AREA, ASPECT = (0.08, 1.0), (0.75, 4 / 3)
-BATCH = 20
-REPEATED = 3
+BATCH, BATCHES = 64, 14  # of a loader; both even, so that two workers begin and end a measurement together
+UNMEASURED = 4  # batches at its beginning: what was prefetched while the workers started
 FINISH = (
     transforms.PILToTensor(),
     transforms.ConvertImageDtype(torch.float),
@@ -59,9 +61,8 @@ def measure(folder: str, rounds: int) -> dict[str, Any]:
     files = [os.fsencode(path) for path in sorted(Path(folder).rglob("*.JPEG"))]
     if not files:
         raise UserError(f"--root {folder}: no .JPEG in it")
-    alone = in_turns(_alone(files), rounds)
-    loader = in_turns(_loaders(Path(folder), files), rounds)
-    rate = {name: [len(files) / s for s in seconds] for name, seconds in {**alone, **loader}.items()}
+    seconds = {**in_turns(_alone(files), 3 * rounds), **in_turns(_loaders(Path(folder), files), rounds)}
+    rate = {name: [len(files) / s for s in values] for name, values in seconds.items()}
     batch = torch.zeros(BATCH, 3, 224, 224, dtype=torch.uint8).contiguous(memory_format=torch.channels_last)
     normalise = Normalise(PREPROCESSING, "cpu")
     normalising = in_turns({"normalise": lambda: _seconds(lambda: normalise(batch))}, rounds)["normalise"]
@@ -70,10 +71,13 @@ def measure(folder: str, rounds: int) -> dict[str, Any]:
         "images": len(files),
         "mean_bytes": sum(len(read(path)) for path in files) / len(files),
         "rounds": rounds,
+        "loader_batch_size": BATCH,
         "train_to_preset": ratio(rate, "train", "train_preset"),
         "train_to_bare_decoder": ratio(rate, "train", "bare_decoder"),
         "evaluation_to_preset": ratio(rate, "evaluation", "evaluation_preset"),
         "evaluation_pil_to_preset": ratio(rate, "evaluation_pil", "evaluation_preset"),
+        "train_batches_to_preset": ratio(rate, "train_batches", "train_preset_batches"),
+        "evaluation_batches_to_preset": ratio(rate, "evaluation_batches", "evaluation_preset_batches"),
         "train_two_workers_to_preset": ratio(rate, "train_loader", "train_preset_loader"),
         "evaluation_two_workers_to_preset": ratio(rate, "evaluation_loader", "evaluation_preset_loader"),
         "train_two_workers_normalised_to_preset": ratio(rate, "train_normalised", "train_preset_loader"),
@@ -96,7 +100,7 @@ def _alone(files: list[bytes]) -> dict[str, Callable[[], float]]:
     draws = np.random.default_rng(0).random((len(files), DRAWS))
 
     def over(work: Callable[[int], object]) -> Callable[[], float]:
-        return lambda: _seconds(lambda: [work(number) for number in range(len(files))])
+        return lambda: _seconds(lambda: deque(map(work, range(len(files))), maxlen=0))  # none is kept
 
     def train(number: int) -> object:
         return random_resized_crop(
@@ -130,16 +134,12 @@ class _Preset(torch.utils.data.Dataset[torch.Tensor]):
 
 
 def _loaders(folder: Path, files: list[bytes]) -> dict[str, Callable[[], float]]:
-    """Over the pictures three times; starting and ending the workers is in none of the times."""
+    """Over the pictures again and again; starting and ending the workers is in none of the times."""
     from benchmarks.training import RECIPE
 
     index = index_folder(folder)
-    split = ImageFiles(
-        index,
-        np.tile(np.arange(len(index)), REPEATED),
-        torch.from_numpy(np.tile(index.label, REPEATED)).long(),
-        "images",
-    )
+    chosen = np.resize(np.arange(len(files)), BATCH * BATCHES)
+    split = ImageFiles(index, chosen, torch.from_numpy(index.label[chosen]).long(), "images")
     recipe = type(RECIPE)(
         **{**vars(RECIPE), "batch_size": BATCH, "flip": True, "crop_area": AREA, "crop_aspect": ASPECT}
     )
@@ -148,26 +148,31 @@ def _loaders(folder: Path, files: list[bytes]) -> dict[str, Callable[[], float]]
         moments = []
         for _ in loader:
             moments.append(time.perf_counter())
-        skipped = len(moments) // 4  # what was prefetched while the workers started
-        batches = len(moments) - 1 - skipped
-        return (moments[-1] - moments[skipped]) * len(files) / (batches * BATCH)
+        assert len(moments) == BATCHES
+        return (moments[-1] - moments[UNMEASURED - 1]) * len(files) / ((BATCHES - UNMEASURED) * BATCH)
 
-    def preset(made: transforms.Compose) -> float:
-        return steady(DataLoader(_Preset(files * REPEATED, made), batch_size=BATCH, num_workers=2))
+    def preset(made: transforms.Compose, workers: int) -> float:
+        return steady(DataLoader(_Preset([files[i] for i in chosen], made), batch_size=BATCH, num_workers=workers))
 
-    def train() -> TrainFileLoader:
-        return TrainFileLoader(split, PREPROCESSING, recipe, decoder="fast", workers=2, seed=0, position=lambda: 0)
+    def train(workers: int) -> TrainFileLoader:
+        return TrainFileLoader(
+            split, PREPROCESSING, recipe, decoder="fast", workers=workers, seed=0, position=lambda: 0
+        )
 
-    def evaluation() -> EvalFileLoader:
-        return EvalFileLoader(split, PREPROCESSING, batch_size=BATCH, ten_crop=False, decoder="fast", workers=2)
+    def evaluation(workers: int) -> EvalFileLoader:
+        return EvalFileLoader(split, PREPROCESSING, batch_size=BATCH, ten_crop=False, decoder="fast", workers=workers)
 
     return {
-        "train_preset_loader": lambda: preset(TRAIN_PRESET),
-        "train_loader": lambda: steady(train().decoded),
-        "train_normalised": lambda: steady(train()),
-        "evaluation_preset_loader": lambda: preset(EVAL_PRESET),
-        "evaluation_loader": lambda: steady(evaluation().decoded),
-        "evaluation_normalised": lambda: steady(evaluation()),
+        "train_preset_batches": lambda: preset(TRAIN_PRESET, 0),
+        "train_batches": lambda: steady(train(0).decoded),
+        "train_preset_loader": lambda: preset(TRAIN_PRESET, 2),
+        "train_loader": lambda: steady(train(2).decoded),
+        "train_normalised": lambda: steady(train(2)),
+        "evaluation_preset_batches": lambda: preset(EVAL_PRESET, 0),
+        "evaluation_batches": lambda: steady(evaluation(0).decoded),
+        "evaluation_preset_loader": lambda: preset(EVAL_PRESET, 2),
+        "evaluation_loader": lambda: steady(evaluation(2).decoded),
+        "evaluation_normalised": lambda: steady(evaluation(2)),
     }
 
 

@@ -60,10 +60,16 @@ def check_recipe(config: TrainConfig) -> None:
             f"recipe={recipe.name} data={data.name}: this recipe is for images of another kind; "
             f"choose recipe={'torchvision_v1' if in_files else 'modern or he_2015_cifar'}, or recipe=finetune"
         )
-    if config.weights is None and (isinstance(recipe, FineTuneConfig) or recipe.trains == "head"):
-        raise UserError(f"recipe={recipe.name}: trains a pretrained network further; name it with weights=")
-    if recipe.patience is not None and data.validation == 0:
-        raise UserError(f"recipe.patience={recipe.patience}: needs a validation split; set data.validation above 0")
+    if config.weights is None and needs_weights(recipe):
+        raise UserError(
+            f"recipe={recipe.name}: trains a pretrained network further; name it with weights=, or choose "
+            f"recipe={'torchvision_v1' if in_files else 'modern'} to train one from scratch"
+        )
+
+
+def needs_weights(recipe: RecipeConfig) -> bool:
+    """Whether it trains a network further, in part or at several rates, instead of all of one at one rate."""
+    return isinstance(recipe, FineTuneConfig) or recipe.trains == "head"
 
 
 def check_protocol(protocol: ProtocolConfig, data: DataConfig) -> None:
@@ -127,9 +133,13 @@ def _input_size(entry: Entry, data: str, known: DataSet) -> int:
                 reason = str(error)
             else:
                 return size
+    raise _too_small(entry, data, known, reason)
+
+
+def _too_small(entry: Entry, data: str, known: DataSet, reason: str) -> UserError:
     largest = known.padded_size or known.image_size or 0
     fitting = [name for name, other in MODELS.items() if other.min_size <= largest]
-    raise UserError(f"model={entry.name} data={data}: {reason}; networks that fit: {', '.join(fitting)}")
+    return UserError(f"model={entry.name} data={data}: {reason}; networks that fit: {', '.join(fitting)}")
 
 
 def build_network(model: str, options: dict[str, Any], preprocessing: Preprocessing, num_classes: int) -> nn.Module:
@@ -191,25 +201,38 @@ def build_training(
     from harness.data.module import TrainData
     from harness.training.classifier import Classifier
 
-    recipe, limits = config.recipe, config.trainer
-    kinds = _other_kinds(recipe) if isinstance(recipe, FineTuneConfig) else (TrainData, Classifier)
+    recipe, protocol, limits = config.recipe, config.protocol, config.trainer
+    _check_patience(recipe.patience, splits)
+    kinds = _other_kinds(recipe) if needs_weights(recipe) else (TrainData, Classifier)
     decoder = config.data.decoder if isinstance(config.data, ImageFilesConfig) else None
-    how = (config.protocol, config.seed, limits.max_batches, decoder, limits.workers)
-    data = kinds[0](splits, preprocessing, recipe, *how)
+    data = kinds[0](splits, preprocessing, recipe, protocol, config.seed, limits.max_batches, decoder, limits.workers)
     classifier = kinds[1](network, recipe, data.steps_per_epoch, config.seed)
     if recipe.class_weights is not None:
-        from harness.training.class_weights import WeightedCrossEntropy, balanced_weights
-
-        classifier.loss = WeightedCrossEntropy(balanced_weights(splits.train.labels, num_classes))
+        classifier.loss = _balanced_loss(splits, num_classes)
     return data, classifier
+
+
+def _check_patience(patience: int | None, splits: Splits) -> None:
+    if patience is not None and not len(splits.validation):
+        raise UserError(
+            f"recipe.patience={patience}: there is no validation split to look at; set data.validation above 0"
+        )
+
+
+def _balanced_loss(splits: Splits, num_classes: int) -> nn.Module:
+    from harness.training.class_weights import WeightedCrossEntropy, balanced_weights
+
+    return WeightedCrossEntropy(balanced_weights(splits.train.labels, num_classes))
 
 
 def _other_kinds(recipe: RecipeConfig) -> tuple[type[TrainData], type[Classifier]]:
     """What feeds and what trains a network that is trained in another way than all of it at one rate."""
     from harness.data.module import TrainData
+    from harness.training.features import FeatureData
     from harness.training.fine_tuner import FineTuner
+    from harness.training.linear_probe import LinearProbe
 
-    return TrainData, FineTuner
+    return (TrainData, FineTuner) if isinstance(recipe, FineTuneConfig) else (FeatureData, LinearProbe)
 
 
 def load_weights(
@@ -228,16 +251,19 @@ def load_weights(
         raise UserError(f"{error}; {_likely_cause(model, error)}") from error
 
 
-def _likely_cause(model: str, mismatch: MismatchError) -> str:
-    """The networks that the weights do fit, or the one that they are most like."""
+def skeleton(model: str) -> nn.Module:
+    """The network as the paper has it, without numbers: on the meta device."""
     import torch
 
+    with torch.device("meta"):
+        return build_model(model)
+
+
+def _likely_cause(model: str, mismatch: MismatchError) -> str:
+    """The networks that the weights do fit, or the one that they are most like."""
     from harness.weights.load import likeness
 
-    likenesses = {}
-    for name in MODELS:
-        with torch.device("meta"):
-            likenesses[name] = likeness(name, build_model(name), mismatch.tensors)
+    likenesses = {name: likeness(name, skeleton(name), mismatch.tensors) for name in MODELS}
     found = [name for name, (fitting, tensors) in likenesses.items() if fitting == tensors]
     if model in found:
         return f"they are of {model} with the options of configs/model/{model}.yaml"
@@ -297,7 +323,11 @@ def build_trainer(
             **options,
         )
     except MisconfigurationException as error:
-        raise UserError(
-            f"trainer.accelerator={config.accelerator} trainer.devices={config.devices}: "
-            f"{' '.join(str(error).split())}; trainer=cpu runs everywhere"
-        ) from error
+        raise _no_device(config, error) from error
+
+
+def _no_device(config: TrainerConfig, error: Exception) -> UserError:
+    return UserError(
+        f"trainer.accelerator={config.accelerator} trainer.devices={config.devices}: "
+        f"{' '.join(str(error).split())}; trainer=cpu runs everywhere"
+    )

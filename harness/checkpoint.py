@@ -201,13 +201,19 @@ def checkpoint_from(content: Any, path: Path) -> Checkpoint:
     described = content.get(KEY) if isinstance(content, dict) else None
     if not isinstance(described, dict):
         raise UserError(f"{path}: not a checkpoint of this project; train one with train.py")
+    trained = trained_from(described, path)
+    prefix = "network."
+    tensors = {k.removeprefix(prefix): v for k, v in content["state_dict"].items() if k.startswith(prefix)}
+    return Checkpoint(trained, tensors, content["epoch"] + 1, content["global_step"])
+
+
+def trained_from(described: dict[str, Any], path: Path) -> Trained:
+    """What the file at `path` says of its network; raises `UserError` if it is of another version."""
     if described.get("version") != CHECKPOINT_VERSION:
         raise UserError(
             f"{path}: checkpoint version {described.get('version')}; this program reads version {CHECKPOINT_VERSION}"
         )
-    prefix = "network."
-    tensors = {k.removeprefix(prefix): v for k, v in content["state_dict"].items() if k.startswith(prefix)}
-    return Checkpoint(Trained.from_plain(described), tensors, content["epoch"] + 1, content["global_step"])
+    return Trained.from_plain(described)
 
 
 def checkpoint_of_run(run: Path, key: str = "run") -> Path:

@@ -35,7 +35,7 @@ def main(name: str, schema: type[Config], task: Callable[[Config], None]) -> Non
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra's errors come to us instead of being printed
     many = bool({"-m", "--multirun"} & set(sys.argv))
-    sys.argv[1:] = arguments = [_quoted_path(argument, many) for argument in sys.argv[1:]]
+    sys.argv[1:] = arguments = [quoted_path(argument, many) for argument in sys.argv[1:]]
     register_schemas()
     ends: list[UserError | StoppedError] = []
 
@@ -92,7 +92,7 @@ def _check_form(override: str) -> None:
         raise UserError(f"{override}: one name belongs here: {', '.join(choices(key))}")
 
 
-def _quoted_path(argument: str, sweep: bool) -> str:
+def quoted_path(argument: str, sweep: bool) -> str:
     """Quote the value of a key that holds a path: Hydra's grammar refuses `~/x`, spaces, accents, brackets and `=`."""
     key, separator, value = argument.partition("=")
     if key not in PATH_KEYS or not separator or value in ("", "null") or value[0] in "'\"":

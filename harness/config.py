@@ -11,7 +11,7 @@ import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
@@ -20,7 +20,6 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from harness.errors import UserError, nearest
 
 LOSSES = ("cross_entropy", "lecun_mle", "lecun_map")
-TRAINS = ("network", "head")
 SCHEDULES = ("constant", "step", "cosine")
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 ACCELERATORS = ("auto", "cpu", "gpu")
@@ -135,6 +134,7 @@ class ImageFilesConfig(DataConfig):
     resize: int = MISSING
     interpolation: str = MISSING
     decoder: str = MISSING
+    downloadable: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -142,8 +142,67 @@ class ImageFilesConfig(DataConfig):
         _one_of("data.decoder", self.decoder, DECODERS)
         _at_least("data.image_size", self.image_size, 1)
         _at_least("data.resize", self.resize, self.image_size)
-        if self.download:
-            raise UserError(f"data.download=true: {self.name} is handed out on request alone; see data.root")
+        if self.download and not self.downloadable:
+            raise UserError(f"data.download=true: {self.name} cannot be downloaded; see data.root")
+
+
+@dataclass
+class FolderConfig(ImageFilesConfig):
+    """A user's own pictures, `root/train/<class>/` and `root/val/<class>/`, or `root/<class>/`, which is divided.
+
+    Attributes:
+        validation: percent of every class's training images that are taken out for model selection.
+        test: percent of every class of an undivided folder that are reported on.
+        split_seed: of the division.
+        folds: of a cross-validation over an undivided folder, in place of `test`; null for none.
+        fold: the one that is reported on, from 0.
+    """
+
+    test: int = MISSING
+    split_seed: int = MISSING
+    folds: int | None = MISSING
+    fold: int = MISSING
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(self.mean) not in (1, 3):
+            raise UserError(f"data.mean={self.mean}: three values for pictures in colour, one makes them grey")
+        for key, least in (("validation", 0), ("test", 1)):
+            if not least <= getattr(self, key) < 100:
+                raise UserError(f"data.{key}={getattr(self, key)}: of data={self.name}, percent from {least} to 99")
+        _at_least("data.split_seed", self.split_seed, 0)
+        if self.folds is not None:
+            _at_least("data.folds", self.folds, 2)
+        if not 0 <= self.fold < (self.folds or 1):
+            has = "there are no folds; set data.folds" if self.folds is None else f"from 0 to {self.folds - 1}"
+            raise UserError(f"data.fold={self.fold}: {has}")
+
+
+@dataclass
+class HubSource:
+    """Which data set of the Hugging Face hub.
+
+    Attributes:
+        repo: its name, such as `uoft-cs/cifar10`.
+        revision: a commit, which pins it, a branch or a tag; what the cache holds of it comes before the hub's newest.
+        subset: the folder of its files, where it has several; null for the only one.
+    """
+
+    repo: str = MISSING
+    revision: str = MISSING
+    subset: str | None = MISSING
+
+
+@dataclass
+class HubConfig(DataConfig, HubSource):
+    """A data set of the hub whose pictures have one size: read like `parquet`; `root` is not used."""
+
+
+@dataclass
+class HubPhotosConfig(FolderConfig, HubSource):
+    """A data set of the hub whose pictures have any size: unpacked once under `root`, and read like `folder`."""
+
+    downloadable: ClassVar[bool] = True
 
 
 @dataclass
@@ -212,9 +271,6 @@ class RecipeConfig:
         self._check_what_has_a_default()
         for key in ("learning_rate", "momentum", "weight_decay", "gamma"):
             _at_least(f"recipe.{key}", getattr(self, key), 0)
-        if self.crop_area:
-            _range("recipe.crop_area", self.crop_area, 1.0)
-            _range("recipe.crop_aspect", self.crop_aspect, float("inf"))
         if self.nesterov and self.momentum == 0:
             raise UserError("recipe.nesterov=true needs recipe.momentum above 0")
         if self.milestones != sorted(self.milestones):
@@ -230,8 +286,13 @@ class RecipeConfig:
         for key, least in (("crop_padding", 0), ("patience", 1)):
             if getattr(self, key) is not None:
                 _at_least(f"recipe.{key}", getattr(self, key), least)
-        _one_of("recipe.trains", self.trains, TRAINS)
+        _one_of("recipe.trains", self.trains, ("network", "head"))
+        if self.crop_area:
+            _range("recipe.crop_area", self.crop_area, 1.0)
+            _range("recipe.crop_aspect", self.crop_aspect, float("inf"))
         _one_of("recipe.class_weights", self.class_weights or "balanced", ("balanced",))
+        if self.trains == "head" and (self.flip or self.crop_padding or self.crop_area):
+            raise UserError("recipe.trains=head computes features once, of images as they are: without flip and crop")
         if self.class_weights is not None and self.loss != "cross_entropy":
             raise UserError(f"recipe.class_weights={self.class_weights}: goes with recipe.loss=cross_entropy alone")
 
@@ -430,7 +491,13 @@ MODEL_SCHEMAS: dict[str, type[ModelConfig]] = {
     "vgg": DropoutConfig,
     "resnet": ShortcutConfig,
 }
-DATA_SCHEMAS: dict[str, type[DataConfig]] = {"data": DataConfig, "image_files": ImageFilesConfig}
+DATA_SCHEMAS: dict[str, type[DataConfig]] = {
+    "data": DataConfig,
+    "image_files": ImageFilesConfig,
+    "folder": FolderConfig,
+    "hub": HubConfig,
+    "hub_photos": HubPhotosConfig,
+}
 RECIPE_SCHEMAS: dict[str, type[RecipeConfig]] = {"recipe": RecipeConfig, "finetune": FineTuneConfig}
 
 

@@ -6,6 +6,8 @@ import itertools
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Iterable
 
 import hydra
 from hydra.core.global_hydra import GlobalHydra
@@ -16,14 +18,20 @@ from omegaconf import open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from harness.build import check
-from harness.config import Config, typed_config
+from harness.config import CompareConfig, Config, typed_config
 from harness.errors import StoppedError, UserError
+from harness.evaluation.compare import compare, find_records
+from harness.evaluation.tables import show
 from harness.help import CONFIGS, one_line
 
 
 def sweep(name: str, schema: type[Config], overrides: list[str]) -> int:
-    """Run every combination of the swept values, each in a fresh process; exit code 1 if one failed."""
-    jobs = _checked_jobs(name, schema, overrides)
+    """Run every combination of the swept values, each in a fresh process, and compare what they came to.
+
+    Exit code 1 if one failed.
+    """
+    jobs, places = _checked_jobs(name, schema, overrides)
+    started = time.time()
     failed: list[str] = []
     for number, job in enumerate(jobs, 1):
         print(f"job {number} of {len(jobs)}: {' '.join(job)}", flush=True)
@@ -35,7 +43,15 @@ def sweep(name: str, schema: type[Config], overrides: list[str]) -> int:
     for job_line in failed:
         print(f"failed: {job_line}", file=sys.stderr)
     print(f"{len(jobs) - len(failed)} of {len(jobs)} jobs done")
+    if schema is not CompareConfig:
+        _compare(places, started)
     return 1 if failed else 0
+
+
+def _compare(places: Iterable[str], started: float) -> None:
+    """One table of the records that were written since then."""
+    records, _ = find_records(sorted(places))
+    show(compare([record for record in records if record.path.stat().st_mtime >= started]))
 
 
 def _run_job(command: list[str]) -> int:
@@ -52,12 +68,11 @@ def _run_job(command: list[str]) -> int:
                 signal.signal(number, handler)
 
 
-def _checked_jobs(name: str, schema: type[Config], overrides: list[str]) -> list[list[str]]:
+def _checked_jobs(name: str, schema: type[Config], overrides: list[str]) -> tuple[list[list[str]], set[str]]:
+    """The jobs, and the folders that hold their runs."""
     with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
         jobs = _combinations(overrides)
-        for job in jobs:
-            _check_job(name, schema, job)
-        return jobs
+        return jobs, {_checked(name, schema, job).runs for job in jobs}
 
 
 def _combinations(overrides: list[str]) -> list[list[str]]:
@@ -72,12 +87,14 @@ def _combinations(overrides: list[str]) -> list[list[str]]:
     return [list(job) for job in itertools.product(*swept)]
 
 
-def _check_job(name: str, schema: type[Config], job: list[str]) -> None:
+def _checked(name: str, schema: type[Config], job: list[str]) -> Config:
     try:
         composed = hydra.compose(name, job, return_hydra_config=True)
         HydraConfig.instance().set_config(composed)
         with open_dict(composed):
             del composed["hydra"]
-        check(typed_config(composed, schema))
+        config = typed_config(composed, schema)
+        check(config)
+        return config
     except (HydraException, OmegaConfBaseException, UserError) as error:
         raise UserError(f"job {' '.join(job)}: {one_line(error)}; no job was started") from error

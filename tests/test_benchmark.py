@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).parent.parent
 
@@ -28,6 +29,22 @@ def test_startup(tmp_path: Path) -> None:
     seconds = measured(tmp_path / "startup.json", "startup")["seconds_to"]
     assert list(seconds) == ["config composed", "torch imported", "lightning imported", "data loaded", "first step"]
     assert sorted(seconds.values()) == list(seconds.values()) and seconds["config composed"] > 0
+
+
+def test_index(tmp_path: Path) -> None:
+    record = measured(tmp_path / "index.json", "index", "--images", "20000")
+    assert record["memory_mebibytes"]["image_folder"] > 0 and record["restart_to_image_folder"]["median"] > 0
+    assert record["worker_growth_mebibytes"]["image_folder"] > record["worker_growth_mebibytes"]["index"]
+
+
+@pytest.mark.slow
+def test_throughput(tmp_path: Path) -> None:
+    for number in range(3):
+        (tmp_path / "val" / "a").mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (300, 260 + number)).save(tmp_path / "val" / "a" / f"{number}.JPEG")
+    shape = ("--model", "resnet18", "--batch-size", "2", "--batches", "1")
+    rate = measured(tmp_path / "r.json", "throughput", "--root", str(tmp_path / "val"), *shape)["images_per_second"]
+    assert list(rate) == ["train", "train_synthetic", "evaluation", "evaluation_synthetic"] and min(rate.values()) > 0
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ from conftest import ROOT, run_script
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import open_dict
 
-from harness.cli import _quoted_path
+from harness.cli import quoted_path
 from harness.config import LOSSES, TrainConfig, register_schemas, typed_config
 from harness.help import CONFIGS, help_page
 from harness.training import losses
@@ -140,7 +140,8 @@ def test_imagenet_names_its_recipe_and_protocol_and_networks_without_batch_norm_
 
 
 @pytest.mark.parametrize(
-    "data", [path.stem for path in (ROOT / "configs" / "data").glob("*.yaml") if path.stem != "imagenet"]
+    "data",
+    [path.stem for path in (ROOT / "configs" / "data").glob("*.yaml") if path.stem not in ("imagenet", "folder")],
 )
 def test_a_data_set_names_its_recipe_and_the_user_overrules_it(data: str) -> None:
     own = "he_2015_cifar" if data.startswith(("cifar", "parquet")) else "modern"
@@ -158,11 +159,11 @@ def test_paths_need_no_quoting(path: str) -> None:
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
     for key in ("runs", "data.root", "checkpoint"):
-        quoted = _quoted_path(f"{key}={path}", sweep=False)
+        quoted = quoted_path(f"{key}={path}", sweep=False)
         assert OverridesParser.create().parse_override(quoted).value() == path
-        assert _quoted_path(quoted, sweep=False) == quoted
-    assert _quoted_path("seed=1", sweep=False) == "seed=1"
+        assert quoted_path(quoted, sweep=False) == quoted
+    assert quoted_path("seed=1", sweep=False) == "seed=1"
 
 
 def test_a_sweep_over_paths_splits_at_commas() -> None:
-    assert _quoted_path("run=a b,c", sweep=True) == "run='a b','c'"
+    assert quoted_path("run=a b,c", sweep=True) == "run='a b','c'"

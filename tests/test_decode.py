@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import ROOT
-from PIL import Image
+from PIL import Image, ImageOps
 
 from harness.data import decode as decode_module
 from harness.data.decode import UnreadableError, decode, read
@@ -66,8 +66,29 @@ def test_exif_rotation_is_not_applied() -> None:
     assert decode(ODD["EXIF rotation"], "fast").shape == (48, 64, 3)
 
 
+@BOTH
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_upright_is_what_pillow_makes_of_exif_rotation(orientation: int, kind: str, decoder: str) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    content = encoded(RGB, kind, exif=exif)
+    wanted = ImageOps.exif_transpose(Image.open(io.BytesIO(content))).convert("RGB")
+    pixels = decode(content, decoder, as_viewed=True)
+    assert np.array_equal(pixels, np.asarray(wanted))
+    assert pixels.shape[0] == (48 if orientation < 5 else 64)
+
+
+@BOTH
+def test_upright_without_exif_or_with_a_number_of_its_own(decoder: str) -> None:
+    odd = Image.Exif()
+    odd[0x0112] = 9
+    for content in (JPEG, encoded(RGB, "JPEG", exif=odd), JPEG + b"more"):
+        assert np.array_equal(decode(content, decoder, as_viewed=True), decode(content, decoder))
+
+
 def test_ordinary_jpeg_does_not_go_through_pillow(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decode_module, "_decode_by_pillow", lambda content: pytest.fail("Pillow was asked"))
+    monkeypatch.setattr(decode_module, "_decode_by_pillow", lambda *_: pytest.fail("Pillow was asked"))
     for kind in ("JPEG", "progressive", "without subsampling", "grey", "EXIF rotation"):
         decode(ODD[kind], "fast")
 
@@ -105,7 +126,7 @@ def jpeg_bomb() -> bytes:
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not an image"),
         (bomb(), "an image bomb"),
         (jpeg_bomb(), "an image bomb"),
-        (JPEG[:200] + bytes(50) + JPEG[250:300], ""),
+        (JPEG[:200] + bytes(50) + JPEG[250:300], "cannot load this image"),
     ],
     ids=["text", "PostScript", "PNG bomb", "JPEG bomb", "zeros"],
 )

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import multiprocessing
 import os
+import signal
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -129,7 +132,26 @@ def test_one_loader_serves_epoch_after_epoch(split: ImageFiles) -> None:
     assert same(by_index(loader), by_index(train_loader(split, step=3)))
 
 
-def test_half_of_the_training_images_are_mirrored(split: ImageFiles) -> None:
+@pytest.mark.parametrize("workers", [1, 3])
+def test_a_batch_stays_what_it_is_until_the_next_is_asked_for(split: ImageFiles, workers: int) -> None:
+    """Its memory is used again; here the workers have all the time to do that too soon."""
+    expected = [decoded.images.clone() for decoded in eval_loader(split, batch_size=1).decoded]
+    for decoded, images in zip(eval_loader(split, batch_size=1, workers=workers).decoded, expected, strict=True):
+        time.sleep(0.02)
+        assert torch.equal(decoded.images, images)
+
+
+def test_ctrl_c_in_the_terminal_does_not_reach_the_workers(split: ImageFiles) -> None:
+    batches = iter(eval_loader(split, batch_size=1, workers=1))
+    next(batches)
+    (worker,) = multiprocessing.active_children()
+    assert worker.pid is not None
+    os.kill(worker.pid, signal.SIGINT)
+    assert len(list(batches)) == IMAGES - 1
+
+
+@pytest.mark.parametrize("epoch", [0, 1])
+def test_half_of_the_training_images_are_mirrored(split: ImageFiles, epoch: int) -> None:
     whole = TrainFileLoader(
         split,
         PREPROCESSING,
@@ -137,13 +159,15 @@ def test_half_of_the_training_images_are_mirrored(split: ImageFiles) -> None:
         decoder="fast",
         workers=0,
         seed=5,
-        position=lambda: 0,
+        position=lambda: 3 * epoch,
     )
-    mirrored = stateless.integers(2, 5, 0, Stream.FLIP, torch.arange(IMAGES)).bool().tolist()
+    mirrored = stateless.integers(2, 5, epoch, Stream.FLIP, torch.arange(IMAGES)).bool().tolist()
     assert 0 < sum(mirrored) < IMAGES
     plain = by_index(whole)
-    for index, image in by_index(train_loader(split)).items():
+    for index, image in by_index(train_loader(split, step=3 * epoch)).items():
         assert torch.equal(image, plain[index].flip(-1) if mirrored[index] else plain[index])
+    whole.position = lambda: 3 * (epoch + 1)
+    assert not any(torch.equal(image, plain[index]) for index, image in by_index(whole).items()), "the same windows"
 
 
 @pytest.mark.parametrize("ten_crop", [False, True])
@@ -162,7 +186,7 @@ def test_evaluation_gives_torchvisions_input(split: ImageFiles, ten_crop: bool) 
 def test_evaluation_sees_every_image_once(split: ImageFiles, devices: int, batch_size: int) -> None:
     loaders = [eval_loader(split, batch_size, rank, devices) for rank in range(devices)]
     shares = [list(loader) for loader in loaders]
-    assert len({len(share) for share in shares}) == 1 and len(shares[0]) == len(loaders[0]) >= 1
+    assert {len(share) for share in shares} == {len(loaders[0])} == {math.ceil(IMAGES / (devices * batch_size))}
     assert sorted(i for share in shares for batch in share for i in batch.indices.tolist()) == list(range(IMAGES))
     assert same(by_index(*shares), by_index(eval_loader(split)))
 
@@ -174,6 +198,7 @@ def test_what_cannot_be_read_is_named_and_changes_no_other(split: ImageFiles) ->
     for workers in (0, 2):
         batches = list(eval_loader(split, workers=workers))
         assert [(u.image, u.reason) for b in batches for u in b.unreadable] == [(i, "not an image") for i in (0, 7, 8)]
+        assert [b.global_size for b in batches] == [4, 4, 4, 4, 3]
         left = {index: image for index, image in reference.items() if index not in (0, 7, 8)}
         assert same(by_index(batches), left)
         batches = list(train_loader(split, workers=workers))

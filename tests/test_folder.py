@@ -64,7 +64,7 @@ def test_a_kept_index_is_used_until_something_changes(tmp_path: Path, monkeypatc
     first = index_folder(root)
     second = index_folder(root)
     assert len(scans) == 1 and names(first) == names(second) and first.classes == second.classes
-    for field in ("directory", "label", "names", "ends"):
+    for field in ("until", "class_of", "label", "names", "ends"):
         assert np.array_equal(getattr(first, field), getattr(second, field))
     (root / "c" / "d" / "4.jpg").touch()
     assert len(index_folder(root)) == 4 and len(scans) == 2
@@ -89,6 +89,15 @@ def test_a_damaged_index_is_made_anew(tmp_path: Path, cache: Path) -> None:
     for damaged in (b"", b"text", content[:100], content[:-30], content[:200] + b"\0" * 50 + content[250:]):
         kept.write_bytes(damaged)
         assert names(index_folder(root)) == [b"b/1.jpg"]
+
+
+def test_an_index_of_another_version_is_made_anew(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = make(tmp_path / "a", "b/1.jpg")
+    index_folder(root)
+    monkeypatch.setattr(folder_module, "INDEX_VERSION", folder_module.INDEX_VERSION + 1)
+    monkeypatch.setattr(folder_module, "_scan", lambda _: pytest.fail("made anew"))
+    with pytest.raises(pytest.fail.Exception, match="made anew"):
+        index_folder(root)
 
 
 def test_an_index_is_done_without_where_none_can_be_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -56,6 +56,26 @@ def test_the_central_crop_is_torchvisions(size: tuple[int, int], interpolation: 
     assert difference == 0 if decoder == "pil" else difference <= 1
 
 
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+@pytest.mark.parametrize("ratio", range(2, 11))
+def test_whole_ratios_are_resized_without_pillow(
+    ratio: int, interpolation: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noise = 255 * np.random.default_rng(ratio).integers(0, 2, (37 * ratio, 37 * ratio, 3), dtype=np.uint8)
+    sizes = ((37, 37), interpolation)
+    expected = geometry.resize(noise, *sizes, "pil", (37, 37))
+    monkeypatch.setattr(Image, "fromarray", lambda *_: pytest.fail("Pillow was asked"))
+    found = geometry.resize(noise, *sizes, "fast", (37, 37))
+    assert np.abs(found.astype(int) - expected).max() <= 1
+    assert found.flags.c_contiguous, "torch took it for channels first, which is slower by half"
+
+
+def test_ratios_that_often_meet_half_levels_are_left_to_pillow() -> None:
+    noise = 255 * np.random.default_rng(0).integers(0, 2, (320, 320, 3), dtype=np.uint8)
+    fast, pil = (geometry.resize(noise, (256, 256), "bilinear", decoder, (256, 256)) for decoder in ("fast", "pil"))
+    assert np.array_equal(fast, pil)
+
+
 @pytest.mark.parametrize("size", SIZES)
 def test_the_ten_views_are_torchvisions(size: tuple[int, int]) -> None:
     image = picture(*size)

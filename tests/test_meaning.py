@@ -11,7 +11,7 @@ from harness.data.sources import ImageSet
 from harness.errors import UserError
 from harness.evaluation.counts import Counts
 from harness.evaluation.evaluator import Evaluator, Predictions
-from harness.evaluation.meaning import check_classes, check_labels, check_score
+from harness.evaluation.meaning import check_labels, check_score, match_classes
 
 IMAGES, CLASSES = 200, 1000
 LABELS = 4 * torch.arange(IMAGES) + 3
@@ -34,11 +34,12 @@ def evaluated(answers: torch.Tensor) -> Evaluator:
     [
         (torch.full((IMAGES,), 2), "0 of 200 images right, no better than guessing among 1,000 classes: are these"),
         (torch.full((IMAGES,), 7), "1 of 200 images right, no better than guessing"),
+        (torch.cat((LABELS[:2], torch.full((IMAGES - 2,), 2))), "2 of 200 images right, no better than guessing"),
         (LABELS + 1, r"the labels look shifted by one: the classes are in another order \(200 right with \+1\)"),
         (LABELS - 1, r"200 right with -1"),
         (torch.full((IMAGES,), -1), "no image could be read, or every score was not a number"),
     ],
-    ids=["none right", "one right", "one above", "one below", "nothing readable"],
+    ids=["none right", "one right", "two right", "one above", "one below", "nothing readable"],
 )
 def test_guessing_is_refused_with_its_cause(answers: torch.Tensor, line: str) -> None:
     with pytest.raises(UserError, match=line + ".*force=true"):
@@ -58,11 +59,13 @@ def test_images_of_one_class_are_refused() -> None:
     check_labels(split(torch.tensor([4])), "here")
 
 
-def test_classes_in_another_order_are_refused_unless_forced() -> None:
-    with pytest.raises(UserError, match="class 1 is 'b' here and 'c' there; force=true"):
-        check_classes(("a", "b", "c"), ("a", "c", "b"), "d", "weights", force=False)
-    check_classes(("a", "b", "c"), ("a", "c", "b"), "d", "weights", force=True)
-    check_classes(("a", "b"), ("a", "b"), "d", "weights", force=False)
+def test_classes_are_matched_by_name_in_any_order_and_number() -> None:
+    theirs = ("a", "c", "b")
+    assert match_classes(("a", "b", "c"), theirs, "d", "weights", force=False) == (0, 2, 1)
+    assert match_classes(("b",), theirs, "d", "weights", force=False) == (2,)
+    with pytest.raises(UserError, match="class 1 is 'x' here and 'c' there; force=true"):
+        match_classes(("a", "x", "b"), theirs, "d", "weights", force=False)
+    assert match_classes(("a", "x", "b"), theirs, "d", "weights", force=True) == (0, 1, 2)
     for force in (False, True):
         with pytest.raises(UserError, match="it has 2, the network 3"):
-            check_classes(("a", "b"), ("a", "b", "c"), "d", "weights", force=force)
+            match_classes(("a", "x"), theirs, "d", "weights", force=force)

@@ -10,7 +10,10 @@ import statistics
 from pathlib import Path
 
 import pytest
+import torch
 from conftest import ROOT, run_script
+from PIL import Image
+from torchvision.models import get_model
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 COMMANDS = [
@@ -19,6 +22,7 @@ COMMANDS = [
     for line in block.splitlines()
     if "python " in line
 ]
+COMMANDS += re.findall(r"`(python eval\.py [^`]*)`", README)  # in a sentence
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -42,6 +46,10 @@ def test_every_command_runs(command: str, trained_run: Path, tmp_path: Path, req
         weights, data = (request.getfixturevalue(fixture) for fixture in ("akamasters_resnet20", "cifar10_jpeg"))
         arguments += [f"weights={weights}", f"data.root={data}", "trainer.threads=1"]
         arguments = [word for word in arguments if word not in (f"weights={weights.name}", f"data.root={data.name}")]
+    if "weights=IMAGENET1K_V2" in arguments:  # a file with its keys and shapes, which knows nothing
+        torch.save(get_model(arguments[1].removeprefix("model=")).state_dict(), tmp_path / "weights.pth")
+        arguments[arguments.index("weights=IMAGENET1K_V2")] = f"weights={tmp_path / 'weights.pth'}"
+        arguments.append("force=true")
     if "data=imagenet" in arguments:
         for split in ("train", "val"):
             sample = ROOT.parent / "shared" / "data" / "imagenet-sample" / "val"
@@ -49,9 +57,16 @@ def test_every_command_runs(command: str, trained_run: Path, tmp_path: Path, req
                 pytest.skip("the ImageNet pictures are not at ../shared/data/imagenet-sample")
             (tmp_path / "imagenet").mkdir(exist_ok=True)
             (tmp_path / "imagenet" / split).symlink_to(sample)
-        small = ["data.image_size=32", "data.resize=36", "data.validation=0", "recipe.batch_size=8"]
+        small = ["data.image_size=32", "data.resize=36"]
+        if arguments[0] == "train.py":
+            small += ["data.validation=0", "recipe.batch_size=8"]
         arguments = [*arguments, *small, f"data.root={tmp_path / 'imagenet'}"]
         arguments.remove("data.root=data/imagenet")
+    if arguments[0] in ("tools/predict.py", "tools/export.py"):
+        (tmp_path / "photos").mkdir()
+        Image.new("RGB", (40, 30), "red").save(tmp_path / "photos" / "a.jpg")
+        arguments = [word.replace("out=", f"out={tmp_path}/") for word in arguments]
+        arguments = [str(tmp_path / word) if word == "photos" else word for word in arguments]
     done = run_script(*arguments)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
@@ -98,11 +113,42 @@ def speed_table() -> str:
     return "\n".join(lines)
 
 
-@pytest.mark.parametrize("name", ["errors", "speed"])
+IMAGES = {  # what a row says, its record, and where in it
+    "training input, image by image, one core": ("input-cpu", ("train_to_preset",)),
+    "training input, up to the batch, one core": ("input-cpu", ("train_batches_to_preset",)),
+    "training input, up to the batch, two workers": ("input-cpu", ("train_two_workers_to_preset",)),
+    "evaluation input, image by image, one core": ("input-cpu", ("evaluation_to_preset",)),
+    "evaluation input, up to the batch, one core": ("input-cpu", ("evaluation_batches_to_preset",)),
+    "evaluation input, up to the batch, two workers": ("input-cpu", ("evaluation_two_workers_to_preset",)),
+    "training input against decoding alone": ("input-cpu", ("train_to_bare_decoder",)),
+    "starting again on a folder": ("index-cpu", ("restart_to_image_folder",)),
+    "memory of its index": ("index-cpu", ("memory_to_image_folder",)),
+    "ResNet-50, float32, channels last against eager": ("evaluation-cpu", ("to_float32", "channels_last")),
+    "the same in bfloat16": ("evaluation-cpu", ("to_float32", "bfloat16")),
+    "the same in bfloat16, compiled": ("evaluation-cpu", ("to_float32", "bfloat16_compiled")),
+}
+ON_A_GPU = ("training", "evaluation")
+
+
+def images_table() -> str:
+    lines = ["| measured | median | lowest to highest |", "| --- | --- | --- |"]
+    for what, (name, keys) in IMAGES.items():
+        measured = json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text())
+        for key in keys:
+            measured = measured[key]
+        lines.append(
+            f"| {what} | {measured['median']:.2f}x | {measured['lowest']:.2f}x to {measured['highest']:.2f}x |"
+        )
+    for what in ON_A_GPU:
+        lines.append(f"| {what} of ResNet-50 on a GPU, files against a batch in its memory | not measured yet | |")
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize("name", ["errors", "speed", "images"])
 def test_the_numbers_are_the_records(name: str) -> None:
     shown = re.search(rf"<!-- {name} -->\n(.*?)\n<!-- /{name} -->", README, re.DOTALL)
     assert shown is not None
-    assert shown[1] == {"errors": errors_table, "speed": speed_table}[name]()
+    assert shown[1] == {"errors": errors_table, "speed": speed_table, "images": images_table}[name]()
 
 
 def test_the_numbers_of_the_pretrained_network_are_its_records() -> None:

@@ -43,14 +43,29 @@ def evaluation(arguments: argparse.Namespace) -> dict[str, Any]:
     """ResNet-50 on the CPU: channels last, bfloat16 and compiled, against float32."""
     from benchmarks.evaluation import measure
 
-    return measure(arguments.root, arguments.rounds, arguments.threads)
+    return measure(arguments.root, arguments.rounds, arguments.threads, arguments.batch_size)
+
+
+def throughput(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Training and evaluation in images per second: from JPEG files, and from a batch that lies on the device."""
+    from benchmarks.throughput import measure
+
+    shape = (arguments.model, arguments.batch_size, arguments.batches, arguments.compile)
+    return measure(arguments.root, arguments.rounds, arguments.accelerator, *shape)
+
+
+def index(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Starting on a folder of many images, against torchvision's ImageFolder: time, memory, growth of workers."""
+    from benchmarks.index import measure
+
+    return measure(arguments.images, arguments.rounds)
 
 
 def main() -> int:
     """Run one benchmark, print its result, and write it where `out` says."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True, metavar="WHAT")
-    for command in (training, startup, input, evaluation):
+    for command in (training, startup, input, evaluation, throughput, index):
         sub = commands.add_parser(command.__name__, help=command.__doc__, description=command.__doc__)
         sub.set_defaults(run=command)
         sub.add_argument("--rounds", type=int, default=5, help="of all variants in turns (default 5)")
@@ -59,11 +74,20 @@ def main() -> int:
             sub.add_argument("--data", default="mnist", choices=("mnist", "cifar10"), help="default mnist")
             sub.add_argument("--root", default="data", help="folder of torchvision's files (default data)")
             sub.add_argument("--threads", type=int, default=2, help="of the CPU (default 2)")
-            sub.add_argument("--accelerator", default="cpu", choices=("cpu", "gpu"), help="default cpu")
-        if command in (input, evaluation):
+        if command in (input, evaluation, throughput):
             sub.add_argument("--root", required=True, help="folder of classes with ImageNet's pictures (.JPEG)")
         if command is evaluation:
             sub.add_argument("--threads", type=int, default=2, help="of the CPU (default 2)")
+            sub.add_argument("--batch-size", type=int, default=16, help="default 16")
+        if command is throughput:
+            sub.add_argument("--model", default="resnet50", help="default resnet50")
+            sub.add_argument("--batch-size", type=int, default=256, help="default 256")
+            sub.add_argument("--batches", type=int, default=16, help="measured in each round (default 16)")
+            sub.add_argument("--compile", action="store_true", help="by torch.compile")
+        if command in (training, throughput):
+            sub.add_argument("--accelerator", default="cpu", choices=("cpu", "gpu"), help="default cpu")
+        if command is index:
+            sub.add_argument("--images", type=int, default=100_000, help="empty files to make (default 100000)")
     arguments = parser.parse_args()
     run: Callable[[argparse.Namespace], dict[str, Any]] = arguments.run
     try:

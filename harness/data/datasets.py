@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.config import DataConfig
+from harness.config import DataConfig, FolderConfig, HubConfig
 
 DIGITS = tuple("0123456789")
 
@@ -65,13 +65,19 @@ DATASETS: dict[str, DataSet] = {
 
 
 def facts(config: DataConfig) -> DataSet:
-    """The facts of the data set that the config names; those of `parquet` are read from its files, without torch.
+    """The facts of the data set that the config names; those of a user's own are read from its files, without torch.
 
     Raises:
-        UserError: files of `parquet` that are missing or damaged.
+        UserError: files of `parquet` that are missing or damaged, folders that are not what `folder` reads.
     """
-    if config.name == "parquet":
-        from harness.data import parquet
+    if isinstance(config, FolderConfig):
+        from harness.data.class_folders import divide
 
-        return parquet.describe(Path(config.root))
+        parts = divide(config)
+        train = len(parts.train) + len(parts.validation)
+        return DataSet(None, None, len(config.mean), parts.class_names, train, len(parts.test))
+    if config.name == "parquet" or isinstance(config, HubConfig):
+        from harness.data import hub, parquet
+
+        return parquet.describe(*hub.files_of(config))
     return DATASETS[config.name]

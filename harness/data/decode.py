@@ -1,8 +1,9 @@
 """One file to pixels, by the decoder that was chosen; what cannot be read is an error that says why.
 
 `fast` reads JPEG files by libjpeg-turbo (simplejpeg) and gives everything else to Pillow: PNG under a JPEG's name,
-CMYK, and files with the slightest damage. Both give the same pixels. As in the published protocols, EXIF rotation is
-not applied and a grey image is repeated in three channels.
+CMYK, and files with the slightest damage. Both give the same pixels. A grey image is repeated in three channels. The
+published protocols take the pixels as Pillow converts them to RGB; a user's own pictures are taken as a viewer shows
+them: turned by their EXIF data, transparent parts over white, 16 bits scaled to 8. Of an animation, the first frame.
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ from PIL import Image, UnidentifiedImageError
 MAX_PIXELS = 89_478_485  # where Pillow itself warns of an image bomb; 256 MiB of RGB
 MAX_BYTES = 256 * 2**20
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP")  # never those whose reader runs a program
+
+ORIENTATION = 0x0112  # EXIF's tag
+MIRRORED, TURNED = (2, 4, 5, 7), {3: 2, 4: 2, 5: 3, 6: 3, 7: 1, 8: 1}  # its values; then quarters against the clock
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -47,17 +51,50 @@ def read(path: bytes) -> bytes:
         raise UnreadableError(error.strerror or type(error).__name__) from error
 
 
-def decode(content: bytes, decoder: str) -> Pixels:
+def decode(content: bytes, decoder: str, as_viewed: bool = False) -> Pixels:
     """RGB pixels (H, W, 3) of an image file's content; `decoder` is `fast` or `pil`.
+
+    Args:
+        content: of the file.
+        decoder: `fast` or `pil`.
+        as_viewed: whether the pixels are those that a viewer shows.
 
     Raises:
         UnreadableError: not an image, a damaged one, or one of more than `MAX_PIXELS` pixels.
     """
-    if decoder == "fast":
-        pixels = _decode_jpeg(content)
-        if pixels is not None:
-            return pixels
-    return _decode_by_pillow(content)
+    pixels = _decode_jpeg(content) if decoder == "fast" else None
+    if pixels is None:
+        pixels = _decode_by_pillow(content, as_viewed)
+    return _turned(pixels, _orientation(content)) if as_viewed else pixels
+
+
+def _orientation(content: bytes) -> int:
+    """EXIF's number, 1 to 8; 1, which is upright, if there is none."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+                if image.format == "TIFF":  # Pillow turns these by itself
+                    return 1
+                return int(image.getexif().get(ORIENTATION, 1))
+    except Exception:  # damaged metadata can fail in any way, and the pixels are there
+        return 1
+
+
+def _turned(pixels: Pixels, orientation: int) -> Pixels:
+    turned = np.rot90(pixels, TURNED.get(orientation, 0))
+    return np.ascontiguousarray(turned[:, ::-1] if orientation in MIRRORED else turned)
+
+
+def _opaque(image: Image.Image) -> Image.Image:
+    """Eight bits a channel, and white where the picture is transparent; Pillow's own conversion cuts both off."""
+    if image.mode.startswith("I"):  # 16 bits, grey
+        levels = np.asarray(image).astype(np.int64).clip(0, 65_535)
+        return Image.fromarray(((levels * 255 + 32_767) // 65_535).astype(np.uint8))
+    if image.has_transparency_data:
+        picture = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+    return image
 
 
 def _decode_jpeg(content: bytes) -> Pixels | None:
@@ -72,14 +109,15 @@ def _decode_jpeg(content: bytes) -> Pixels | None:
     return pixels
 
 
-def _decode_by_pillow(content: bytes) -> Pixels:
+def _decode_by_pillow(content: bytes, as_viewed: bool) -> Pixels:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of odd metadata; what cannot be read is an error anyway
             with Image.open(io.BytesIO(content), formats=FORMATS) as image:
                 if image.width * image.height > MAX_PIXELS:
                     raise UnreadableError(f"{image.width} x {image.height} pixels: an image bomb")
-                return np.asarray(image.convert("RGB"))
+                shown = _opaque(image) if as_viewed else image
+                return np.array(shown.convert("RGB"))  # a copy: torch warns of memory that may not be written
     except (UnreadableError, KeyboardInterrupt):
         raise
     except Image.DecompressionBombError as error:

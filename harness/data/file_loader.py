@@ -68,7 +68,8 @@ class TrainFileLoader:
         batches = -(-len(split) // recipe.batch_size)
         self.batches = batches if max_batches is None else min(batches, max_batches)
         self.start = (0, 0)  # epoch and batch that the next iteration begins with
-        windows = Windows(preprocessing, decoder, False, recipe.crop_area, recipe.crop_aspect)
+        crop = (recipe.crop_area, recipe.crop_aspect)
+        windows = Windows(preprocessing, decoder, False, *crop, as_viewed=split.as_viewed)
         requests = _Iterable(self._requests)
         self.decoded = decoding(windows, requests, workers, pinned=self.device.type == "cuda")
 
@@ -86,19 +87,20 @@ class TrainFileLoader:
         for number in range(first, self.batches):
             chosen = order[number * self.batch_size : (number + 1) * self.batch_size][self.rank :: self.devices]
             draws = stateless.uniform(DRAWS, self.seed, epoch, Stream.WINDOW, chosen).numpy()
-            yield Request(chosen, [self.split.path(index) for index in chosen.tolist()], draws)
+            yield Request(chosen.numpy(), [self.split.path(index) for index in chosen.tolist()], draws)
 
     def _batches(self) -> Iterator[Batch]:
         epoch, first = self.start
         for number, decoded in enumerate(self.decoded, first):
             images = _on(self.device, decoded)[:, 0]  # (n, C, H, W)
+            indices = torch.from_numpy(decoded.indices)
             if self.mirror:
-                draws = stateless.integers(2, self.seed, epoch, Stream.FLIP, decoded.indices)
+                draws = stateless.integers(2, self.seed, epoch, Stream.FLIP, indices)
                 mirrored = draws.nonzero()[:, 0].to(self.device, non_blocking=True)
                 images[mirrored] = images[mirrored].flip(-1)  # a third of the time of torch.where over all
-            labels = self.split.labels[decoded.indices].to(self.device, non_blocking=True)
+            labels = self.split.labels[indices].to(self.device, non_blocking=True)
             whole = min(self.batch_size, len(self.split) - number * self.batch_size)
-            yield Batch(self.normalise(images), labels, decoded.indices, whole, tuple(decoded.unreadable))
+            yield Batch(self.normalise(images), labels, indices, whole, tuple(decoded.unreadable))
 
     def state_dict(self) -> dict[str, int]:
         """Nothing: the trainer's global step says where an epoch goes on."""
@@ -147,7 +149,7 @@ class EvalFileLoader:
         self.normalise = Normalise(preprocessing, device)
         self.waiting = Waiting(device)
         self.workers = workers
-        windows = Windows(preprocessing, decoder, ten_crop)
+        windows = Windows(preprocessing, decoder, ten_crop, as_viewed=split.as_viewed)
         requests = _Iterable(self._requests)
         self.decoded = decoding(windows, requests, workers, pinned=self.device.type == "cuda")
 
@@ -161,7 +163,7 @@ class EvalFileLoader:
     def _requests(self) -> Iterator[Request]:
         for number in range(self.batches):
             chosen = self.share[number * self.batch_size : (number + 1) * self.batch_size]
-            yield Request(chosen, [self.split.path(index) for index in chosen.tolist()], None)
+            yield Request(chosen.numpy(), [self.split.path(index) for index in chosen.tolist()], None)
 
     def _batches(self) -> Iterator[Batch]:
         for decoded in self.decoded:
@@ -171,9 +173,10 @@ class EvalFileLoader:
                 images = self.normalise(views.flatten(0, 1)).reshape(views.shape)
             else:
                 images = self.normalise(windows[:, 0])
-            labels = self.split.labels[decoded.indices].to(self.device, non_blocking=True)
-            seen = len(decoded.indices) + len(decoded.unreadable)
-            yield Batch(images, labels, decoded.indices.to(self.device), seen, tuple(decoded.unreadable))
+            indices = torch.from_numpy(decoded.indices)
+            labels = self.split.labels[indices].to(self.device, non_blocking=True)
+            seen = len(indices) + len(decoded.unreadable)
+            yield Batch(images, labels, indices.to(self.device), seen, tuple(decoded.unreadable))
 
 
 class _Iterable:

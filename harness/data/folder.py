@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +24,7 @@ from harness.errors import UserError
 from harness.files import atomic
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff", ".webp")
-INDEX_VERSION = 1
+INDEX_VERSION = 2
 SETTLED = 2_000_000_000  # nanoseconds: a folder that changed so shortly before it was read may yet change unnoticed
 
 
@@ -35,27 +36,32 @@ class Folder:
         root: the folder.
         classes: names of the class folders, sorted by their bytes; empty for a flat folder of images.
         directories: paths relative to `root` of all folders that hold images or could, bytes.
-        directory: int32 (N,), position of each image's folder in `directories`.
-        label: int32 (N,), position of each image's class in `classes`; -1 for one that lies in `root` itself.
+        until: int64, how many images lie in each of these folders and those before it.
+        class_of: int32, position of each of these folders' class in `classes`; -1 for `root` itself.
         names: uint8, the names of all files one behind the other.
-        ends: int64 (N,), where each name ends.
+        ends: (N,), where each name ends, of the smallest type that can say it.
     """
 
     root: Path
     classes: tuple[str, ...]
     directories: npt.NDArray[np.bytes_]
-    directory: npt.NDArray[np.int32]
-    label: npt.NDArray[np.int32]
+    until: npt.NDArray[np.int64]
+    class_of: npt.NDArray[np.int32]
     names: npt.NDArray[np.uint8]
-    ends: npt.NDArray[np.int64]
+    ends: npt.NDArray[np.unsignedinteger[Any]]
 
     def __len__(self) -> int:
         return len(self.ends)
 
+    @property
+    def label(self) -> npt.NDArray[np.int32]:
+        """int32 (N,), position of each image's class in `classes`; -1 for one that lies in `root` itself."""
+        return np.repeat(self.class_of, np.diff(self.until, prepend=0))
+
     def name(self, position: int) -> bytes:
         """Path of an image relative to `root`."""
         start = self.ends[position - 1] if position else 0
-        directory: bytes = self.directories[self.directory[position]]
+        directory: bytes = self.directories[self.until.searchsorted(position, side="right")]
         return os.path.join(directory, self.names[start : self.ends[position]].tobytes())  # noqa: PTH118  # bytes
 
 
@@ -98,15 +104,14 @@ def _scan(root: Path) -> tuple[Folder, list[int]]:
         changed.append(_changed(os.path.join(base, directory)))  # noqa: PTH118  # paths that are bytes
         pool += b"".join(images)
         lengths.append(np.array([len(image) for image in images], dtype=np.int64))
-    counts = [len(images) for images in lengths]
     folder = Folder(
         root,
         tuple(printable(name) for name in classes),
         np.array(directories),
-        np.repeat(np.arange(len(directories), dtype=np.int32), counts),
-        np.repeat(np.array(labels, dtype=np.int32), counts),
+        np.cumsum([len(images) for images in lengths]),
+        np.array(labels, dtype=np.int32),
         np.frombuffer(bytes(pool), dtype=np.uint8),
-        np.concatenate(lengths).cumsum(),
+        np.concatenate(lengths).cumsum().astype(np.min_scalar_type(len(pool))),
     )
     return folder, changed
 
@@ -160,7 +165,7 @@ def _read_cache(root: Path, path: Path) -> Folder | None:
         now = [_changed(os.path.join(base, directory)) for directory in content["directories"].tolist()]  # noqa: PTH118
         if now != content["changed"].tolist():
             return None
-        arrays = (content[key] for key in ("directories", "directory", "label", "names", "ends"))
+        arrays = (content[key] for key in ("directories", "until", "class_of", "names", "ends"))
         return Folder(root, tuple(content["classes"].tolist()), *arrays)  # type: ignore[arg-type]
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
@@ -177,8 +182,8 @@ def _write_cache(path: Path, folder: Folder, changed: Sequence[int]) -> None:
                 changed=np.array(changed, dtype=np.int64),
                 classes=np.array(folder.classes, dtype=np.str_),
                 directories=folder.directories,
-                directory=folder.directory,
-                label=folder.label,
+                until=folder.until,
+                class_of=folder.class_of,
                 names=folder.names,
                 ends=folder.ends,
             )

@@ -1,7 +1,7 @@
 """Resizing and cropping of one decoded image, in workers; the grids and roundings are those of torchvision.
 
 With the decoder `pil` every pixel is the one that torchvision's transforms of a PIL image give; `fast` resizes by
-torch, which differs from it by one level at most.
+torch, which differs from it by one level; where pure noise is scaled by a ratio such as 9/11, rare pixels by two.
 """
 
 from __future__ import annotations
@@ -46,7 +46,8 @@ def resize(image: Pixels, size: tuple[int, int], interpolation: str, decoder: st
     rows, columns = (
         needed + (needed == before != after) for needed, before, after in zip(end, (h, w), size, strict=True)
     )
-    channels_last = torch.from_numpy(image).permute(2, 0, 1)[None]
+    # First the batch, then the order of its axes: the other way round torch takes it for channels first and copies it.
+    channels_last = torch.from_numpy(np.ascontiguousarray(image))[None].permute(0, 3, 1, 2)
     # What F.interpolate calls; it takes either the size or the scale, and a part has its own size at the whole's scale.
     resized = RESIZERS[interpolation](channels_last, (rows, columns), False, height / h, width / w)
     pixels: Pixels = resized[0].permute(1, 2, 0).numpy()
@@ -54,8 +55,11 @@ def resize(image: Pixels, size: tuple[int, int], interpolation: str, decoder: st
 
 
 def _has_ties(before: int, after: int) -> bool:
-    """Whether sums often lie halfway between two levels, where torch's weights of 15 bits can be two levels off."""
-    return before != after and after // math.gcd(before, after) <= 8
+    """Whether sums often lie halfway between two levels, where torch's weights of 15 bits can be two levels off.
+
+    So it is where a few sets of weights come again and again, more than the one set of a whole ratio.
+    """
+    return 1 < after // math.gcd(before, after) <= 8
 
 
 def centre_crop(image: Pixels, preprocessing: Preprocessing, decoder: str) -> Pixels:

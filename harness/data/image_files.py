@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,15 +22,17 @@ class ImageFiles:
 
     Attributes:
         folder: their index.
-        positions: int64 (N,), which of its images.
+        positions: (N,), which of its images.
         labels: int64 (N,), positions in the data set's class names.
         prefix: begins every image's id, such as `imagenet/val`.
+        as_viewed: whether they are decoded as a viewer shows them; see `harness.data.decode`.
     """
 
     folder: Folder
-    positions: npt.NDArray[np.int64]
+    positions: npt.NDArray[np.signedinteger[Any]]
     labels: torch.Tensor
     prefix: str
+    as_viewed: bool = False
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -46,21 +50,21 @@ class ImageFiles:
         """Where one image lies."""
         return os.path.join(os.fsencode(self.folder.root), self.folder.name(int(self.positions[index])))  # noqa: PTH118
 
+    def size_of(self, index: int) -> int:
+        """Bytes of one file; -1 for one that cannot be asked."""
+        try:
+            return os.stat(self.path(index)).st_size  # noqa: PTH116
+        except OSError:
+            return -1
+
     def subset(self, indices: torch.Tensor) -> ImageFiles:
         """The images at these positions, int64 (n,)."""
-        return ImageFiles(self.folder, self.positions[indices.numpy()], self.labels[indices], self.prefix)
+        positions, labels = self.positions[indices.numpy()], self.labels[indices]
+        return dataclasses.replace(self, positions=positions, labels=labels)
 
     def fingerprint(self) -> str:
         """SHA-256 over ids, labels and sizes in bytes, in order; the content of the files is not read."""
         digest = hashlib.sha256()
         for index, label in enumerate(self.labels.tolist()):
-            digest.update(f"{self.id_of(index)}\n{label} {_size(self.path(index))}\n".encode())
+            digest.update(f"{self.id_of(index)}\n{label} {self.size_of(index)}\n".encode())
         return digest.hexdigest()
-
-
-def _size(path: bytes) -> int:
-    """Bytes of a file; -1 for one that cannot be asked."""
-    try:
-        return os.stat(path).st_size  # noqa: PTH116
-    except OSError:
-        return -1

@@ -38,7 +38,9 @@ def imagenet(config: DataConfig, split: str) -> ImageFiles:
         )
     folder = index_folder(root / split)
     labels = _labels_of_classes(folder) if folder.classes else _labels_of_numbers(folder, root)
-    return ImageFiles(folder, np.arange(len(folder)), torch.from_numpy(labels).long(), f"imagenet/{split}")
+    return ImageFiles(
+        folder, np.arange(len(folder), dtype=np.int32), torch.from_numpy(labels).long(), f"imagenet/{split}"
+    )
 
 
 def _labels_of_classes(folder: Folder) -> Labels:

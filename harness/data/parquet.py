@@ -1,17 +1,18 @@
-"""Pictures in parquet files: columns `img` (an encoded image, or a struct with its `bytes`) and `label` (an integer).
+"""Pictures in parquet files: a column of encoded images (or structs with their `bytes`) and one of integer labels.
 
-Files whose names begin with `train` are the training split, those with `test` the test split, each in order of their
-names. Class names are read from the Hugging Face metadata of the schema; without it they are numbers. Nothing here
-imports torch, so that `describe` answers before that is loaded.
+The columns are the first of `IMAGE_COLUMNS` and of `LABEL_COLUMNS` that a file has. A file belongs to the split that
+its name begins with, or that its folder is called; the files of a split are read in order of their paths. Class names
+are read from the Hugging Face metadata of the schema; without it they are numbers. Nothing here imports torch, so that
+`describe` answers before that is loaded.
 """
 
 from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -22,71 +23,144 @@ from harness.errors import UserError
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-COLUMNS = ("img", "label")
+IMAGE_COLUMNS = ("img", "image")
+LABEL_COLUMNS = ("label", "labels", "fine_label")
 CHANNELS = {"L": 1, "RGB": 3}
+SPLITS = {"train": ("train",), "test": ("test",), "validation": ("val", "dev")}  # beginnings of their files' names
+BATCH = 256  # rows at a time: photographs have a hundred kilobytes each
+
+Files = Mapping[str, Sequence[Path]]  # of each split
 
 
-def describe(root: Path) -> DataSet:
+class Row(NamedTuple):
+    """One picture: where it stands, its bytes, and its label, -1 or None where it has none."""
+
+    where: str
+    encoded: bytes
+    label: int | None
+
+
+def find_files(root: Path, where: str, subset: str | None = None) -> dict[str, list[Path]]:
+    """The files of `train`, `test` and `validation` under a folder, of those splits that it has.
+
+    Args:
+        root: the folder.
+        where: it came from, for a message, such as `data=parquet data.root=photos`.
+        subset: the folder inside it that holds them; None: those that lie in `root`, or else in its only subset.
+
+    Raises:
+        UserError: no files of a training split, several subsets with some, or not the one that was chosen.
+    """
+    subsets: dict[str, dict[str, list[Path]]] = {}
+    for path in sorted(root.rglob("*.parquet")):
+        folders = path.relative_to(root).parts[:-1]
+        split = _split(path.stem) or (_split(folders[-1]) if folders else None)
+        if folders and _split(folders[-1]) == split:
+            folders = folders[:-1]
+        if split is not None:
+            subsets.setdefault("/".join(folders), {}).setdefault(split, []).append(path)
+    whole = {name: files for name, files in subsets.items() if "train" in files}
+    if subset is None and "" not in whole and len(whole) > 1:
+        raise UserError(f"{where}: it holds several sets of pictures, {', '.join(whole)}: choose one")
+    chosen = subset or ("" if "" in whole else next(iter(whole), ""))
+    if chosen not in whole:
+        named = f" under {chosen}, but under {', '.join(whole) or 'nothing else'}" if chosen else ""
+        raise UserError(f"{where}: no train*.parquet in it{named}; it should hold train*.parquet and test*.parquet")
+    return whole[chosen]
+
+
+def _split(name: str) -> str | None:
+    return next((split for split, beginnings in SPLITS.items() if name.startswith(beginnings)), None)
+
+
+def reported(files: Files, where: str) -> Sequence[Path]:
+    """The files of the split that is reported on: `test`, or `validation` where there is none.
+
+    Raises:
+        UserError: neither is there.
+    """
+    found = files.get("test") or files.get("validation")
+    if not found:
+        raise UserError(f"{where}: no test*.parquet, nor validation*.parquet in its place, to report on")
+    return found
+
+
+def describe(files: Files, where: str) -> DataSet:
     """Facts of the files, size and channels as the first image of the test split has them.
 
     Raises:
-        UserError: files that are missing, damaged or without the two columns.
+        UserError: files that are missing, damaged or without the two columns, or an image that is not square.
     """
-    files = {split: _files(root, split) for split in ("train", "test")}
-    train, test = (sum(_open(path).metadata.num_rows for path in files[split]) for split in ("train", "test"))
-    first = files["test"][0]
-    encoded = next(_rows(first, "img"), None)
+    counted = {"train": files["train"], "test": reported(files, where)}
+    train, test = (sum(_open(path).metadata.num_rows for path in paths) for paths in counted.values())
+    first = counted["test"][0]
+    encoded = next((value for value in _values(first, IMAGE_COLUMNS)), None)
     if encoded is None:
         raise UserError(f"{first}: it holds no image")
-    picture = _decode(encoded, f"{first}: row 0")
-    names = _class_names(first)
-    if names is None:
-        labels = (label for paths in files.values() for path in paths for label in _rows(path, "label"))
-        highest = max((label for label in labels if label is not None), default=-1)
-        names = tuple(str(label) for label in range(highest + 1))
-    return DataSet(picture.height, None, CHANNELS.get(picture.mode, 3), names, train, test)
+    picture = _decode(_bytes(encoded, f"{first}: row 0"), f"{first}: row 0")
+    if picture.width != picture.height:
+        raise _of_many_sizes(f"{first}: row 0", picture, f"{picture.height} x {picture.height}")
+    classes = class_names(files)
+    return DataSet(picture.height, None, CHANNELS.get(picture.mode, 3), classes, train, test)
 
 
-def read(root: Path, split: str) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
-    """One split, `train` or `test`: images (N, C, H, W), all of one size, and labels (N,).
+def class_names(files: Files) -> tuple[str, ...]:
+    """In label order; numbers where the files do not say them.
 
-    Images are converted to the colours of the first one of the test split, grey or RGB.
+    Raises:
+        UserError: files that are damaged or without the two columns.
+    """
+    for paths in files.values():
+        named = _class_names(paths[0])
+        if named is not None:
+            return named
+    labels = (label for paths in files.values() for path in paths for label in _values(path, LABEL_COLUMNS))
+    highest = max((label for label in labels if label is not None), default=-1)
+    return tuple(str(label) for label in range(highest + 1))
+
+
+def read(paths: Sequence[Path], facts: DataSet) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+    """One split: images (N, C, H, W), all of the size and colours that the facts say, and labels (N,).
 
     Raises:
         UserError: files that are missing or damaged, or an image that cannot be read or has another size.
     """
-    facts = describe(root)
     size, channels, classes = facts.image_size, facts.channels, len(facts.class_names)
     assert size is not None, "pictures of parquet files have one size"
     mode = {count: name for name, count in CHANNELS.items()}[channels]
     images: list[npt.NDArray[np.uint8]] = []
     labels: list[int] = []
-    for path in _files(root, split):
-        for row, (encoded, label) in enumerate(zip(_rows(path, "img"), _rows(path, "label"), strict=True)):
-            where = f"{path}: row {row}"
-            picture = _decode(encoded, where)
-            if picture.size != (size, size):
-                raise UserError(
-                    f"{where}: an image of {picture.width} x {picture.height} pixels among those of {size} x {size}; "
-                    "data=parquet takes square images of one size"
-                )
-            if label is None or not 0 <= label < classes:
-                raise UserError(f"{where}: label {label} is none of the {classes} classes")
-            images.append(np.asarray(picture.convert(mode), dtype=np.uint8).reshape(size, size, channels))
-            labels.append(label)
+    for where, encoded, label in rows(paths):
+        picture = _decode(encoded, where)
+        if picture.size != (size, size):
+            raise _of_many_sizes(where, picture, f"{size} x {size}")
+        if label is None or not 0 <= label < classes:
+            raise UserError(f"{where}: label {label} is none of the {classes} classes")
+        images.append(np.asarray(picture.convert(mode), dtype=np.uint8).reshape(size, size, channels))
+        labels.append(label)
     if not images:
-        raise UserError(f"data=parquet: the {split}*.parquet in data.root={root} hold no image")
+        raise UserError(f"{paths[0]}: it holds no image, nor do the other files of its split")
     return np.ascontiguousarray(np.stack(images).transpose(0, 3, 1, 2)), np.array(labels, dtype=np.int64)
 
 
-def _files(root: Path, split: str) -> list[Path]:
-    files = sorted(root.glob(f"{split}*.parquet"))
-    if not files:
-        raise UserError(
-            f"data=parquet: no {split}*.parquet in data.root={root}; name the folder that holds the files of both "
-            "splits, train*.parquet and test*.parquet"
-        )
-    return files
+def rows(paths: Sequence[Path]) -> Iterator[Row]:
+    """Every picture of the files, in order.
+
+    Raises:
+        UserError: files that are missing or damaged, or a row that holds no bytes of an image.
+    """
+    for path in paths:
+        both = zip(_values(path, IMAGE_COLUMNS), _values(path, LABEL_COLUMNS), strict=True)
+        for row, (encoded, label) in enumerate(both):
+            where = f"{path}: row {row}"
+            yield Row(where, _bytes(encoded, where), label)
+
+
+def _of_many_sizes(where: str, picture: Image, size: str) -> UserError:
+    return UserError(
+        f"{where}: an image of {picture.width} x {picture.height} pixels among those of {size}; data=parquet and "
+        "data=hub take square images of one size, data=hub_photos takes any"
+    )
 
 
 def _open(path: Path) -> Any:
@@ -94,46 +168,59 @@ def _open(path: Path) -> Any:
         from pyarrow import ArrowException, types
         from pyarrow.parquet import ParquetFile
     except ImportError as error:
-        raise UserError("data=parquet needs pyarrow: pip install 'cnn-zoo[hub]'") from error
+        raise UserError("data=parquet and data=hub need pyarrow: pip install 'cnn-zoo[hub]'") from error
     try:
         file = ParquetFile(path)
     except (ArrowException, OSError) as error:
         raise UserError(f"{path}: damaged, or not a parquet file ({type(error).__name__})") from error
-    missing = [column for column in COLUMNS if column not in file.schema_arrow.names]
-    if missing:
-        found = ", ".join(file.schema_arrow.names)
-        raise UserError(f"{path}: no column {missing[0]!r}; data=parquet reads 'img' and 'label', it has: {found}")
-    if not types.is_integer(kind := file.schema_arrow.field("label").type):
-        raise UserError(f"{path}: the column 'label' holds {kind} where integers belong")
+    _column(file, IMAGE_COLUMNS, path)
+    label = _column(file, LABEL_COLUMNS, path)
+    if not types.is_integer(kind := file.schema_arrow.field(label).type):
+        raise UserError(f"{path}: the column {label!r} holds {kind} where integers belong")
     return file
 
 
-def _rows(path: Path, column: str) -> Iterator[Any]:
-    """The values of a column, read piece by piece."""
+def _column(file: Any, columns: Sequence[str], path: Path) -> str:
+    """The first of these columns that the file has."""
+    found = file.schema_arrow.names
+    for column in columns:
+        if column in found:
+            return column
+    raise UserError(f"{path}: no column {' or '.join(map(repr, columns))}; it has: {', '.join(found)}")
+
+
+def _values(path: Path, columns: Sequence[str]) -> Iterator[Any]:
+    """The values of the first of these columns that there is, read piece by piece."""
     from pyarrow import ArrowException
 
     file = _open(path)
     try:
-        for batch in file.iter_batches(batch_size=4096, columns=[column]):
+        for batch in file.iter_batches(batch_size=BATCH, columns=[_column(file, columns, path)]):
             yield from batch.column(0).to_pylist()
     except (ArrowException, OSError) as error:
         raise UserError(f"{path}: damaged ({type(error).__name__})") from error
 
 
 def _class_names(path: Path) -> tuple[str, ...] | None:
-    metadata = (_open(path).schema_arrow.metadata or {}).get(b"huggingface", b"{}")
+    file = _open(path)
+    metadata = (file.schema_arrow.metadata or {}).get(b"huggingface", b"{}")
     try:
-        return tuple(json.loads(metadata)["info"]["features"]["label"]["names"])
+        features = json.loads(metadata)["info"]["features"]
+        return tuple(features[_column(file, LABEL_COLUMNS, path)]["names"])
     except (ValueError, KeyError, TypeError):
         return None
 
 
-def _decode(encoded: Any, where: str) -> Image:
-    from PIL import Image
-
+def _bytes(encoded: Any, where: str) -> bytes:
     encoded = encoded.get("bytes") if isinstance(encoded, dict) else encoded
     if not isinstance(encoded, bytes):
-        raise UserError(f"{where}: no bytes of an image in the column 'img'")
+        raise UserError(f"{where}: no bytes of an image in it")
+    return encoded
+
+
+def _decode(encoded: bytes, where: str) -> Image:
+    from PIL import Image
+
     try:
         picture = Image.open(io.BytesIO(encoded))
         picture.load()

@@ -20,6 +20,12 @@ def pad_to(images: torch.Tensor, size: int) -> torch.Tensor:
     return F.pad(images, (width // 2, width - width // 2, height // 2, height - height // 2))
 
 
+def grey(images: torch.Tensor) -> torch.Tensor:
+    """RGB images, uint8 (N, 3, H, W), as (N, 1, H, W) by ITU-R 601-2, rounded as Pillow does; grey keeps its value."""
+    red, green, blue = images.to(torch.int32).unbind(1)
+    return ((19595 * red + 38470 * green + 7471 * blue + 0x8000) >> 16).to(torch.uint8)[:, None]
+
+
 def crop(padded: torch.Tensor, indices: torch.Tensor, y: torch.Tensor, x: torch.Tensor, size: int) -> torch.Tensor:
     """Cut a window of `size` x `size` pixels out of each chosen image.
 
@@ -48,7 +54,10 @@ def flip(images: torch.Tensor, mirrored: torch.Tensor) -> torch.Tensor:
 
 
 class Normalise:
-    """uint8 (N, C, H, W) to float32: (image / 255 - mean) / std; its constants lie on `device`."""
+    """uint8 (N, C, H, W) to float32: (image / 255 - mean) / std; its constants lie on `device`.
+
+    Images in colour become grey ones for a network that takes those.
+    """
 
     def __init__(self, preprocessing: Preprocessing, device: torch.device | str) -> None:
         std = torch.tensor(preprocessing.std, device=device).view(1, -1, 1, 1)
@@ -58,4 +67,5 @@ class Normalise:
 
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
         """Normalise a batch."""
+        images = grey(images) if images.shape[1] > self.shift.shape[1] else images
         return images.float().mul_(self.scale).sub_(self.shift)

@@ -5,18 +5,19 @@ The official test split is only ever reported on; images for model selection are
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from textwrap import shorten
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 
-from harness.config import DataConfig
-from harness.data import parquet
+from harness.config import DataConfig, FolderConfig
+from harness.data import hub, parquet
+from harness.data.class_folders import divide
 from harness.data.datasets import DATASETS, facts
 from harness.data.image_files import ImageFiles
 from harness.data.imagenet import imagenet
@@ -70,6 +71,8 @@ def load(config: DataConfig) -> Splits:
     Raises:
         UserError: files that are missing, unreadable, damaged or of another data set.
     """
+    if isinstance(config, FolderConfig):
+        return _divided(config)
     train, test = _checked(config, "train"), load_test(config)
     if config.validation >= len(train):
         raise UserError(f"data.validation={config.validation}: only {len(train):,} training images to take them from")
@@ -79,7 +82,22 @@ def load(config: DataConfig) -> Splits:
 
 def load_test(config: DataConfig) -> Split:
     """Read the test split alone; raises as `load` does."""
+    if isinstance(config, FolderConfig):
+        return _divided(config).test
     return _checked(config, "test")
+
+
+def relabelled(split: Split, classes: Sequence[int]) -> Split:
+    """The same images with other labels: class k becomes `classes[k]`."""
+    return dataclasses.replace(split, labels=torch.tensor(classes)[split.labels])
+
+
+def _divided(config: FolderConfig) -> Splits:
+    """A user's own pictures, decoded as any viewer shows them."""
+    _, *parts = divide(config)
+    return Splits(
+        *(ImageFiles(p.folder, p.positions, torch.from_numpy(p.labels), p.prefix, as_viewed=True) for p in parts)
+    )
 
 
 def _checked(config: DataConfig, split: str) -> Split:
@@ -175,8 +193,10 @@ def _read(dataset: Callable[..., Any], config: DataConfig, split: str) -> ImageS
 
 
 def _parquet(config: DataConfig, split: str) -> ImageSet:
-    images, labels = parquet.read(Path(config.root), split)
-    ids = [f"parquet/{split}/{index:05d}" for index in range(len(labels))]
+    files, where = hub.files_of(config)
+    paths = files["train"] if split == "train" else parquet.reported(files, where)
+    images, labels = parquet.read(paths, parquet.describe(files, where))
+    ids = [f"{config.name}/{split}/{index:05d}" for index in range(len(labels))]
     return ImageSet(torch.from_numpy(images), torch.from_numpy(labels), ids)
 
 
@@ -187,5 +207,6 @@ SOURCES: dict[str, Callable[[DataConfig, str], Split]] = {
     "cifar10": _torchvision("CIFAR10"),
     "cifar100": _torchvision("CIFAR100"),
     "parquet": _parquet,
+    "hub": _parquet,
     "imagenet": imagenet,
 }

@@ -2,7 +2,8 @@
 
 One comparison for each (data, split, protocol): numbers across them say nothing. Within one, runs that differ in
 nothing but the seed are one row: their mean, with the standard deviation over seeds. The interval is Wilson's for that
-many images, so it speaks of the test split's size, not of the seeds.
+many images, so it speaks of the test split's size, not of the seeds. The folds of a cross-validation, once all are
+there, are one run over all images; of a single seed's, the deviation is that over the folds.
 """
 
 from __future__ import annotations
@@ -56,7 +57,15 @@ class Record:
     def question(self) -> tuple[str, ...]:
         """What must be equal for two error rates to be comparable."""
         data, protocol = self.content["data"], self.content["protocol"]
-        return data["name"], data["split"], data["fingerprint"], protocol["name"], protocol["precision"]
+        split = data["split"] if self.fold is None else f"fold {self.fold[0]} of {self.fold[1]}"
+        name = " ".join(filter(None, (data["name"], data.get("repo"))))
+        return name, split, data["fingerprint"], protocol["name"], protocol["precision"]
+
+    @property
+    def fold(self) -> tuple[int, int] | None:
+        """Which fold of how many was the test split; None without a cross-validation."""
+        data = self.content["data"]
+        return (data["fold"], data["folds"]) if "folds" in data else None
 
     @property
     def predictions(self) -> Path:
@@ -67,6 +76,17 @@ class Record:
         """Whether each image's likeliest class was its label, by image id."""
         with self.predictions.open(encoding="utf-8", newline="") as file:
             return {row["image"]: row["label"] == row["class_1"] for row in csv.DictReader(file)}
+
+
+@dataclass(frozen=True)
+class Folds(Record):
+    """All folds of a cross-validation as one record over all images."""
+
+    folds: tuple[Record, ...] = ()
+
+    def right(self) -> dict[str, bool]:
+        """The same over the folds, of which each image is in one."""
+        return {image: right for fold in self.folds for image, right in fold.right().items()}
 
 
 @dataclass(frozen=True)
@@ -154,8 +174,41 @@ def _record_files(place: str) -> Iterable[Path]:
         yield from [Path(root)] if Path(root).is_file() else Path(root).rglob(RESULT_FILE)
 
 
+def _pooled(records: Sequence[Record]) -> list[Record]:
+    """The records, those of a whole cross-validation in one."""
+    validations: dict[tuple[int, tuple[object, ...]], dict[int, Record]] = {}
+    pooled = []
+    for record in records:
+        if record.fold is None:
+            pooled.append(record)
+            continue
+        fold, folds = record.fold
+        data, _, _, *protocol = record.question
+        same = (data, *protocol, *record.content["class_names"], record.subject, record.seed)
+        validations.setdefault((folds, same), {})[fold] = record
+    for (folds, _), found in validations.items():
+        parts = tuple(found[fold] for fold in sorted(found))
+        pooled += [_whole(parts)] if len(parts) == folds else parts
+    return pooled
+
+
+def _whole(parts: tuple[Record, ...]) -> Folds:
+    """All folds of one subject and seed; the fingerprint is that of their fingerprints."""
+    first = parts[0]
+    sums = {key: sum(part.content[key] for part in parts) for key in ("seen", "correct_top1", "correct_top5")}
+    errors = {f"top{k}_error": 100 * (1 - sums[f"correct_top{k}"] / sums["seen"]) for k in (1, 5)}
+    prints = "".join(part.content["data"]["fingerprint"] for part in parts)
+    data = {
+        "name": first.content["data"]["name"],
+        "split": f"{len(parts)} folds",
+        "fingerprint": hashlib.sha256(prints.encode()).hexdigest(),
+    }
+    return Folds(first.path, {**first.content, **sums, **errors, "data": data}, parts)
+
+
 def compare(records: Sequence[Record]) -> list[Comparison]:
     """One comparison for each question, rows in order of their top-1 error."""
+    records = _pooled(records)
     questions = sorted({record.question for record in records})
     return [_comparison([record for record in records if record.question == question]) for question in questions]
 
@@ -176,6 +229,8 @@ def _row(subject: str, runs: Sequence[Record]) -> Row:
     def summary(k: int) -> tuple[float, tuple[float, float], float | None]:
         errors = [content[f"top{k}_error"] for content in contents]
         mean = statistics.mean(errors)
+        if len(runs) == 1 and isinstance(runs[0], Folds):
+            errors = [fold.content[f"top{k}_error"] for fold in runs[0].folds]
         return mean, wilson(mean * images / 100, images), statistics.stdev(errors) if len(errors) > 1 else None
 
     seeds = tuple(run.seed for run in runs if run.seed is not None)

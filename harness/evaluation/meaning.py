@@ -51,14 +51,20 @@ def check_score(evaluator: Evaluator) -> None:
     )
 
 
-def check_classes(ours: tuple[str, ...], theirs: tuple[str, ...], data: str, source: str, force: bool) -> None:
-    """Refuse labels that mean something else to the network; `force` is of use only for as many classes.
+def match_classes(
+    ours: tuple[str, ...], theirs: tuple[str, ...], data: str, source: str, force: bool
+) -> tuple[int, ...]:
+    """Where the classes of the data are among those of the network: by name, in any order; they may be fewer.
+
+    Labels that mean something else to the network are refused; with `force`, as many classes are matched by position.
 
     Raises:
         UserError: naming the first difference.
     """
-    if ours == theirs or (force and len(ours) == len(theirs)):
-        return
+    if set(ours) <= set(theirs):
+        return tuple(map(theirs.index, ours))
+    if force and len(ours) == len(theirs):
+        return tuple(range(len(ours)))
     if len(ours) != len(theirs):
         raise UserError(
             f"data={data}: its classes are not those of {source}: it has {len(ours):,}, the network {len(theirs):,}"

@@ -7,6 +7,10 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Column, Table
+
 from harness.evaluation.compare import Comparison
 
 ERROR_COLUMNS = ("model", "parameters", "images", "seeds", "top-1 error (%)", "top-5 error (%)")
@@ -55,6 +59,21 @@ def test_cells(comparison: Comparison) -> list[tuple[str, ...]]:
         for t in comparison.tests
         for seed in ["-" if t.seed is None else str(t.seed)]
     ]
+
+
+def show(comparisons: Sequence[Comparison]) -> None:
+    """Print every comparison with its paired tests on the terminal."""
+    console = Console()
+    for comparison in comparisons:
+        for title, columns, cells in (
+            (comparison.title, ERROR_COLUMNS, error_cells(comparison)),
+            ("McNemar's exact test, paired by seed", TEST_COLUMNS, test_cells(comparison)),
+        ):
+            if cells:
+                table = Table(*(Column(name, overflow="fold") for name in columns), title=title)
+                for row in cells:
+                    table.add_row(*map(escape, row))
+                console.print(table)
 
 
 def markdown(comparisons: Sequence[Comparison]) -> str:

@@ -39,7 +39,8 @@ class FineTuner(Classifier):
         factors = rate_factors(network, recipe)
         if self.thaws_at is None:
             for stage in self._frozen:
-                stage.frozen(True, gradients=False)
+                for parameter in stage.parameters():  # before DDP counts those that have gradients
+                    parameter.requires_grad_(False)
                 del factors[stage.name]
         self.groups = [
             {"params": list(stage.parameters()), "name": stage.name}

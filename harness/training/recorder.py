@@ -11,7 +11,7 @@ from typing import Any, cast
 import lightning as L
 from lightning.pytorch.callbacks import Checkpoint
 
-from harness.checkpoint import BEST, CHECKPOINTS, KEY, LAST, Trained
+from harness.checkpoint import BEST, CHECKPOINTS, KEY, LAST, Trained, read_content
 from harness.data.file_loader import EvalFileLoader, TrainFileLoader
 from harness.data.loader import Batch, EvalLoader, TrainLoader
 from harness.data.waiting import advice
@@ -20,6 +20,7 @@ from harness.files import atomic, write_text
 from harness.run_folder import log
 from harness.training.classifier import Classifier
 from harness.training.curves import draw_curves
+from harness.training.early_stopping import describe, is_over
 from harness.training.history import Epoch, best_epoch, metrics_csv, read_timing, timing_csv
 from harness.training.interruption import Interruption
 
@@ -33,15 +34,19 @@ class Recorder(Checkpoint):
         trained: goes into every checkpoint.
         epochs: of the run.
         checkpoint_every: steps between two checkpoints within an epoch.
+        patience: epochs without a better one on the validation split after which training stops; None: never. With it
+            the network ends with the weights of the best epoch.
 
-    `folder`, of the run, is set once it is made.
+    `folder`, of the run, is set once it is made. After the run `reported` is the epoch that the weights are of.
     """
 
-    def __init__(self, trained: Trained, epochs: int, checkpoint_every: int) -> None:
+    def __init__(self, trained: Trained, epochs: int, checkpoint_every: int, patience: int | None = None) -> None:
         self.folder = Path()
         self.trained = trained
         self.epochs = epochs
         self.checkpoint_every = checkpoint_every
+        self.patience = patience
+        self.reported = epochs
         self.interruption = Interruption()
         self.timing: list[Sequence[object]] = []
 
@@ -60,11 +65,23 @@ class Recorder(Checkpoint):
             write_text(self.folder / "metrics.csv", metrics_csv(pl_module.history))
             if pl_module.history and pl_module.history[-1].step == trainer.global_step:
                 self._keep_if_best(pl_module.history)
+        trainer.should_stop = is_over(pl_module.history, self.patience)  # a run that was killed in between
         self.interruption.watch()
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Listen no more."""
         self.interruption.release()
+
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Take the weights of the best epoch, if the run may stop early; also after a run with nothing left to do."""
+        assert isinstance(pl_module, Classifier)
+        best = best_epoch(pl_module.history)
+        if self.patience is None or best is None:
+            return
+        trainer.strategy.barrier()  # rank 0 has written it
+        pl_module.load_state_dict(read_content(self.folder / CHECKPOINTS / BEST)["state_dict"])
+        self.reported = best.epoch
+        log.info(describe(pl_module.history, self.patience, self.epochs))
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Listen no more."""
@@ -114,10 +131,11 @@ class Recorder(Checkpoint):
         if trainer.is_global_zero:  # before the checkpoint: an epoch that it does not hold is cut off when resuming
             write_text(self.folder / "timing.csv", timing_csv(self.timing))
         self._save(trainer, pl_module)
+        trainer.should_stop = is_over(history, self.patience)
         if trainer.is_global_zero:
             self._keep_if_best(history)
             write_text(self.folder / "metrics.csv", metrics_csv(history))
-            if len(history) == self.epochs or time.monotonic() - self.drawn > CURVES_EVERY:
+            if len(history) == self.epochs or trainer.should_stop or time.monotonic() - self.drawn > CURVES_EVERY:
                 draw_curves(self.folder / "curves.png", history)
                 self.drawn = time.monotonic()
             log.info(f"{self._line(history[-1], rate)}, {100 * waited:.0f}% waiting")

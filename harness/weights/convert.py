@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import torch
 
-from models.keymaps import from_akamaster, from_timm, from_torchvision
+from harness.errors import UserError
+from models.keymaps import from_akamaster, from_timm, from_torchvision, to_torchvision
 
 Tensors = Mapping[str, torch.Tensor]
 Shapes = Mapping[str, torch.Size]
@@ -80,6 +81,29 @@ def under_our_keys(model: str, tensors: Tensors, shapes: Shapes) -> tuple[dict[s
         if key.endswith(COUNTER) and key.replace(COUNTER, ".running_var") in translated:
             translated.setdefault(key, torch.tensor(0))
     return translated, unexpected
+
+
+def under_torchvisions_keys(model: str, tensors: Tensors, standard: Shapes) -> dict[str, torch.Tensor]:
+    """A network's numbers under the keys of torchvision's network of the same name, which can load them.
+
+    Args:
+        model: name in the catalogue.
+        tensors: state_dict of a network of ours.
+        standard: shapes of that of the model as torchvision has it; the number of classes is free.
+
+    Raises:
+        UserError: torchvision has no such network, or one with other layers or channels.
+    """
+    other = sorted(tensors.keys() ^ standard.keys())
+    other = other or [key for key, value in tensors.items() if value.shape[1:] != standard[key][1:]]
+    try:
+        renamed = to_torchvision(model, tensors)
+    except ValueError as error:
+        if not other:
+            raise UserError(f"format=torchvision: {error}") from error
+    if other:
+        raise UserError(f"format=torchvision: torchvision's {model} has other layers or channels: {other[0]}")
+    return renamed
 
 
 def _ask(house: House, model: str, tensors: Tensors, shapes: Shapes) -> dict[str, torch.Tensor] | None:

@@ -8,6 +8,7 @@ import logging
 import math
 import re
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import shorten
@@ -16,6 +17,7 @@ from typing import Any
 import torch
 
 from harness.checkpoint import checkpoint_of_run
+from harness.data.datasets import IMAGENET_CLASSES
 from harness.data.preprocessing import Preprocessing
 from harness.errors import UserError
 from harness.evaluation.schema import LOCAL_FILE
@@ -68,6 +70,17 @@ def find(weights: str, model: str) -> Found:
         file = checkpoint_of_run(Path(weights), "weights") if Path(weights).is_dir() else Path(weights)
         return Found(file.name, file, _sha256(file), LOCAL_FILE)
     return _torchvision(weights, model)
+
+
+def imagenet_names(classes: Sequence[str]) -> dict[str, str]:
+    """Words for those of the classes that are ImageNet's wnids, as torchvision's entries have them."""
+    known = set(classes) & set(IMAGENET_CLASSES)
+    if not known:
+        return {}
+    from torchvision.models import get_model_weights
+
+    words = get_model_weights("resnet50")["DEFAULT"].meta["categories"]
+    return {wnid: word for wnid, word in zip(IMAGENET_CLASSES, words, strict=True) if wnid in known}
 
 
 def _sha256(path: Path) -> str:

@@ -53,6 +53,18 @@ class Weights:
             if self.trained.model != model:
                 raise UserError(f"weights={weights}: these are of {self.trained.model}: use model={self.trained.model}")
 
+    def classes(self, network: nn.Module) -> int:
+        """How many classes they tell apart; as many as the network if they lack its last layer.
+
+        Args:
+            network: of their kind, with any number of classes; it may be on the meta device.
+        """
+        shapes = {key: value.shape for key, value in network.state_dict().items()}
+        tensors, _ = under_our_keys(self.model, self.tensors, shapes)
+        last = [name for name, layer in network.named_modules() if isinstance(layer, nn.Linear)][-1]
+        key = f"{last}.weight"
+        return len(tensors.get(key, network.get_parameter(key)))
+
     def load_into(self, network: nn.Module, *, training: bool, class_names: Sequence[str] | None = None) -> Provenance:
         """Put the weights into a network of ours, adapted to its classes and channels if it is to be trained.
 

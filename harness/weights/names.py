@@ -22,8 +22,10 @@ def check_name(weights: str, model: str) -> None:
     """Needs no torch, and of a file or a run folder only that it is there.
 
     Raises:
-        UserError: weights that do not exist, or that are of another network than `model`.
+        UserError: a network or weights that do not exist, or weights of another network than `model`.
     """
+    if model not in MODELS:
+        raise UserError(f"model={model}: no such choice; the nearest are: {nearest(model, MODELS)}")
     if weights.startswith(TIMM):
         theirs = weights.removeprefix(TIMM).partition(".")[0]
         if theirs != model and theirs in MODELS:

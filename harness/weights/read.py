@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from harness.checkpoint import KEY, Trained, checkpoint_from, read_content
+from harness.checkpoint import KEY, Trained, checkpoint_from, read_content, trained_from
 from harness.errors import UserError
 
 AVERAGED = ("model_ema", "state_dict_ema", "ema")  # averages over the steps of training, which publishers report on
@@ -25,7 +26,7 @@ class Tensors:
     Attributes:
         tensors: by key, without the prefixes of wrappers.
         part: keys of the dictionaries that they were in, such as `model_ema`; empty for the whole file.
-        trained: what a checkpoint of ours says; None for another's file.
+        trained: what a checkpoint of ours says, or a file that tools/export.py wrote; None for another's file.
     """
 
     tensors: dict[str, torch.Tensor]
@@ -42,7 +43,7 @@ def read_tensors(path: Path) -> Tensors:
         UserError: a file that is missing or damaged, that holds code, or that holds no weights.
     """
     if path.suffix == ".safetensors":
-        return Tensors(_unwrapped(_safetensors(path)), "", None)
+        return _safetensors(path)
     with torch.serialization.safe_globals([argparse.Namespace]):  # a bag of plain values in torchvision's checkpoints
         content = read_content(path)
     if isinstance(content, dict) and KEY in content:
@@ -59,14 +60,23 @@ def read_tensors(path: Path) -> Tensors:
     return Tensors(_unwrapped(content), ".".join(under), None)
 
 
-def _safetensors(path: Path) -> dict[str, torch.Tensor]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
+def _safetensors(path: Path) -> Tensors:
+    from safetensors import SafetensorError, safe_open
 
     try:
-        return load_file(path, device="cpu")
+        with safe_open(path, framework="pt", device="cpu") as file:
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  # it is no dictionary
+            described = (file.metadata() or {}).get(KEY)
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path}: damaged or not a file of safetensors ({type(error).__name__})") from error
+    if described is None:
+        return Tensors(_unwrapped(tensors), "", None)
+    try:
+        return Tensors(tensors, "", trained_from(json.loads(described), path))
+    except (ValueError, LookupError, TypeError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"{path}: what it says of its network is damaged ({type(error).__name__})") from error
 
 
 def _holds(content: Any, key: str) -> bool:

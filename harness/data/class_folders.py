@@ -1,0 +1,187 @@
+"""A user's own pictures, one folder a class: divided as they lie, or by a rule that is fixed. No torch.
+
+Either `root/train/<class>/` and `root/val/<class>/`, which is reported on; with a `root/test/<class>/` beside them,
+that is, and `val` is for model selection. Or `root/<class>/` alone: within every class the images are ordered by a hash
+of their names, and the first ones are the test split, or those of one fold. A class is its name, in every folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.config import FolderConfig, HubPhotosConfig
+from harness.data import hub
+from harness.data.folder import Folder, index_folder, printable
+from harness.errors import UserError
+
+Integers = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Part:
+    """One split.
+
+    Attributes:
+        folder: an index of images.
+        positions: int64 (N,), which of them.
+        labels: int64 (N,), positions in the class names.
+        prefix: begins every image's id.
+    """
+
+    folder: Folder
+    positions: Integers
+    labels: Integers
+    prefix: str
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def where(self, chosen: Mask) -> Part:
+        """Those at which the mask, bool (N,), is true."""
+        return Part(self.folder, self.positions[chosen], self.labels[chosen], self.prefix)
+
+
+class Parts(NamedTuple):
+    """All splits, and the names of the classes in label order."""
+
+    class_names: tuple[str, ...]
+    train: Part
+    validation: Part
+    test: Part
+
+
+def divide(config: FolderConfig) -> Parts:
+    """The splits of the folder that the config names.
+
+    Raises:
+        UserError: a folder that is missing or not laid out as above, fewer than two classes, a class without images.
+    """
+    if isinstance(config, HubPhotosConfig):
+        parts = _divide(hub.unpacked(config))
+        return parts._replace(class_names=tuple(map(hub.class_name, parts.class_names)))
+    return _divide(config)
+
+
+def _divide(config: FolderConfig) -> Parts:
+    root = Path(config.root)
+    if not root.is_dir():
+        raise UserError(
+            f"data={config.name}: data.root={root}: there is no such folder; name the one with your pictures"
+        )
+    if any(path.is_dir() for path in (root / "train").glob("*")):
+        return _as_they_lie(config, root)
+    whole, class_names = _training(root, config.name)
+    keys = _keys(whole, config.split_seed)
+    if config.folds is not None:
+        tested = _fold(whole.labels, keys, config.folds, config.fold, class_names)
+    else:
+        tested = _first(whole.labels, keys, config.test)
+    if not tested.any():
+        raise UserError(f"data={config.name}: data.root={root}: no class has two images, one of them to test on")
+    held = np.zeros_like(tested)
+    held[~tested] = _first(whole.labels[~tested], keys[~tested], config.validation)
+    return Parts(class_names, whole.where(~tested & ~held), whole.where(held), whole.where(tested))
+
+
+def _as_they_lie(config: FolderConfig, root: Path) -> Parts:
+    if config.folds is not None:
+        raise UserError(
+            f"data.folds={config.folds}: {root} is divided into train and val already; folds are of one whole"
+        )
+    train, class_names = _training(root / "train", f"{config.name}/train")
+    others = {
+        name: _others(root / name, f"{config.name}/{name}", class_names)
+        for name in ("val", "test")
+        if (root / name).is_dir()
+    }
+    if not others:
+        raise UserError(
+            f"data={config.name}: data.root={root} has a folder train and no val; put pictures to report on there, or "
+            f"let train be divided: data.root={root / 'train'}"
+        )
+    if len(others) == 2:
+        return Parts(class_names, train, others["val"], others["test"])
+    (reported,) = others.values()
+    held = _first(train.labels, _keys(train, config.split_seed), config.validation)
+    return Parts(class_names, train.where(~held), train.where(held), reported)
+
+
+def _training(root: Path, prefix: str) -> tuple[Part, tuple[str, ...]]:
+    """All images of a folder that is trained on, and its classes."""
+    folder = _of_classes(root)
+    images = np.bincount(folder.label, minlength=len(folder.classes))
+    empty = [name for name, count in zip(folder.classes, images, strict=True) if not count]
+    if empty:
+        raise UserError(f"{root}: no image in the folder of the class {empty[0]!r}; put some there, or take it away")
+    if len(folder.classes) == 1:
+        raise UserError(f"{root}: one class, {folder.classes[0]!r}: there is nothing to tell it from")
+    return Part(folder, np.arange(len(folder)), folder.label.astype(np.int64), prefix), folder.classes
+
+
+def _others(root: Path, prefix: str, class_names: tuple[str, ...]) -> Part:
+    """All images of another folder, labelled by the names of its classes."""
+    folder = _of_classes(root)
+    order = {name: label for label, name in enumerate(class_names)}
+    used = [folder.classes[label] for label in np.unique(folder.label)]
+    unknown = [name for name in used if name not in order]
+    if unknown:
+        raise UserError(
+            f"{root}: its class {unknown[0]!r} is none of the {len(class_names)} of {root.parent / 'train'}: "
+            f"{', '.join(class_names[:5])}{', ...' if len(class_names) > 5 else ''}"
+        )
+    labels = np.array([order.get(name, -1) for name in folder.classes], dtype=np.int64)[folder.label]
+    return Part(folder, np.arange(len(folder)), labels, prefix)
+
+
+def _of_classes(root: Path) -> Folder:
+    folder = index_folder(root)
+    if not folder.classes:
+        raise UserError(f"{root}: images without folders; put them into one folder a class: {root}/CLASS/IMAGE")
+    stray = np.flatnonzero(folder.label < 0)
+    if len(stray):
+        name = printable(folder.name(int(stray[0])))
+        raise UserError(f"{root}: images lie beside the folders of classes ({name}); put each into its class's")
+    return folder
+
+
+def _keys(part: Part, seed: int) -> npt.NDArray[np.uint64]:
+    """A number for every image, of its name alone: another image changes nobody's."""
+    names = (part.folder.name(int(position)) for position in part.positions)
+    digests = b"".join(hashlib.sha256(b"%d:%s" % (seed, name)).digest()[:8] for name in names)
+    return np.frombuffer(digests, dtype=np.uint64)
+
+
+def _ranks(labels: Integers, keys: npt.NDArray[np.uint64]) -> tuple[Integers, Integers, Integers]:
+    """Each image's rank by key within its class; how many images its class has, and how many all classes before it."""
+    counts = np.bincount(labels)
+    before = counts.cumsum() - counts
+    order = np.lexsort((keys, labels))
+    ranks = np.empty(len(labels), dtype=np.int64)
+    ranks[order] = np.arange(len(labels)) - before[labels[order]]
+    return ranks, counts[labels], before[labels]
+
+
+def _first(labels: Integers, keys: npt.NDArray[np.uint64], percent: int) -> Mask:
+    """So many of every class: at least one, if it is above 0, and never all."""
+    ranks, images, _ = _ranks(labels, keys)
+    wanted = np.maximum(np.rint(percent / 100 * images), percent > 0)
+    mask: Mask = ranks < np.minimum(wanted, images - 1)
+    return mask
+
+
+def _fold(labels: Integers, keys: npt.NDArray[np.uint64], folds: int, fold: int, class_names: tuple[str, ...]) -> Mask:
+    """One of the folds, of as equal size as can be, every class in proportion."""
+    ranks, images, before = _ranks(labels, keys)
+    smallest = int(images.min())
+    if smallest < folds:
+        name = class_names[int(labels[images.argmin()])]
+        raise UserError(f"data.folds={folds}: the class {name!r} has {smallest} images, too few for one in every fold")
+    mask: Mask = (ranks + before) % folds == fold
+    return mask

@@ -1,0 +1,138 @@
+"""A network to a file that was read back and compared, or to no file at all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from harness.data.decode import Pixels, UnreadableError, decode, read
+from harness.data.folder import printable
+from harness.data.pixels import Normalise
+from harness.errors import UserError
+from harness.export.formats import FORMATS, Runnable
+from harness.export.names import BESIDE, beside, check_out
+from harness.files import atomic, write_text
+from harness.network import Loaded, description
+from harness.prediction.pictures import Pictures
+
+BATCHES = (1, 3)  # sizes that every file is tried with
+PICTURES = 12  # of the user's that are compared
+
+
+class DifferenceError(Exception):
+    """A file that does not say what the network says; it was removed."""
+
+
+class Compared(NamedTuple):
+    """How far a file's logits were from the network's on some images.
+
+    Attributes:
+        images: what they are, and how many.
+        largest_difference: of any logit.
+        largest_logit: of the network, without its sign.
+    """
+
+    images: str
+    largest_difference: float
+    largest_logit: float
+
+
+@dataclass(frozen=True)
+class Images:
+    """What a file is tried on: float32 (N, C, H, W), as they go into the network."""
+
+    name: str
+    tensor: torch.Tensor
+
+
+@torch.no_grad()
+def export(loaded: Loaded, format_name: str, out: Path, pictures: Sequence[bytes] = ()) -> list[Compared]:
+    """Write a network, read it back in the format's own runtime, compare, and only then put it in its place.
+
+    Args:
+        loaded: the network, on the CPU.
+        format_name: a key of `FORMATS`.
+        out: a new file.
+        pictures: paths of real images to compare on; without any, handwritten digits of scikit-learn's are taken.
+
+    Returns:
+        How far the file was from the network, on random and on real images.
+
+    Raises:
+        UserError: a file that exists, a format that the network cannot be written in, or pictures that cannot be read.
+        DifferenceError: the file says something else than the network; it was removed.
+    """
+    wanted = FORMATS[format_name]
+    check_out(out, format_name)
+    tried = [_random(loaded), _pictures(loaded, pictures) if pictures else _digits(loaded)]
+    content = wanted.write(loaded)
+    with atomic(out) as file:
+        file.write(content)
+        file.flush()
+        run = wanted.run(Path(file.name), loaded)
+        compared = [_compare(loaded, run, images, wanted.tolerance) for images in tried]
+        if format_name in BESIDE:
+            write_text(beside(out), description(loaded.trained) + "\n")
+    return compared
+
+
+def _compare(loaded: Loaded, run: Runnable, images: Images, tolerance: float) -> Compared:
+    """Each image alone, and all in batches of three."""
+    difference = largest = 0.0
+    for size in BATCHES:
+        for batch in torch.split(images.tensor, size):
+            expected, logits = loaded.network(batch), run(batch)
+            if expected.shape != logits.shape:
+                raise DifferenceError(f"logits of shape {tuple(logits.shape)} instead of {tuple(expected.shape)}")
+            apart = float((expected - logits).abs().max())
+            difference = apart if apart != apart else max(difference, apart)
+            largest = max(largest, float(expected.abs().max()))
+    if not difference <= tolerance * largest:  # NaN, too
+        raise DifferenceError(
+            f"on {images.name} its logits are up to {difference:.3g} from the network's, whose largest is "
+            f"{largest:.3g}; at most {tolerance:g} of that is allowed: the file was removed"
+        )
+    return Compared(images.name, difference, largest)
+
+
+def _random(loaded: Loaded) -> Images:
+    expected = loaded.trained.preprocessing
+    shape = (max(BATCHES), expected.channels, expected.size, expected.size)
+    return Images(f"{shape[0]} random images", torch.randn(shape, generator=torch.Generator().manual_seed(0)))
+
+
+def _pictures(loaded: Loaded, paths: Sequence[bytes]) -> Images:
+    """The first of the user's pictures that can be read, as `tools/predict.py` would read them."""
+    found: list[Pixels] = []
+    for path in paths:
+        if len(found) < PICTURES:
+            try:
+                found.append(decode(read(path), "fast", as_viewed=True))
+            except UnreadableError as error:
+                problem = f"{printable(path)}: {error}"
+    if not found:
+        raise UserError(f"none of the pictures to compare on can be read: {problem}")
+    return Images(f"{len(found)} of your pictures", _input(loaded, found))
+
+
+def _digits(loaded: Loaded) -> Images:
+    """One of each handwritten digit, 8x8 pixels and 16 greys, three times as large."""
+    from sklearn.datasets import load_digits
+
+    small: npt.NDArray[np.float64] = load_digits().images[:10]  # (10, 8, 8), 0 to 16
+    large = np.kron(small * (255 / 16), np.ones((1, 3, 3))).round().astype(np.uint8)  # (10, 24, 24)
+    return Images("10 handwritten digits", _input(loaded, [np.repeat(digit[..., None], 3, 2) for digit in large]))
+
+
+def _input(loaded: Loaded, pictures: Sequence[Pixels]) -> torch.Tensor:
+    """Pictures, uint8 (h, w, 3), as they go into the network: float32 (N, C, H, W)."""
+    expected = loaded.trained.preprocessing
+    windows = Pictures(expected, "fast")
+    middles = torch.from_numpy(np.concatenate([windows.middle(pixels) for pixels in pictures])).movedim(-1, 1)
+    return Normalise(expected, "cpu")(middles)

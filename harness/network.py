@@ -1,0 +1,144 @@
+"""A network that is to be used, with what is known of it: of a run folder, of a file that says it, or of weights."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from torch import nn
+
+from harness import build
+from harness.checkpoint import Trained, checkpoint_of_run
+from harness.cli import quoted_path
+from harness.config import DataConfig, ModelConfig, register_schemas
+from harness.data.datasets import IMAGENET_CLASSES, facts
+from harness.data.preprocessing import Preprocessing
+from harness.errors import UserError
+from harness.help import CONFIGS, choices, one_line
+from harness.weights.load import Weights
+from harness.weights.read import read_tensors
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A network in evaluation, on the CPU.
+
+    Attributes:
+        network: maps images (N, C, H, W) to logits (N, K).
+        trained: what is known of it; its classes are called by number where their names are not known.
+        source: where its numbers came from, for a person.
+        named: whether the names of its classes are known.
+    """
+
+    network: nn.Module
+    trained: Trained
+    source: str
+    named: bool = True
+
+    def fresh(self) -> nn.Module:
+        """Another network of its kind, in evaluation, with numbers of its own."""
+        return _built(self.trained)
+
+
+def load(place: Path | None, weights: str | None, model: str | None, data: Sequence[str]) -> Loaded:
+    """What the options of `harness.arguments` name; raises `UserError` as the functions below."""
+    if place is not None:
+        return load_file(place)
+    assert weights is not None and model is not None, "checked with the arguments"
+    return load_weights(weights, model, data)
+
+
+def _built(trained: Trained) -> nn.Module:
+    classes = len(trained.class_names)
+    return build.build_network(trained.model, trained.options, trained.preprocessing, classes).eval()
+
+
+def load_file(place: Path) -> Loaded:
+    """The network of a run folder's last checkpoint, of a checkpoint, or of a file that `tools/export.py` wrote.
+
+    Raises:
+        UserError: no checkpoint there, a damaged one, or a file that does not say which network it is of.
+    """
+    path = checkpoint_of_run(place) if place.is_dir() else place
+    content = read_tensors(path)
+    if content.trained is None:
+        raise UserError(f"{path}: does not say which network it is of; say it: --model NAME --weights {path}")
+    network = _built(content.trained)
+    try:
+        network.load_state_dict(content.tensors)
+    except RuntimeError as error:
+        raise UserError(f"{path}: says that it is of {content.trained.model}, but its tensors are not") from error
+    return Loaded(network, content.trained, str(path))
+
+
+def load_weights(weights: str, model: str, data: Sequence[str]) -> Loaded:
+    """A network with pretrained weights, and what can be known of them.
+
+    Its classes are called by ImageNet's wnids if the weights' publisher trained them on it, else as the data set's, and
+    by number where there are not as many of those.
+
+    Args:
+        weights: a name of torchvision's, `timm:<model>.<tag>`, or the path of a file.
+        model: name in the catalogue.
+        data: the data set that they were trained on, which tells mean and deviation where they do not: its name, and
+            settings such as `data.mean=[0.5]`; empty if it is not known.
+
+    Raises:
+        UserError: weights that cannot be had or are not of this network, or of which nothing tells mean and deviation.
+    """
+    model_config, data_config = _composed(model, data)
+    found = Weights(weights, model)
+    if found.trained is not None:
+        return load_file(found.found.file)
+    preprocessing = _preprocessing(model, weights, data_config, found)
+    classes = found.classes(build.skeleton(model))
+    known = facts(data_config).class_names if data_config else ()
+    if found.found.trained_on == "ImageNet-1K":
+        known = IMAGENET_CLASSES
+    named = len(known) == classes
+    names = known if named else tuple(map(str, range(classes)))
+    network = build.build_network(model, model_config.options(), preprocessing, classes).eval()
+    provenance = build.load_weights(network, model, found, training=False)
+    trained = Trained(model, model_config.options(), names, preprocessing, None, None, provenance)
+    return Loaded(network, trained, str(provenance), named)
+
+
+def _preprocessing(model: str, weights: str, data: DataConfig | None, found: Weights) -> Preprocessing:
+    if found.preprocessing is not None:
+        return found.preprocessing
+    if data is None:
+        raise UserError(
+            f"weights={weights}: the file does not say what its images went through; name the data set that it was "
+            f"trained on: --data NAME, one of {', '.join(choices('data'))}"
+        )
+    return build.preprocessing_for(model, data)
+
+
+def _composed(model: str, data: Sequence[str]) -> tuple[ModelConfig, DataConfig | None]:
+    """The configs of a network and of a data set as the scripts would compose them; a misspelt name is one line."""
+    register_schemas()
+    try:
+        with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+            chosen = [quoted_path(word, False) if "=" in word else f"data={word}" for word in data]
+            composed = compose("eval", [f"model={model}", *chosen], return_hydra_config=True)
+        HydraConfig.instance().set_config(composed)
+        configs = [OmegaConf.to_object(composed[group]) if composed[group] else None for group in ("model", "data")]
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(one_line(error)) from error
+    assert isinstance(configs[0], ModelConfig) and isinstance(configs[1], DataConfig | None)
+    return configs[0], configs[1]
+
+
+def description(trained: Trained) -> str:
+    """What is known of a network as JSON, to go along with its numbers; without the folder of its data."""
+    plain = trained.as_plain()
+    if plain["data"]:
+        plain["data"] = {**plain["data"], "root": "."}
+    return json.dumps(plain, ensure_ascii=False)

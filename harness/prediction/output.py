@@ -1,0 +1,116 @@
+"""Predictions for a person and for a program: a table, CSV, JSON lines; classes by their names, never by position."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Column, Table
+
+from harness.errors import UserError
+from harness.files import write_text
+
+if TYPE_CHECKING:
+    from harness.prediction.predict import Prediction
+
+WIDE = 1000  # characters of a line that goes to a file or a program: nothing is folded there
+
+
+@dataclass(frozen=True)
+class Names:
+    """What the classes are called.
+
+    Attributes:
+        classes: in label order.
+        readable: what stands behind some of them, such as `tench` behind `n01440764`.
+    """
+
+    classes: Sequence[str]
+    readable: Mapping[str, str]
+
+    def spoken(self, position: int) -> str:
+        """One class for a person: `tench (n01440764)`."""
+        name = self.classes[position]
+        return f"{self.readable[name]} ({name})" if name in self.readable else name
+
+
+def table(predictions: Iterable[Prediction], names: Names) -> Table:
+    """Each picture that has an answer, with its likeliest classes below each other."""
+    shown = Table(Column("image", overflow="fold"), Column("class", overflow="fold"), Column("%", justify="right"))
+    for prediction in predictions:
+        if prediction.problem is None:
+            spoken = "\n".join(names.spoken(position) for position in prediction.classes)
+            percent = "\n".join(f"{100 * probability:.2f}" for probability in prediction.probabilities)
+            shown.add_row(escape(prediction.image), escape(spoken), percent)
+    return shown
+
+
+def as_csv(predictions: Sequence[Prediction], names: Names) -> str:
+    """A line for each picture: `image,class_1,probability_1,...,problem`, and `name_1` behind `class_1` for wnids."""
+    answers = max((len(prediction.classes) for prediction in predictions), default=0)
+    kinds = ("class", "name", "probability") if names.readable else ("class", "probability")
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["image", *(f"{kind}_{k + 1}" for k in range(answers) for kind in kinds), "problem"])
+    for prediction in predictions:
+        fields = [
+            f"{field:.6f}" if isinstance(field, float) else field
+            for answer in _answers(prediction, names)
+            for field in answer.values()
+        ]
+        fields += [""] * (answers * len(kinds) - len(fields))
+        writer.writerow([prediction.image, *fields, prediction.problem or ""])
+    return text.getvalue()
+
+
+def as_json_lines(predictions: Iterable[Prediction], names: Names) -> str:
+    """A line for each picture: `{"image": ..., "classes": [{"class": ..., "probability": ...}, ...]}`, or a problem."""
+    lines = [
+        {"image": prediction.image, "problem": prediction.problem}
+        if prediction.problem
+        else {"image": prediction.image, "classes": list(_answers(prediction, names))}
+        for prediction in predictions
+    ]
+    return "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+
+
+def _answers(prediction: Prediction, names: Names) -> Iterable[dict[str, str | float]]:
+    """Class, readable name where there are such, and probability to six digits, best first."""
+    for position, probability in zip(prediction.classes, prediction.probabilities, strict=True):
+        name = names.classes[position]
+        readable = {"name": names.readable.get(name, "")} if names.readable else {}
+        yield {"class": name, **readable, "probability": round(probability, 6)}
+
+
+WRITERS = {".csv": as_csv, ".jsonl": as_json_lines}
+
+
+def check_out(out: Path) -> None:
+    """Raise `UserError` if predictions cannot be written to this file: it exists, or ends in another way."""
+    if out.suffix not in WRITERS:
+        raise UserError(f"out={out}: ends in none of {', '.join(WRITERS)}, which say the format")
+    if out.exists():
+        raise UserError(f"out={out}: this file exists; name a new one")
+    if not out.parent.is_dir():
+        raise UserError(f"out={out}: there is no folder {out.parent}")
+
+
+def tell(predictions: Sequence[Prediction], names: Names, out: Path | None) -> None:
+    """Print a table of what has an answer, or write everything to `out`; then list what has none, and why."""
+    answered = [prediction for prediction in predictions if prediction.problem is None]
+    if out is not None:
+        write_text(out, WRITERS[out.suffix](predictions, names))
+        print(f"{len(answered):,} of {len(predictions):,} pictures: {out}")
+    elif answered:
+        Console(width=None if sys.stdout.isatty() else WIDE).print(table(answered, names))
+    for prediction in predictions:
+        if prediction.problem is not None:
+            print(f"{prediction.image}: not predicted: {prediction.problem}", file=sys.stderr)

@@ -1,0 +1,170 @@
+"""Features: what a frozen network hands to its last layer, computed once and kept on the device.
+
+The loaders over them keep the contract of `harness.data.loader`, with features (n, D) where those have images.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from harness.data import stateless
+from harness.data.loader import Batch, Unreadable
+from harness.data.module import TrainData
+from harness.data.sources import Split
+from harness.data.waiting import Waiting
+from harness.errors import UserError
+from harness.evaluation.scores import class_scores
+from harness.run_folder import log
+
+
+@dataclass(frozen=True)
+class Features:
+    """Of the images of one split, all of them on each device.
+
+    Attributes:
+        values: float32 (N, D); a row of an image that could not be read is without meaning.
+        labels: int64 (N,).
+        unreadable: why an image could not be read, by its position in the split.
+    """
+
+    values: torch.Tensor
+    labels: torch.Tensor
+    unreadable: dict[int, str]
+
+    def batch(self, chosen: torch.Tensor, global_size: int) -> Batch:
+        """The images at these positions, int64 (n,), of a batch of `global_size` over all devices."""
+        if not self.unreadable:
+            return Batch(self.values[chosen], self.labels[chosen], chosen, global_size)
+        positions = chosen.tolist()
+        bad = tuple(Unreadable(index, self.unreadable[index]) for index in positions if index in self.unreadable)
+        good = torch.tensor([index for index in positions if index not in self.unreadable], dtype=torch.int64)
+        good = good.to(chosen.device)
+        return Batch(self.values[good], self.labels[good], good, global_size, bad)
+
+
+def head_of(network: nn.Module) -> nn.Linear:
+    """The layer that gives the logits.
+
+    Raises:
+        UserError: it has no weights that could be trained.
+    """
+    name, layer = list(network.named_children())[-1]
+    if not isinstance(layer, nn.Linear):
+        raise UserError(
+            f"recipe.trains=head: the network's last layer, {name}, is no linear layer with weights to train; use "
+            "recipe=finetune"
+        )
+    return layer
+
+
+class FeatureLoader:
+    """Batches of features, in the order that it is told.
+
+    Args:
+        features: of the split.
+        batches: of an epoch.
+        chosen: gives this device's positions of each batch that is left of the epoch, and the batch's size.
+    """
+
+    def __init__(
+        self, features: Features, batches: int, chosen: Callable[[], Iterator[tuple[torch.Tensor, int]]]
+    ) -> None:
+        self.features = features
+        self.batches = batches
+        self.chosen = chosen
+        self.waiting = Waiting(features.values.device)
+
+    def __len__(self) -> int:
+        return self.batches
+
+    def __iter__(self) -> Iterator[Batch]:
+        self.waiting.reset()
+        return self.waiting.over(self.features.batch(*chosen) for chosen in self.chosen())
+
+    def state_dict(self) -> dict[str, int]:
+        """Nothing: the trainer's global step says where an epoch goes on."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Nothing to do; its presence tells Lightning that this loader can start in the middle of an epoch."""
+
+
+class FeatureData(TrainData):
+    """Training and validation features, of the images as an evaluation sees them: whole, or their central crop.
+
+    They are computed when the loaders are made, after the weights of a checkpoint were loaded, by the network that
+    the trainer's module holds as `whole`; each device computes a share, and keeps all.
+    """
+
+    def train_dataloader(self) -> FeatureLoader:  # type: ignore[override]  # batches of another kind, the same contract
+        """Starts where the trainer's global step says."""
+        trainer, features, size = self.attached_trainer(), self._features(self.splits.train), self.recipe.batch_size
+        images, device, steps = len(features.labels), features.labels.device, self.steps_per_epoch
+
+        def chosen() -> Iterator[tuple[torch.Tensor, int]]:
+            epoch, first = divmod(trainer.global_step, steps)
+            order = stateless.order(self.seed, epoch, images, device)
+            for number in range(first, steps):
+                batch = order[number * size : (number + 1) * size]
+                yield batch[trainer.global_rank :: trainer.world_size], len(batch)
+
+        return FeatureLoader(features, steps, chosen)
+
+    def val_dataloader(self) -> FeatureLoader:  # type: ignore[override]  # as above
+        """This device's share of the validation split."""
+        trainer, features = self.attached_trainer(), self._features(self.splits.validation)
+        size, devices = self.protocol.batch_size, trainer.world_size
+        batches = -(-len(features.labels) // (devices * size))
+        share = torch.arange(len(features.labels), device=features.labels.device)[trainer.global_rank :: devices]
+
+        def chosen() -> Iterator[tuple[torch.Tensor, int]]:
+            for number in range(batches):
+                batch = share[number * size : (number + 1) * size]
+                yield batch, len(batch)
+
+        return FeatureLoader(features, batches, chosen)
+
+    def _features(self, split: Split) -> Features:
+        """Of every image of a split, on every device."""
+        trainer = self.attached_trainer()
+        network: nn.Module = trainer.lightning_module.whole  # type: ignore[assignment]  # of a `LinearProbe`
+        log.info(f"computing features of {len(split):,} images, once")
+        shares: list[Any] = [self._share(split, network.to(trainer.strategy.root_device))]
+        if trainer.world_size > 1:
+            mine, shares = shares[0], shares * trainer.world_size
+            torch.distributed.all_gather_object(shares, mine)
+        values = torch.zeros(len(split), head_of(network).in_features)
+        unreadable: dict[int, str] = {}
+        for indices, rows, bad in shares:
+            values[indices] = rows
+            unreadable.update(bad)
+        device = trainer.strategy.root_device
+        return Features(values.to(device), split.labels.to(device), unreadable)
+
+    @torch.no_grad()
+    def _share(self, split: Split, network: nn.Module) -> tuple[torch.Tensor, torch.Tensor, list[Unreadable]]:
+        """This device's: positions int64 (n,), features float32 (n, D), and what could not be read; on the CPU."""
+        trainer, head, seen = self.attached_trainer(), head_of(network), list[torch.Tensor]()
+        central = dataclasses.replace(self.protocol, name="center_crop")  # of ten_crop, too
+        positions, rows = [torch.empty(0, dtype=torch.int64)], [torch.empty(0, head.in_features)]
+        unreadable: list[Unreadable] = []
+        modes = {layer: layer.training for layer in network.modules()}
+        catching = head.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+        network.eval()
+        for batch in self.eval_loader(split, self.preprocessing, central):
+            unreadable += batch.unreadable
+            if len(batch.labels):
+                with trainer.precision_plugin.forward_context():
+                    class_scores(network, batch.images, self.recipe, central.batch_size)
+                positions.append(batch.indices.cpu())
+                rows.append(seen.pop()[: len(batch.labels)].float().cpu())
+        catching.remove()
+        for layer, training in modes.items():
+            layer.training = training
+        return torch.cat(positions), torch.cat(rows), unreadable

@@ -1,0 +1,119 @@
+"""What a run writes down of a user's own pictures: how they were divided, and which are on two sides at once."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+
+import lightning as L
+
+from harness.data.decode import UnreadableError, read
+from harness.data.image_files import ImageFiles
+from harness.data.sources import Splits
+from harness.files import write_text
+from harness.run_folder import log
+from harness.training.unreadable import UnreadableImages
+
+SPLIT_FILE = "split.csv"
+DUPLICATES_FILE = "duplicates.csv"
+
+
+class Division(L.Callback):
+    """Writes them when training starts.
+
+    Args:
+        splits: of images in files.
+        class_names: in label order.
+
+    `folder`, of the run, is set once it is made.
+    """
+
+    def __init__(self, splits: Splits, class_names: Sequence[str]) -> None:
+        self.folder = Path()
+        self.splits = splits
+        self.class_names = class_names
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Write and warn, before anything is learnt."""
+        if trainer.is_global_zero:
+            write_division(self.folder, self.splits, self.class_names)
+
+
+def watch_files(splits: Splits, class_names: Sequence[str]) -> list[Division | UnreadableImages]:
+    """What a run on images in files has beside others; of a user's own, their division is written down."""
+    if not isinstance(splits.train, ImageFiles):
+        return []
+    unreadable = UnreadableImages(splits.train)
+    return [Division(splits, class_names), unreadable] if splits.train.as_viewed else [unreadable]
+
+
+def write_division(folder: Path, splits: Splits, class_names: Sequence[str]) -> None:
+    """Write which image is in which split, and warn of pictures that are in two.
+
+    Args:
+        folder: of the run.
+        splits: of images in files.
+        class_names: in label order.
+    """
+    rows = []
+    for name, split in _named(splits):
+        rows += [
+            (image, class_names[label], name) for image, label in zip(split.ids, split.labels.tolist(), strict=True)
+        ]
+    write_text(folder / SPLIT_FILE, _csv([("image", "class", "split"), *rows]))
+    twice = duplicates(splits)
+    if twice:
+        write_text(folder / DUPLICATES_FILE, _csv([("image", "split", "same_as", "its_split"), *twice]))
+        image, where, other, elsewhere = twice[0]
+        log.warning(
+            f"{len(twice):,} pictures are in two splits at once, such as {image} in {where}, which is {other} in "
+            f"{elsewhere}: they make the error rate too good; {folder / DUPLICATES_FILE} lists them"
+        )
+
+
+def duplicates(splits: Splits) -> list[tuple[str, str, str, str]]:
+    """Images of the validation and the test split whose content is that of one in another split before them.
+
+    Returns:
+        Id and split of the image, and of the other one. Only files of equal size are read.
+    """
+    by_size: dict[int, list[tuple[str, ImageFiles, int]]] = defaultdict(list)
+    for name, split in _named(splits):
+        for index in range(len(split)):
+            by_size[split.size_of(index)].append((name, split, index))
+    found = []
+    for alike in by_size.values():
+        if len({name for name, _, _ in alike}) == 1:
+            continue
+        first: dict[str, tuple[str, str]] = {}
+        for name, split, index in alike:
+            image = split.id_of(index)
+            other = first.setdefault(_digest(split.path(index)), (image, name))
+            if other[1] != name:
+                found.append((image, name, *other))
+    return sorted(found)
+
+
+def _named(splits: Splits) -> list[tuple[str, ImageFiles]]:
+    named = [(field.name, getattr(splits, field.name)) for field in fields(splits)]
+    return [(name, split) for name, split in named if isinstance(split, ImageFiles)]
+
+
+def _digest(path: bytes) -> str:
+    """SHA-256 of a file; of one that cannot be read, and has no twin, its name."""
+    try:
+        content = read(path)
+    except UnreadableError:
+        content = path
+    return hashlib.sha256(content).hexdigest()
+
+
+def _csv(rows: Sequence[Sequence[object]]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()

@@ -1,0 +1,267 @@
+"""data=folder: a user's own pictures are divided by a fixed rule, decoded as a viewer shows them, and known by name."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import json
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import run_script
+from PIL import Image
+
+from harness.config import FolderConfig
+from harness.data.class_folders import Parts, divide
+from harness.data.decode import decode
+from harness.data.pixels import grey
+from harness.data.sources import load
+from harness.errors import UserError
+from harness.training.own_pictures import duplicates
+
+COLOURS = {"rot gefärbt": (200, 40, 40), "green": (40, 200, 40), "b\\lue": (40, 40, 200)}
+RNG = np.random.default_rng(0)
+QUICK = (
+    *("model=resnet20", "data=folder", "data.image_size=32", "data.resize=32", "recipe=torchvision_v1"),
+    *("recipe.epochs=2", "recipe.milestones=[1]", "recipe.batch_size=16", "trainer=cpu", "trainer.threads=1"),
+)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+
+
+def picture(path: Path, colour: tuple[int, int, int] = (200, 40, 40)) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    noise = RNG.normal(0, 40, (36, 48, 3)) + np.array(colour)
+    Image.fromarray(noise.clip(0, 255).astype(np.uint8)).save(path)
+
+
+def classes(root: Path, images: int, first: int = 0) -> Path:
+    for name, colour in COLOURS.items():
+        for number in range(first, first + images):
+            picture(root / name / f"{number:03d}.jpg", colour)
+    return root
+
+
+def config(root: Path, **changes: object) -> FolderConfig:
+    plain = FolderConfig(
+        *("folder", str(root), False, 15, [0.5] * 3, [0.5] * 3, 32, 32, "bilinear", "fast"),
+        test=20,
+        split_seed=0,
+        folds=None,
+        fold=0,
+    )
+    return dataclasses.replace(plain, **changes)  # type: ignore[arg-type]
+
+
+def names(parts: Parts) -> list[set[bytes]]:
+    return [
+        {part.folder.name(int(position)) for position in part.positions}
+        for part in (parts.train, parts.validation, parts.test)
+    ]
+
+
+def test_a_whole_folder_is_divided_by_class_and_the_same_way_every_time(tmp_path: Path) -> None:
+    root = classes(tmp_path / "all", 20)
+    parts = divide(config(root))
+    assert parts.class_names == ("b\\\\lue", "green", "rot gefärbt")
+    for part, each in zip((parts.train, parts.validation, parts.test), (14, 2, 4), strict=True):
+        assert np.bincount(part.labels).tolist() == [each] * 3
+    train, validation, test = names(parts)
+    assert len(train | validation | test) == 60
+    assert names(divide(config(root))) == [train, validation, test]
+    assert names(divide(config(root, split_seed=1)))[2] != test
+    for part in (parts.train, parts.test):
+        for position, label in zip(part.positions, part.labels, strict=True):
+            assert part.folder.name(int(position)).startswith(sorted(n.encode() for n in COLOURS)[label])
+
+
+def test_a_new_picture_moves_few_others(tmp_path: Path) -> None:
+    root = classes(tmp_path / "all", 20)
+    before = names(divide(config(root, validation=0)))[2]
+    classes(root, 1, first=20)
+    assert len(before - names(divide(config(root, validation=0)))[2]) <= 3  # at most one a class
+
+
+def test_classes_of_few_pictures_keep_one_to_train_on(tmp_path: Path) -> None:
+    for name, images in (("a", 1), ("b", 2), ("c", 3)):
+        for number in range(images):
+            picture(tmp_path / "all" / name / f"{number}.png")
+    parts = divide(config(tmp_path / "all", test=90, validation=90))
+    assert [np.bincount(p.labels, minlength=3).tolist() for p in (parts.train, parts.validation, parts.test)] == [
+        [1, 1, 1],
+        [0, 0, 0],
+        [0, 1, 2],
+    ]
+
+
+def test_folds_hold_every_picture_once_in_proportion(tmp_path: Path) -> None:
+    root = classes(tmp_path / "all", 7)
+    tests = [divide(config(root, folds=5, fold=fold)) for fold in range(5)]
+    seen = Counter(name for parts in tests for name in names(parts)[2])
+    assert len(seen) == 21 and set(seen.values()) == {1}
+    assert sorted(len(parts.test) for parts in tests) == [4, 4, 4, 4, 5]
+    for parts in tests:
+        assert set(np.bincount(parts.test.labels, minlength=3).tolist()) <= {1, 2}
+        train, validation, test = names(parts)
+        assert len(train) + len(validation) + len(test) == len(train | validation | test) == 21
+
+
+def test_folders_are_taken_as_they_lie_and_classes_by_name(tmp_path: Path) -> None:
+    classes(tmp_path / "train", 10)
+    for name in ("rot gefärbt", "green"):  # one class less: positions would be wrong
+        picture(tmp_path / "val" / name / "v.png")
+    (tmp_path / "val" / "unused").mkdir()
+    parts = divide(config(tmp_path))
+    assert [len(part) for part in (parts.train, parts.validation, parts.test)] == [24, 6, 2]
+    assert [parts.class_names[label] for label in parts.test.labels] == ["green", "rot gefärbt"]
+    picture(tmp_path / "test" / "green" / "t.png")
+    parts = divide(config(tmp_path))
+    assert [len(part) for part in (parts.train, parts.validation, parts.test)] == [30, 2, 1]
+    assert parts.class_names[parts.test.labels[0]] == "green"
+
+
+def bad_folders(root: Path) -> dict[str, tuple[Path, str]]:
+    classes(root / "one" / "x", 1)
+    for name in ("green", "b\\lue"):
+        for file in (root / "one" / "x" / name).iterdir():
+            file.unlink()
+        (root / "one" / "x" / name).rmdir()
+    classes(root / "empty", 2)
+    (root / "empty" / "none").mkdir()
+    classes(root / "lacks" / "train", 2)
+    picture(root / "lacks" / "val" / "purple" / "p.png")
+    classes(root / "no val" / "train", 2)
+    picture(root / "flat" / "p.png")
+    classes(root / "stray", 2)
+    picture(root / "stray" / "p.png")
+    return {
+        "one class": (root / "one" / "x", "one class, 'rot gefärbt': there is nothing to tell it from"),
+        "empty class": (root / "empty", "no image in the folder of the class 'none'"),
+        "val's class": (root / "lacks", "its class 'purple' is none of the 3 of"),
+        "no val": (root / "no val", "has a folder train and no val"),
+        "flat": (root / "flat", "images without folders; put them into one folder a class"),
+        "stray": (root / "stray", "images lie beside the folders of classes (p.png)"),
+        "none": (root / "nothing", "there is no such folder; name the one with your pictures"),
+    }
+
+
+def test_a_folder_that_cannot_be_used_is_told_in_a_line(tmp_path: Path) -> None:
+    for kind, (root, line) in bad_folders(tmp_path).items():
+        with pytest.raises(UserError) as error:
+            divide(config(root))
+        assert line in str(error.value) and str(root) in str(error.value), kind
+    with pytest.raises(UserError, match="too few for one in every fold"):
+        divide(config(classes(tmp_path / "few", 3), folds=5))
+    with pytest.raises(UserError, match="is divided into train and val already"):
+        divide(config(tmp_path / "lacks", folds=2))
+    for changes, line in (
+        ({"test": 0}, "data.test=0: of data=folder, percent from 1 to 99"),
+        ({"validation": 100}, "percent from 0 to 99"),
+        ({"fold": 2, "folds": 2}, "data.fold=2: from 0 to 1"),
+        ({"fold": 1}, "there are no folds; set data.folds"),
+        ({"mean": [0.5] * 2, "std": [0.5] * 2}, "one makes them grey"),
+    ):
+        with pytest.raises(UserError, match=line):
+            config(tmp_path, **changes)
+
+
+def test_the_same_picture_on_two_sides_is_found(tmp_path: Path) -> None:
+    classes(tmp_path / "train", 3)
+    classes(tmp_path / "val", 2)
+    copy = tmp_path / "train" / "green" / "copy.jpg"
+    copy.write_bytes((tmp_path / "val" / "green" / "001.jpg").read_bytes())
+    (tmp_path / "train" / "green" / "twin.jpg").write_bytes((tmp_path / "train" / "green" / "000.jpg").read_bytes())
+    found = duplicates(load(config(tmp_path, validation=0)))
+    assert found == [("folder/val/green/001.jpg", "test", "folder/train/green/copy.jpg", "train")]
+
+
+def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("decoder", ["fast", "pil"])
+def test_pictures_are_taken_as_a_viewer_shows_them(decoder: str) -> None:
+    ramp = np.linspace(0, 65_535, 64).astype(np.uint16).reshape(8, 8)
+    shown = decode(encoded(Image.fromarray(ramp), "PNG"), decoder, as_viewed=True)
+    assert np.array_equal(shown[..., 1], np.rint(ramp / 257).astype(np.uint8))
+    half = np.full((4, 4, 4), (200, 0, 0, 128), dtype=np.uint8)
+    half[0] = (0, 255, 0, 0)
+    shown = decode(encoded(Image.fromarray(half, "RGBA"), "PNG"), decoder, as_viewed=True)
+    assert (shown[0] == 255).all() and np.abs(shown[1:].astype(int) - (227, 127, 127)).max() <= 1
+    red, blue = (Image.new("P", (4, 4), index) for index in (1, 2))
+    for frame in (red, blue):
+        frame.putpalette([0, 0, 0, 255, 0, 0, 0, 0, 255])
+    shown = decode(encoded(red, "GIF", save_all=True, append_images=[blue]), decoder, as_viewed=True)
+    assert (shown == (255, 0, 0)).all()
+
+
+def test_grey_is_pillows() -> None:
+    colours = RNG.integers(0, 256, (50, 40, 3), dtype=np.uint8)
+    wanted = np.asarray(Image.fromarray(colours).convert("L"))
+    assert np.array_equal(grey(torch.from_numpy(colours).permute(2, 0, 1)[None])[0, 0].numpy(), wanted)
+
+
+def run_of(folder: Path) -> Path:
+    (run,) = folder.glob("*/*")
+    return run
+
+
+def test_a_run_writes_its_division_and_evaluates_by_name(tmp_path: Path) -> None:
+    root = classes(tmp_path / "all", 12)
+    same = (root / "green" / "000.jpg").read_bytes()
+    for number in range(12):
+        (root / "rot gefärbt" / f"{number:03d}.jpg").write_bytes(same)
+    done = run_script("train.py", *QUICK, f"data.root={root}", f"runs={tmp_path / 'runs'}")
+    assert done.returncode == 0, done.stderr
+    assert "pictures are in two splits at once, such as folder/" in done.stdout
+    run = run_of(tmp_path / "runs")
+    with (run / "split.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert Counter(row["split"] for row in rows) == {"train": 24, "validation": 6, "test": 6}
+    by_split = {row["image"]: row["split"] for row in rows}
+    with (run / "predictions.csv").open(encoding="utf-8", newline="") as file:
+        assert {by_split[row["image"]] for row in csv.DictReader(file)} == {"test"}
+    result = json.loads((run / "result.json").read_text(encoding="utf-8"))
+    assert result["class_names"] == ["b\\\\lue", "green", "rot gefärbt"]
+
+    other = tmp_path / "other"
+    classes(other / "train", 2)
+    picture(other / "train" / "a first one" / "x.png")  # positions differ, names do not
+    picture(other / "train" / "a first one" / "y.png")
+    for number in range(3):
+        picture(other / "val" / "rot gefärbt" / f"{number}.png")
+        picture(other / "val" / "green" / f"{number}.png", COLOURS["green"])
+    evaluate = ("eval.py", f"run={run}", "data=folder", "trainer=cpu", "force=true", f"runs={tmp_path / 'evals'}")
+    done = run_script(*evaluate, f"data.root={other}", "data.image_size=32", "data.resize=32")
+    assert done.returncode == 2 and "its classes are not those of" in done.stderr
+    shutil.rmtree(other / "train" / "a first one")
+    done = run_script(*evaluate, f"data.root={other}", "data.image_size=32", "data.resize=32")
+    assert done.returncode == 0, done.stderr
+    with (run_of(tmp_path / "evals") / "predictions.csv").open(encoding="utf-8", newline="") as file:
+        assert {row["image"].split("/")[2]: row["label"] for row in csv.DictReader(file)} == {
+            "rot gefärbt": "2",
+            "green": "1",
+        }
+
+
+def test_a_sweep_over_folds_ends_in_one_table(tmp_path: Path) -> None:
+    root = classes(tmp_path / "all", 6)
+    done = run_script(
+        "train.py", "-m", *QUICK, f"data.root={root}", "data.folds=2", "data.fold=0,1", f"runs={tmp_path / 'runs'}"
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("folder 2 folds, center_crop") == 1 and "fold 0 of 2" not in done.stdout
+    results = [json.loads(path.read_text()) for path in (tmp_path / "runs").rglob("result.json")]
+    wrong = sum(result["seen"] - result["correct_top1"] for result in results)
+    assert sum(result["seen"] for result in results) == 18
+    assert f"{100 * wrong / 18:.2f}" in done.stdout
