@@ -405,7 +405,7 @@ class TrainConfig:
         seed: of the initialisation, the order of images, augmentation and dropout.
         runs: folder in which the run's own folder is made.
         resume: a run folder that goes on, or `auto` for the newest unfinished one of the same config.
-        weights: that the network begins with; null draws them at random.
+        weights: that the network begins with: a name, a file, or a run folder; null draws them at random.
     """
 
     model: ModelConfig
@@ -430,7 +430,7 @@ class EvalConfig:
     """One evaluation of a run, of a checkpoint, or of weights.
 
     Attributes:
-        run: a run folder, whose last checkpoint is evaluated.
+        run: a run folder; the checkpoint that the run reports is evaluated.
         checkpoint: a checkpoint file.
         weights: pretrained ones; `model` and `data` belong with them.
         model: null for the one that the checkpoint names.
