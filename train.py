@@ -2,7 +2,7 @@
 
 from harness import build
 from harness.cli import main
-from harness.config import FolderConfig, ImageFilesConfig, TrainConfig
+from harness.config import ImageFilesConfig, TrainConfig
 from harness.resume import continued
 
 
@@ -12,7 +12,6 @@ def train(config: TrainConfig) -> None:
 
     from harness.checkpoint import Trained, checkpoint_to_resume
     from harness.data.datasets import facts
-    from harness.data.image_files import ImageFiles
     from harness.data.module import TrainData
     from harness.data.sources import load
     from harness.evaluation.evaluator import evaluate
@@ -21,9 +20,8 @@ def train(config: TrainConfig) -> None:
     from harness.run_folder import log, make_run_folder, reopen_run_folder
     from harness.training.classifier import Classifier
     from harness.training.history import describe_best
-    from harness.training.own_pictures import write_division
+    from harness.training.own_pictures import watch_files
     from harness.training.recorder import Recorder
-    from harness.training.unreadable import UnreadableImages
 
     model, recipe, protocol, limits = config.model, config.recipe, config.protocol, config.trainer
     class_names = facts(config.data).class_names
@@ -43,7 +41,7 @@ def train(config: TrainConfig) -> None:
     training = {"seed": config.seed, "epochs": epochs, "max_batches": limits.max_batches, "recipe": vars(recipe)}
     trained = Trained(model.name, model.options(), class_names, preprocessing, config.data, training, pretrained)
     progress, recorder = ProgressBar(limits.progress), Recorder(trained, epochs, limits.checkpoint_every)
-    watching = [UnreadableImages(splits.train)] if isinstance(splits.train, ImageFiles) else []
+    watching = watch_files(splits, class_names)
     trainer = build.build_trainer(
         config.trainer,
         recipe.precision,
@@ -53,8 +51,6 @@ def train(config: TrainConfig) -> None:
     )
 
     recorder.folder = resumed or make_run_folder(config.runs, f"{model.name}-{config.data.name}", config)
-    if trainer.is_global_zero and isinstance(config.data, FolderConfig):
-        write_division(recorder.folder, splits, class_names)
     for watcher in watching:
         watcher.folder = recorder.folder
     log.info(

@@ -460,11 +460,7 @@ def register_schemas() -> None:
         store.store(group="schema/model", name=name, node=schema)
     for name, data in DATA_SCHEMAS.items():
         store.store(group="schema", name=name, node=data)
-    for name, group in (
-        ("recipe", RecipeConfig),
-        ("protocol", ProtocolConfig),
-        ("trainer", TrainerConfig),
-    ):
+    for name, group in (("recipe", RecipeConfig), ("protocol", ProtocolConfig), ("trainer", TrainerConfig)):
         store.store(group="schema", name=name, node=group)
 
 

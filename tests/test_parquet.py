@@ -102,7 +102,7 @@ def test_a_bad_row_is_named(tmp_path: Path, image: bytes | None, label: int | No
 
 
 def test_foreign_damaged_and_missing_files(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"no train\*.parquet in data.root=.*name the folder"):
+    with pytest.raises(UserError, match=r"data.root=.*: no train\*.parquet in it; it should hold"):
         facts(config(tmp_path))
     write_set(tmp_path)
     good = (tmp_path / "test.parquet").read_bytes()
@@ -113,8 +113,8 @@ def test_foreign_damaged_and_missing_files(tmp_path: Path) -> None:
     (tmp_path / "test.parquet").write_bytes(good[:60] + bytes(200) + good[260:])
     with pytest.raises(UserError, match=r"test.parquet: "):
         sources.load(config(tmp_path))
-    pq.write_table(pa.table({"image": [b""], "label": [0]}), tmp_path / "test.parquet")
-    with pytest.raises(UserError, match=r"no column 'img'; .* it has: image, label"):
+    pq.write_table(pa.table({"picture": [b""], "label": [0]}), tmp_path / "test.parquet")
+    with pytest.raises(UserError, match=r"no column 'img' or 'image'; it has: picture, label"):
         facts(config(tmp_path))
     pq.write_table(pa.table({"img": [b""], "label": ["cat"]}), tmp_path / "test.parquet")
     with pytest.raises(UserError, match=r"the column 'label' holds string where integers belong"):
@@ -129,7 +129,7 @@ def test_foreign_damaged_and_missing_files(tmp_path: Path) -> None:
 def test_a_mistake_is_told_before_torch_is_loaded(tmp_path: Path) -> None:
     done = run_script("train.py", "data=parquet", "data.root=nowhere", cwd=tmp_path)
     assert done.returncode == 2 and done.stderr.count("\n") == 1
-    assert "no train*.parquet in data.root=nowhere" in done.stderr
+    assert "data=parquet: data.root=nowhere: no train*.parquet in it" in done.stderr
     write_set(tmp_path / "grey", (8, 8))
     done = run_script("train.py", "data=parquet", "data.root=grey", "model=mlp", "model.hidden=[9]", cwd=tmp_path)
     assert done.returncode == 2 and "has 1 channels; give one value each" in done.stderr

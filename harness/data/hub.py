@@ -48,8 +48,7 @@ def unpacked(config: HubPhotosConfig) -> HubPhotosConfig:
     Raises:
         UserError: files that are missing or damaged, or a disk that is full.
     """
-    commit = snapshot(config)
-    folder = Path(config.root, *config.repo.split("/"), "-".join(filter(None, (commit.name, config.subset))))
+    folder = Path(config.root, *config.repo.split("/"), "-".join(filter(None, (commit(config), config.subset))))
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.with_name(f".{folder.name}.lock")):  # other processes of this run, or of another
@@ -58,6 +57,18 @@ def unpacked(config: HubPhotosConfig) -> HubPhotosConfig:
     except OSError as error:
         raise UserError(f"{folder}: pictures cannot be unpacked there ({error.strerror or error})") from error
     return dataclasses.replace(config, root=str(folder))
+
+
+def commit(config: HubConfig | HubPhotosConfig) -> str:
+    """What the revision stands for here; raises as `snapshot` does, which a commit needs not ask."""
+    return config.revision if re.fullmatch(r"[0-9a-f]{40}", config.revision) else snapshot(config).name
+
+
+def recorded(config: DataConfig) -> dict[str, str]:
+    """What a record says of a data set of the hub beside its fingerprint."""
+    if isinstance(config, HubConfig | HubPhotosConfig):
+        return {"repo": config.repo, "revision": commit(config)}
+    return {}
 
 
 def snapshot(config: HubConfig | HubPhotosConfig) -> Path:

@@ -64,8 +64,8 @@ def find_files(root: Path, where: str, subset: str | None = None) -> dict[str, l
         raise UserError(f"{where}: it holds several sets of pictures, {', '.join(whole)}: choose one")
     chosen = subset or ("" if "" in whole else next(iter(whole), ""))
     if chosen not in whole:
-        named = f" in {chosen}; it has {', '.join(whole) or 'none'}" if chosen else ""
-        raise UserError(f"{where}: no train*.parquet{named}")
+        named = f" under {chosen}, but under {', '.join(whole) or 'nothing else'}" if chosen else ""
+        raise UserError(f"{where}: no train*.parquet in it{named}; it should hold train*.parquet and test*.parquet")
     return whole[chosen]
 
 

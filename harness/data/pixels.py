@@ -67,6 +67,5 @@ class Normalise:
 
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
         """Normalise a batch."""
-        if images.shape[1] > self.shift.shape[1]:
-            images = grey(images)
+        images = grey(images) if images.shape[1] > self.shift.shape[1] else images
         return images.float().mul_(self.scale).sub_(self.shift)

@@ -9,7 +9,6 @@ import dataclasses
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from textwrap import shorten
 from typing import Any
 
@@ -18,7 +17,7 @@ import torch.nn.functional as F
 
 from harness.config import DataConfig, FolderConfig
 from harness.data import hub, parquet
-from harness.data.class_folders import Part, divide
+from harness.data.class_folders import divide
 from harness.data.datasets import DATASETS, facts
 from harness.data.image_files import ImageFiles
 from harness.data.imagenet import imagenet
@@ -73,8 +72,7 @@ def load(config: DataConfig) -> Splits:
         UserError: files that are missing, unreadable, damaged or of another data set.
     """
     if isinstance(config, FolderConfig):
-        parts = divide(config)
-        return Splits(*map(_image_files, (parts.train, parts.validation, parts.test)))
+        return _divided(config)
     train, test = _checked(config, "train"), load_test(config)
     if config.validation >= len(train):
         raise UserError(f"data.validation={config.validation}: only {len(train):,} training images to take them from")
@@ -85,7 +83,7 @@ def load(config: DataConfig) -> Splits:
 def load_test(config: DataConfig) -> Split:
     """Read the test split alone; raises as `load` does."""
     if isinstance(config, FolderConfig):
-        return _image_files(divide(config).test)
+        return _divided(config).test
     return _checked(config, "test")
 
 
@@ -94,9 +92,12 @@ def relabelled(split: Split, classes: Sequence[int]) -> Split:
     return dataclasses.replace(split, labels=torch.tensor(classes)[split.labels])
 
 
-def _image_files(part: Part) -> ImageFiles:
-    """A user's own pictures, shown as any viewer shows them."""
-    return ImageFiles(part.folder, part.positions, torch.from_numpy(part.labels), part.prefix, as_viewed=True)
+def _divided(config: FolderConfig) -> Splits:
+    """A user's own pictures, decoded as any viewer shows them."""
+    _, *parts = divide(config)
+    return Splits(
+        *(ImageFiles(p.folder, p.positions, torch.from_numpy(p.labels), p.prefix, as_viewed=True) for p in parts)
+    )
 
 
 def _checked(config: DataConfig, split: str) -> Split:

@@ -58,7 +58,8 @@ class Record:
         """What must be equal for two error rates to be comparable."""
         data, protocol = self.content["data"], self.content["protocol"]
         split = data["split"] if self.fold is None else f"fold {self.fold[0]} of {self.fold[1]}"
-        return data["name"], split, data["fingerprint"], protocol["name"], protocol["precision"]
+        name = " ".join(filter(None, (data["name"], data.get("repo"))))
+        return name, split, data["fingerprint"], protocol["name"], protocol["precision"]
 
     @property
     def fold(self) -> tuple[int, int] | None:

@@ -18,6 +18,7 @@ import torch
 
 from harness.checkpoint import Trained
 from harness.config import DataConfig, FolderConfig, ImageFilesConfig, ProtocolConfig
+from harness.data import hub
 from harness.data.sources import ImageSet
 from harness.data.stateless import HASH_VERSION
 from harness.data.waiting import advice
@@ -156,6 +157,7 @@ def write_record(
             "images": len(split),
             "fingerprint": split.fingerprint(),
             **({"decoder": data.decoder} if isinstance(data, ImageFilesConfig) else {}),
+            **hub.recorded(data),
             **({"folds": data.folds, "fold": data.fold} if isinstance(data, FolderConfig) and data.folds else {}),
         },
         "protocol": vars(protocol),

@@ -10,14 +10,46 @@ from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 
+import lightning as L
+
 from harness.data.decode import UnreadableError, read
 from harness.data.image_files import ImageFiles
 from harness.data.sources import Splits
 from harness.files import write_text
 from harness.run_folder import log
+from harness.training.unreadable import UnreadableImages
 
 SPLIT_FILE = "split.csv"
 DUPLICATES_FILE = "duplicates.csv"
+
+
+class Division(L.Callback):
+    """Writes them when training starts.
+
+    Args:
+        splits: of images in files.
+        class_names: in label order.
+
+    `folder`, of the run, is set once it is made.
+    """
+
+    def __init__(self, splits: Splits, class_names: Sequence[str]) -> None:
+        self.folder = Path()
+        self.splits = splits
+        self.class_names = class_names
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Write and warn, before anything is learnt."""
+        if trainer.is_global_zero:
+            write_division(self.folder, self.splits, self.class_names)
+
+
+def watch_files(splits: Splits, class_names: Sequence[str]) -> list[Division | UnreadableImages]:
+    """What a run on images in files has beside others; of a user's own, their division is written down."""
+    if not isinstance(splits.train, ImageFiles):
+        return []
+    unreadable = UnreadableImages(splits.train)
+    return [Division(splits, class_names), unreadable] if splits.train.as_viewed else [unreadable]
 
 
 def write_division(folder: Path, splits: Splits, class_names: Sequence[str]) -> None:
