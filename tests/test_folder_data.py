@@ -163,7 +163,7 @@ def test_a_folder_that_cannot_be_used_is_told_in_a_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is divided into train and val already"):
         divide(config(tmp_path / "lacks", folds=2))
     for changes, line in (
-        ({"test": 0}, "data.test=0: of data=folder, percent from 1 to 99"),
+        ({"test": 0}, "data.test=0: of data=folder, percent from 1 to 100"),
         ({"validation": 100}, "percent from 0 to 99"),
         ({"fold": 2, "folds": 2}, "data.fold=2: from 0 to 1"),
         ({"fold": 1}, "there are no folds; set data.folds"),

@@ -58,7 +58,7 @@ def test_evaluation_does_not_import_training() -> None:
 
 OTHER_WAYS = {  # what the default run passes by
     *("EvalConfig", "CompareConfig", "MLPConfig", "DropoutConfig", "ShortcutConfig", "EvalData"),
-    *("FolderConfig", "HubSource", "HubConfig", "HubPhotosConfig", "_divided", "relabelled", "grey"),
+    *("FolderConfig", "HubSource", "HubConfig", "HubPhotosConfig", "_divided", "_to_train_on", "relabelled", "grey"),
     *("_likely_cause", "skeleton"),
     *("lecun_mle", "lecun_map", "_torchvision", "_read", "_parquet", "reopen_run_folder", "load_weights"),
     *(
