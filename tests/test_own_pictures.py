@@ -10,9 +10,13 @@ import numpy as np
 import pytest
 from conftest import run_script
 from PIL import Image
+from test_folder_data import config
 
 from harness.checkpoint import read_checkpoint
+from harness.data.class_folders import divide
 from harness.data.decode import UnreadableError, decode
+from harness.data.sources import load, load_test
+from harness.errors import UserError
 
 RNG = np.random.default_rng(0)
 CLASSES = ("circle", "square", "été, 2024")
@@ -103,16 +107,22 @@ def test_grey_networks_learn_colour_and_the_reverse_and_are_evaluated_by_name(
     assert "its classes are not those of" in done.stderr and "'triangle'" in done.stderr
 
 
-def test_mistakes_are_told_before_a_run_starts(tmp_path: Path) -> None:
-    root = write(tmp_path / "shapes", 3)
-    for settings, line in (
-        (("data=folder",), "data=folder: data.root=data/photos: there is no such folder; name the one with your"),
-        (("data=folder", f"data.root={root}", "data.fold=1"), "data.fold=1: there are no folds; set data.folds"),
-        (("data=folder", f"data.root={root}", "data.test=100"), "no image is left to train on"),
-    ):
-        done = run_script("train.py", "model=lenet5", *settings, "data.image_size=32", cwd=tmp_path)
-        assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr
-        assert line in done.stderr and not (tmp_path / "runs").exists()
+def test_a_mistake_is_told_before_a_run_starts(tmp_path: Path) -> None:
+    done = run_script("train.py", "model=lenet5", "data=folder", cwd=tmp_path)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1 and not list(tmp_path.glob("runs"))
+    assert "data=folder: data.root=data/photos: there is no such folder; name the one with your pictures" in done.stderr
+
+
+def test_what_is_not_divided_is_evaluated_whole_and_not_trained_on(tmp_path: Path) -> None:
+    write(tmp_path / "all", 3, CLASSES[:1])  # of one class, which cannot be trained on either
+    (tmp_path / "all" / "nothing").mkdir()
+    assert len(load_test(config(tmp_path / "all", test=100))) == 3
+    with pytest.raises(UserError, match=r"data.test=100 data.root=.*: no image is left to train on"):
+        load(config(tmp_path / "all", test=100))
+    write(tmp_path / "kept" / "val", 4, CLASSES[1:])
+    parts = divide(config(tmp_path / "kept", test=100))
+    assert parts.class_names == CLASSES[1:] and [len(part) for part in parts[1:]] == [0, 0, 8]
+    assert parts.test.prefix == "folder/val"
 
 
 def test_pixels_without_a_white_are_unreadable() -> None:

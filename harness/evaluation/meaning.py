@@ -66,7 +66,7 @@ def match_classes(
         return tuple(map(theirs.index, ours))
     if force and len(ours) == len(theirs):
         return tuple(range(len(ours)))
-    beside = f" or {len(unknown) - 1:,} others" if len(unknown) > 1 else ""
+    beside = f" (and {len(unknown) - 1:,} more)" if len(unknown) > 1 else ""
     raise UserError(
         f"data={data}: its classes are not those of {source}: the network knows no {unknown[0]!r}{beside}, but "
         f"{', '.join(theirs[:5])}{', ...' if len(theirs) > 5 else ''}{FORCE if len(ours) == len(theirs) else ''}"
