@@ -231,10 +231,13 @@ def checkpoint_of_run(run: Path, key: str = "run") -> Path:
     if not run.is_dir():
         raise UserError(f"{key}={run}: there is no such folder")
     path = run / CHECKPOINTS / LAST
+    if path.is_file():
+        training = read_checkpoint(path).trained.training or {}
+        if training.get("recipe", {}).get("patience"):
+            path = path.with_name(BEST)
     if not path.is_file():
         raise UserError(f"{key}={run}: no checkpoint in it ({path.relative_to(run)}); did it finish its first epoch?")
-    training = read_checkpoint(path).trained.training or {}
-    return path.with_name(BEST) if training.get("recipe", {}).get("patience") else path
+    return path
 
 
 def checkpoint_to_resume(run: Path) -> tuple[Path | None, Trained | None, str]:

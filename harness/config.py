@@ -152,7 +152,7 @@ class FolderConfig(ImageFilesConfig):
 
     Attributes:
         validation: percent of every class's training images that are taken out for model selection.
-        test: percent of every class of an undivided folder that are reported on.
+        test: percent of every class of an undivided folder that are reported on; 100 evaluates on all of it.
         split_seed: of the division.
         folds: of a cross-validation over an undivided folder, in place of `test`; null for none.
         fold: the one that is reported on, from 0.
@@ -167,9 +167,10 @@ class FolderConfig(ImageFilesConfig):
         super().__post_init__()
         if len(self.mean) not in (1, 3):
             raise UserError(f"data.mean={self.mean}: three values for pictures in colour, one makes them grey")
-        for key, least in (("validation", 0), ("test", 1)):
-            if not least <= getattr(self, key) < 100:
-                raise UserError(f"data.{key}={getattr(self, key)}: of data={self.name}, percent from {least} to 99")
+        for key, least, most in (("validation", 0, 99), ("test", 1, 100)):
+            if not least <= getattr(self, key) <= most:
+                given = f"data.{key}={getattr(self, key)}"
+                raise UserError(f"{given}: of data={self.name}, percent from {least} to {most}")
         _at_least("data.split_seed", self.split_seed, 0)
         if self.folds is not None:
             _at_least("data.folds", self.folds, 2)
@@ -405,7 +406,7 @@ class TrainConfig:
         seed: of the initialisation, the order of images, augmentation and dropout.
         runs: folder in which the run's own folder is made.
         resume: a run folder that goes on, or `auto` for the newest unfinished one of the same config.
-        weights: that the network begins with; null draws them at random.
+        weights: that the network begins with: a name, a file, or a run folder; null draws them at random.
     """
 
     model: ModelConfig
@@ -430,7 +431,7 @@ class EvalConfig:
     """One evaluation of a run, of a checkpoint, or of weights.
 
     Attributes:
-        run: a run folder, whose last checkpoint is evaluated.
+        run: a run folder; the checkpoint that the run reports is evaluated.
         checkpoint: a checkpoint file.
         weights: pretrained ones; `model` and `data` belong with them.
         model: null for the one that the checkpoint names.

@@ -79,11 +79,11 @@ class Block(nn.Module):
         self.shortcut = shortcut_of(option, in_maps, maps, stride)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        y = F.relu(self.bn1(self.conv1(x)))
+        y = F.relu(self.bn1(self.conv1(x)), inplace=True)
         y = self.bn2(self.conv2(y))
         if self.shortcut is not None:
-            y = y + self.shortcut(x)
-        return F.relu(y)  # after the addition
+            y += self.shortcut(x)
+        return F.relu(y, inplace=True)  # after the addition
 
 
 class Bottleneck(nn.Module):
@@ -100,12 +100,12 @@ class Bottleneck(nn.Module):
         self.shortcut = shortcut_of(option, in_maps, 4 * maps, stride)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        y = F.relu(self.bn1(self.conv1(x)))
-        y = F.relu(self.bn2(self.conv2(y)))
+        y = F.relu(self.bn1(self.conv1(x)), inplace=True)
+        y = F.relu(self.bn2(self.conv2(y)), inplace=True)
         y = self.bn3(self.conv3(y))
         if self.shortcut is not None:
-            y = y + self.shortcut(x)
-        return F.relu(y)
+            y += self.shortcut(x)
+        return F.relu(y, inplace=True)
 
 
 class ResNet(nn.Module):
@@ -169,7 +169,7 @@ class ResNet(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         check_size(images)
-        x = F.relu(self.bn1(self.conv1(images)))  # (N, 64, 112, 112)
+        x = F.relu(self.bn1(self.conv1(images)), inplace=True)  # (N, 64, 112, 112)
         x = self.pool1(x)  # (N, 64, 56, 56)
         x = self.conv2_x(x)  # (N, 64, 56, 56), of three-layer blocks (N, 256, 56, 56)
         x = self.conv3_x(x)  # (N, 128, 28, 28) or (N, 512, 28, 28)

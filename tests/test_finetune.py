@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,12 +12,14 @@ from typing import Any
 
 import hydra
 import lightning as L
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from conftest import run_script
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import open_dict
+from PIL import Image
 from test_runs import only
 from test_training import CPU, PREPROCESSING, PROTOCOL, RECIPE, images
 from torch import nn
@@ -26,6 +29,7 @@ from harness.checkpoint import BEST, CHECKPOINTS, LAST, Trained, checkpoint_of_r
 from harness.config import (
     DataConfig,
     FineTuneConfig,
+    ImageFilesConfig,
     ModelConfig,
     RecipeConfig,
     TrainConfig,
@@ -33,7 +37,10 @@ from harness.config import (
     typed_config,
 )
 from harness.data import stateless
-from harness.data.sources import ImageSet, Splits
+from harness.data.folder import index_folder
+from harness.data.image_files import ImageFiles
+from harness.data.preprocessing import Preprocessing
+from harness.data.sources import ImageSet, Split, Splits
 from harness.errors import UserError
 from harness.help import CONFIGS
 from harness.training.class_weights import WeightedCrossEntropy, balanced_weights
@@ -43,6 +50,7 @@ from harness.training.fine_tuner import FineTuner
 from harness.training.parameter_groups import rate_factors, stages
 from harness.training.recorder import Recorder
 from harness.training.schedules import learning_rate
+from harness.training.unreadable import UnreadableImages
 from harness.weights.load import Weights
 from harness.weights.names import check_name
 from models import MODELS, build_model
@@ -60,9 +68,9 @@ def tuning(**changes: object) -> FineTuneConfig:
 class Small(nn.Module):
     """Three stages with batch norms and a head, on images of 6 x 6 pixels; counts how often it is asked."""
 
-    def __init__(self, pixels: int = 4) -> None:
+    def __init__(self, channels: int = 1) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(1, 4, 3, padding=1)
+        self.conv1 = nn.Conv2d(channels, 4, 3, padding=1)
         self.bn1 = nn.BatchNorm2d(4)
         self.conv2_x = nn.Sequential(nn.Conv2d(4, 6, 3, padding=1), nn.BatchNorm2d(6))
         self.pool = nn.AdaptiveAvgPool2d(1)
@@ -100,8 +108,10 @@ class Run:
 
     folder: Path
     recipe: RecipeConfig
-    train: ImageSet = field(default_factory=lambda: images(37))
-    validation: ImageSet = field(default_factory=lambda: images(10, 1))
+    train: Split = field(default_factory=lambda: images(37))
+    validation: Split = field(default_factory=lambda: images(10, 1))
+    described: DataConfig = field(default_factory=lambda: DATA)
+    preprocessing: Preprocessing = PREPROCESSING
     network: nn.Module = field(default_factory=small)
     epochs: int | None = None
     cut_at: int | None = None
@@ -109,14 +119,15 @@ class Run:
     callbacks: tuple[L.Callback, ...] = ()
 
     def __post_init__(self) -> None:
-        config = TrainConfig(ModelConfig("test"), DATA, self.recipe, PROTOCOL, CPU, seed=3)
+        config = TrainConfig(ModelConfig("test"), self.described, self.recipe, PROTOCOL, CPU, seed=3)
         splits = Splits(self.train, self.validation, images(0))
-        self.data, self.classifier = build.build_training(config, self.network, splits, PREPROCESSING, 3)
+        self.data, self.classifier = build.build_training(config, self.network, splits, self.preprocessing, 3)
         training = {"seed": 3, "epochs": self.recipe.epochs, "max_batches": None, "recipe": vars(self.recipe)}
-        trained = Trained("test", {}, ("a", "b", "c"), PREPROCESSING, DATA, training)
+        trained = Trained("test", {}, ("a", "b", "c"), self.preprocessing, self.described, training)
         epochs = self.epochs or self.recipe.epochs
         self.recorder = Recorder(trained, epochs, self.checkpoint_every, self.recipe.patience)
         self.recorder.folder = self.folder
+        self.folder.mkdir(exist_ok=True)
         validate = 1.0 if len(self.validation) else 0
         callbacks = [*self.callbacks, Cut(self.cut_at), self.recorder]
         trainer = build.build_trainer(CPU, "32-true", callbacks, max_epochs=epochs, limit_val_batches=validate)
@@ -325,6 +336,40 @@ def test_the_checkpoint_of_a_linear_probe_holds_the_whole_network(tmp_path: Path
     assert all(torch.equal(value, run.network.state_dict()[key]) for key, value in checkpoint.state_dict.items())
 
 
+@pytest.fixture
+def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ImageFiles:
+    """Twenty pictures in files; the twelfth is cut off."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    generator = np.random.default_rng(0)
+    for number in range(20):
+        path = tmp_path / "images" / f"class{number % 3}" / f"{number:02d}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(generator.integers(0, 256, (30, 40, 3), dtype=np.uint8)).save(path)
+    index = index_folder(tmp_path / "images")
+    split = ImageFiles(index, np.arange(20), torch.from_numpy(index.label).long(), "test")
+    path = Path(os.fsdecode(split.path(11)))
+    path.write_bytes(path.read_bytes()[:300])
+    return split
+
+
+def test_a_linear_probe_skips_and_lists_what_cannot_be_read(files: ImageFiles, tmp_path: Path) -> None:
+    unreadable = UnreadableImages(files)
+    unreadable.folder = tmp_path
+    described = ImageFilesConfig("test", "", False, 0, [0.5] * 3, [0.5] * 3, 16, 20, "bilinear", "fast")
+    preprocessing = Preprocessing(3, 16, 20, "bilinear", (0.5,) * 3, (0.5,) * 3)
+    torch.manual_seed(1)
+    settings: dict[str, Any] = {"described": described, "preprocessing": preprocessing, "network": Small(3)}
+    recipe = dataclasses.replace(PROBE, epochs=2)
+    run = Run(tmp_path / "run", recipe, train=files, validation=files, **settings)
+    assert [(e.step, e.train.seen, e.validation and e.validation.seen) for e in run.classifier.history] == [
+        (3, 19, 19),
+        (6, 19, 19),
+    ]
+    with pytest.raises(UserError, match=r"1 of 20 training images cannot be read, more than 0.1%: they are listed in"):
+        Run(tmp_path / "strict", recipe, train=files, callbacks=(unreadable,), **settings, validation=images(0))
+    assert f"{files.id_of(11)}," in (tmp_path / "unreadable_in_training.csv").read_text()
+
+
 def test_every_network_but_one_has_a_head_to_probe() -> None:
     for name in {"lenet1", "lenet4", *{entry.family: name for name, entry in MODELS.items()}.values()}:
         with torch.device("meta"):
@@ -337,7 +382,7 @@ def test_every_network_but_one_has_a_head_to_probe() -> None:
 def test_a_linear_probe_does_not_augment() -> None:
     for augmented in ({"flip": True}, {"crop_padding": 2}, {"crop_area": [0.5, 1.0], "crop_aspect": [1.0, 1.0]}):
         with pytest.raises(UserError, match="of images as they are: without flip and crop"):
-            dataclasses.replace(PROBE, **augmented)  # type: ignore[arg-type]
+            dataclasses.replace(PROBE, **augmented)
 
 
 # -------------------------------------------------------------------------------------------------------- class weights
@@ -360,8 +405,9 @@ def test_the_weighted_loss_is_a_mean_over_images_and_an_epochs_over_all_of_its(t
     run = Run(tmp_path, recipe, train=uneven)
     losses = F.cross_entropy(small().fc(features_by_hand(small(), uneven)), uneven.labels, reduction="none")
     weighted = torch.where(uneven.labels == 0, 37 / 60, 37 / 14) * losses
-    assert run.classifier.history[0].train_loss == pytest.approx(float(weighted.mean()), rel=1e-5)
-    assert read_checkpoint(tmp_path / CHECKPOINTS / LAST).trained.training["recipe"]["class_weights"] == "balanced"
+    assert run.classifier.history[0].train_loss == pytest.approx(float(weighted.detach().mean()), rel=1e-5)
+    training = read_checkpoint(tmp_path / CHECKPOINTS / LAST).trained.training
+    assert training is not None and training["recipe"]["class_weights"] == "balanced"
 
 
 # ------------------------------------------------------------------------------------------------------- early stopping
@@ -517,7 +563,7 @@ def test_mistakes_leave_no_run_folder(arguments: str, line: str, trained_run: Pa
 
 
 def test_a_folder_that_is_no_runs_is_no_weights(trained_run: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="not the folder of a run \\(it has no config.yaml\\)"):
+    with pytest.raises(UserError, match=r"not the folder of a run \(it has no config.yaml\)"):
         check_name(str(tmp_path), "lenet5")
     with pytest.raises(UserError, match="these are of lenet5: use model=lenet5"):
         Weights(str(trained_run), "mlp")

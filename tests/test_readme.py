@@ -13,6 +13,8 @@ import pytest
 import torch
 from conftest import ROOT, run_script
 from PIL import Image
+from test_folder_data import classes
+from test_hub_data import REPO, cache, write_snapshot  # noqa: F401  # a fixture
 from torchvision.models import get_model
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -67,6 +69,15 @@ def test_every_command_runs(command: str, trained_run: Path, tmp_path: Path, req
         Image.new("RGB", (40, 30), "red").save(tmp_path / "photos" / "a.jpg")
         arguments = [word.replace("out=", f"out={tmp_path}/") for word in arguments]
         arguments = [str(tmp_path / word) if word == "photos" else word for word in arguments]
+    if "data=folder" in arguments:
+        classes(tmp_path / "photos", 4)
+        own = {"data.root=my_photos": f"data.root={tmp_path / 'photos'}", "data.folds=5": "data.folds=2"}
+        own["data.fold=0,1,2,3,4"] = "data.fold=0,1"
+        arguments = [*(own.get(word, word) for word in arguments), "data.image_size=32", "data.resize=36"]
+    if "data=hub" in arguments:
+        write_snapshot(request.getfixturevalue("cache"))
+        arguments = [*arguments, f"data.repo={REPO}", "data.validation=3", "recipe.batch_size=8"]
+        arguments.remove("data.repo=uoft-cs/cifar10")
     done = run_script(*arguments)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""

@@ -2,7 +2,8 @@
 
 Either `root/train/<class>/` and `root/val/<class>/`, which is reported on; with a `root/test/<class>/` beside them,
 that is, and `val` is for model selection. Or `root/<class>/` alone: within every class the images are ordered by a hash
-of their names, and the first ones are the test split, or those of one fold. A class is its name, in every folder.
+of their names, and the first ones are the test split, or those of one fold; with `data.test=100` all of them are
+reported on, and nothing is left to train on. A class is its name, in every folder.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import numpy.typing as npt
 
 from harness.config import FolderConfig, HubPhotosConfig
 from harness.data import hub
-from harness.data.folder import Folder, index_folder, printable
+from harness.data.folder import EXTENSIONS, Folder, index_folder, printable
 from harness.errors import UserError
 
 Integers = npt.NDArray[np.int64]
@@ -75,8 +76,11 @@ def _divide(config: FolderConfig) -> Parts:
         raise UserError(
             f"data={config.name}: data.root={root}: there is no such folder; name the one with your pictures"
         )
-    if any(path.is_dir() for path in (root / "train").glob("*")):
+    splits = [name for name in ("train", "val", "test") if any(path.is_dir() for path in (root / name).glob("*"))]
+    if "train" in splits:
         return _as_they_lie(config, root)
+    if config.test == 100 and config.folds is None:
+        return _to_report_on(root / splits[-1] if splits else root, "/".join([config.name, *splits[-1:]]))
     whole, class_names = _training(root, config.name)
     keys = _keys(whole, config.split_seed)
     if config.folds is not None:
@@ -113,13 +117,24 @@ def _as_they_lie(config: FolderConfig, root: Path) -> Parts:
     return Parts(class_names, train.where(~held), train.where(held), reported)
 
 
+def _to_report_on(root: Path, prefix: str) -> Parts:
+    """All images of a folder that is not trained on; its classes may be any of a network's."""
+    folder = _of_classes(root)
+    whole = Part(folder, np.arange(len(folder)), folder.label.astype(np.int64), prefix)
+    none = whole.where(np.zeros(len(folder), dtype=np.bool_))
+    return Parts(folder.classes, none, none, whole)
+
+
 def _training(root: Path, prefix: str) -> tuple[Part, tuple[str, ...]]:
     """All images of a folder that is trained on, and its classes."""
     folder = _of_classes(root)
     images = np.bincount(folder.label, minlength=len(folder.classes))
     empty = [name for name, count in zip(folder.classes, images, strict=True) if not count]
     if empty:
-        raise UserError(f"{root}: no image in the folder of the class {empty[0]!r}; put some there, or take it away")
+        raise UserError(
+            f"{root}: no image in the folder of the class {empty[0]!r}; put some there, or take it away; names of "
+            f"images end in {' '.join(EXTENSIONS)}"
+        )
     if len(folder.classes) == 1:
         raise UserError(f"{root}: one class, {folder.classes[0]!r}: there is nothing to tell it from")
     return Part(folder, np.arange(len(folder)), folder.label.astype(np.int64), prefix), folder.classes

@@ -12,6 +12,7 @@ import io
 import os
 import stat
 import warnings
+from importlib.util import find_spec
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +21,9 @@ from PIL import Image, UnidentifiedImageError
 
 MAX_PIXELS = 89_478_485  # where Pillow itself warns of an image bomb; 256 MiB of RGB
 MAX_BYTES = 256 * 2**20
-FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP")  # never those whose reader runs a program
+FORMATS = ["JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP", "JPEG2000"]  # none whose reader runs a program
+if find_spec("PIL.AvifImagePlugin"):  # Pillow 11.3
+    FORMATS.append("AVIF")
 
 ORIENTATION = 0x0112  # EXIF's tag
 MIRRORED, TURNED = (2, 4, 5, 7), {3: 2, 4: 2, 5: 3, 6: 3, 7: 1, 8: 1}  # its values; then quarters against the clock
@@ -91,6 +94,8 @@ def _opaque(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):  # 16 bits, grey
         levels = np.asarray(image).astype(np.int64).clip(0, 65_535)
         return Image.fromarray(((levels * 255 + 32_767) // 65_535).astype(np.uint8))
+    if image.mode == "F":
+        raise UnreadableError("floating-point pixels, of which nothing says what is white: save it with 8 or 16 bits")
     if image.has_transparency_data:
         picture = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)

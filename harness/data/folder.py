@@ -23,8 +23,11 @@ import numpy.typing as npt
 from harness.errors import UserError
 from harness.files import atomic
 
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff", ".webp")
-INDEX_VERSION = 2
+EXTENSIONS = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".pbm", ".pgm", ".ppm", ".pnm", ".tif", ".tiff"),
+    *(".webp", ".avif", ".jp2", ".j2k"),
+)
+INDEX_VERSION = 3
 SETTLED = 2_000_000_000  # nanoseconds: a folder that changed so shortly before it was read may yet change unnoticed
 
 

@@ -72,7 +72,7 @@ def load(config: DataConfig) -> Splits:
         UserError: files that are missing, unreadable, damaged or of another data set.
     """
     if isinstance(config, FolderConfig):
-        return _divided(config)
+        return _to_train_on(_divided(config), config)
     train, test = _checked(config, "train"), load_test(config)
     if config.validation >= len(train):
         raise UserError(f"data.validation={config.validation}: only {len(train):,} training images to take them from")
@@ -98,6 +98,12 @@ def _divided(config: FolderConfig) -> Splits:
     return Splits(
         *(ImageFiles(p.folder, p.positions, torch.from_numpy(p.labels), p.prefix, as_viewed=True) for p in parts)
     )
+
+
+def _to_train_on(splits: Splits, config: FolderConfig) -> Splits:
+    if not len(splits.train):
+        raise UserError(f"data.test={config.test} data.root={config.root}: no image is left to train on")
+    return splits
 
 
 def _checked(config: DataConfig, split: str) -> Split:

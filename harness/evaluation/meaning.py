@@ -59,18 +59,15 @@ def match_classes(
     Labels that mean something else to the network are refused; with `force`, as many classes are matched by position.
 
     Raises:
-        UserError: naming the first difference.
+        UserError: naming the first class that the network does not know.
     """
-    if set(ours) <= set(theirs):
+    unknown = [name for name in ours if name not in theirs]
+    if not unknown:
         return tuple(map(theirs.index, ours))
     if force and len(ours) == len(theirs):
         return tuple(range(len(ours)))
-    if len(ours) != len(theirs):
-        raise UserError(
-            f"data={data}: its classes are not those of {source}: it has {len(ours):,}, the network {len(theirs):,}"
-        )
-    first = next(i for i, (a, b) in enumerate(zip(ours, theirs, strict=True)) if a != b)
+    beside = f" (and {len(unknown) - 1:,} more)" if len(unknown) > 1 else ""
     raise UserError(
-        f"data={data}: its classes are not those of {source}: class {first} is {ours[first]!r} here and "
-        f"{theirs[first]!r} there{FORCE}"
+        f"data={data}: its classes are not those of {source}: the network knows no {unknown[0]!r}{beside}, but "
+        f"{', '.join(theirs[:5])}{', ...' if len(theirs) > 5 else ''}{FORCE if len(ours) == len(theirs) else ''}"
     )
