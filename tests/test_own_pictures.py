@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -57,7 +58,7 @@ def save(image: Image.Image, path: Path, number: int) -> None:
         "animated": (image.convert("P"), "gif", {"save_all": True, "append_images": [Image.new("P", image.size)]}),
     }[kind]
     path.parent.mkdir(parents=True, exist_ok=True)
-    made.save(path.with_suffix(f".{ending}"), **options)
+    made.save(path.with_suffix(f".{ending}"), **cast(dict[str, Any], options))
 
 
 def write(root: Path, images: int, classes: tuple[str, ...] = CLASSES) -> Path:
