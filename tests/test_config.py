@@ -139,12 +139,14 @@ def test_imagenet_names_its_recipe_and_protocol_and_networks_without_batch_norm_
     assert "learning_rate: 0.3\n" in said
 
 
+IN_FILES = ("imagenet", "folder", "hub_photos")
+
+
 @pytest.mark.parametrize(
-    "data",
-    [path.stem for path in (ROOT / "configs" / "data").glob("*.yaml") if path.stem not in ("imagenet", "folder")],
+    "data", [path.stem for path in (ROOT / "configs" / "data").glob("*.yaml") if path.stem not in IN_FILES]
 )
 def test_a_data_set_names_its_recipe_and_the_user_overrules_it(data: str) -> None:
-    own = "he_2015_cifar" if data.startswith(("cifar", "parquet")) else "modern"
+    own = "he_2015_cifar" if data in ("cifar10", "cifar100", "parquet", "hub") else "modern"
     other = "modern" if own == "he_2015_cifar" else "he_2015_cifar"
     assert (
         "learning_rate: 0.1\n" in run_script("train.py", f"data={data}", "recipe=he_2015_cifar", "--cfg", "job").stdout
