@@ -6,6 +6,7 @@ import csv
 import hashlib
 import json
 import math
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -114,6 +115,9 @@ def test_folds_are_not_pooled_if_one_is_missing_or_there_twice_or_of_another_div
     write_fold(tmp_path / "0", "m", 0, 30)
     titles = [comparison.title for comparison in compare(find_records([str(tmp_path)])[0])]
     assert titles == ["d someone/things fold 0 of 2, whole_image"]
+    write_fold(tmp_path / "twice", "m", 0, 29)
+    assert {row.images for c in compare(find_records([str(tmp_path)])[0]) for row in c.rows} == {40}
+    shutil.rmtree(tmp_path / "twice")
     write_fold(tmp_path / "other 1", "m", 1, 31, data={"division": "other"})
     assert len(compare(find_records([str(tmp_path)])[0])) == 2
     write_fold(tmp_path / "1", "m", 1, 32)
