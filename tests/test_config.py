@@ -142,7 +142,7 @@ def test_imagenet_names_its_recipe_and_protocol_and_networks_without_batch_norm_
 RECIPE_OF = {  # each data set's own, and its learning rate
     **dict.fromkeys(("digits", "mnist", "fashion_mnist"), ("modern", 0.05)),
     **dict.fromkeys(("cifar10", "cifar100", "parquet", "hub"), ("he_2015_cifar", 0.1)),
-    **dict.fromkeys(("folder", "hub_photos"), ("finetune", 0.01)),
+    **dict.fromkeys(("folder", "hub_photos"), ("finetune", 0.03)),
     "imagenet": ("torchvision_v1", 0.1),
 }
 
