@@ -20,8 +20,6 @@ from omegaconf.errors import OmegaConfBaseException
 from harness.build import check
 from harness.config import CompareConfig, Config, typed_config
 from harness.errors import StoppedError, UserError
-from harness.evaluation.compare import compare, find_records
-from harness.evaluation.tables import show
 from harness.help import CONFIGS, one_line
 
 
@@ -50,6 +48,9 @@ def sweep(name: str, schema: type[Config], overrides: list[str]) -> int:
 
 def _compare(places: Iterable[str], started: float) -> None:
     """One table of the records that were written since then."""
+    from harness.evaluation.compare import compare, find_records
+    from harness.evaluation.tables import show
+
     records, _ = find_records(sorted(places))
     show(compare([record for record in records if record.path.stat().st_mtime >= started]))
 

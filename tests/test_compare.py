@@ -6,6 +6,7 @@ import csv
 import hashlib
 import json
 import math
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -80,6 +81,49 @@ def test_seeds_are_one_row_and_models_are_paired_by_seed(tmp_path: Path) -> None
     assert [(t.seed, t.only_first, t.only_second) for t in comparison.tests] == [(0, 10, 2), (1, 11, 2)]
     assert [t.p for t in comparison.tests] == pytest.approx([binomtest(2, 12).pvalue, binomtest(2, 13).pvalue])
     assert [t.p_holm for t in comparison.tests] == pytest.approx(holm([t.p for t in comparison.tests]))
+
+
+def write_fold(root: Path, name: str, fold: int, right: int, **changes: Any) -> None:
+    """A record of one of two folds, of so many right answers, whose images are its own."""
+    data = {"name": "d", "split": "test", "images": IMAGES, "fingerprint": f"f{fold}", "folds": 2, "fold": fold}
+    data |= {"division": "all", "repo": "someone/things", **changes.pop("data", {})}
+    counts = {"correct_top1": right, "correct_top5": IMAGES, **changes}
+    write_record(root, name, set(range(IMAGES - right)), data=data, **counts)
+    path = root / "predictions.csv"
+    path.write_text(path.read_text().replace("d/", f"d{fold}/"))
+    content = json.loads((root / "result.json").read_text())
+    content["predictions"]["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    (root / "result.json").write_text(json.dumps(content))
+
+
+def test_the_folds_of_a_cross_validation_are_one_row(tmp_path: Path) -> None:
+    for name, right in (("good", (36, 30)), ("bad", (20, 25))):
+        for fold in (0, 1):
+            write_fold(tmp_path / f"{name}{fold}", name, fold, right[fold])
+    (comparison,) = compare(find_records([str(tmp_path)])[0])
+    assert comparison.title == "d someone/things 2 folds, whole_image"
+    good, bad = comparison.rows
+    assert (good.model.split(" ")[0], good.images, bad.images) == ("good", 80, 80)
+    assert good.top1_error == pytest.approx(100 * 14 / 80) and bad.top1_error == pytest.approx(100 * 35 / 80)
+    assert good.top1_deviation == pytest.approx(100 * 6 / IMAGES / 2**0.5)  # of 10 and 25 percent
+    assert good.top1_interval == pytest.approx(wilson(14, 80))
+    (test,) = comparison.tests
+    assert (test.only_first, test.only_second) == (21, 0)
+
+
+def test_folds_are_not_pooled_if_one_is_missing_or_there_twice_or_of_another_division(tmp_path: Path) -> None:
+    write_fold(tmp_path / "0", "m", 0, 30)
+    titles = [comparison.title for comparison in compare(find_records([str(tmp_path)])[0])]
+    assert titles == ["d someone/things fold 0 of 2, whole_image"]
+    write_fold(tmp_path / "twice", "m", 0, 29)
+    assert {row.images for c in compare(find_records([str(tmp_path)])[0]) for row in c.rows} == {40}
+    shutil.rmtree(tmp_path / "twice")
+    write_fold(tmp_path / "other 1", "m", 1, 31, data={"division": "other"})
+    assert len(compare(find_records([str(tmp_path)])[0])) == 2
+    write_fold(tmp_path / "1", "m", 1, 32)
+    assert sorted(row.images for c in compare(find_records([str(tmp_path)])[0]) for row in c.rows) == [40, 80]
+    write_fold(tmp_path / "again 1", "m", 1, 33)
+    assert {row.images for c in compare(find_records([str(tmp_path)])[0]) for row in c.rows} == {40}
 
 
 def test_other_data_splits_protocols_and_pixels_are_other_comparisons(tmp_path: Path) -> None:

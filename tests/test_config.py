@@ -139,19 +139,22 @@ def test_imagenet_names_its_recipe_and_protocol_and_networks_without_batch_norm_
     assert "learning_rate: 0.3\n" in said
 
 
-@pytest.mark.parametrize(
-    "data",
-    [path.stem for path in (ROOT / "configs" / "data").glob("*.yaml") if path.stem not in ("imagenet", "folder")],
-)
+RECIPE_OF = {  # each data set's own, and its learning rate
+    **dict.fromkeys(("digits", "mnist", "fashion_mnist"), ("modern", 0.05)),
+    **dict.fromkeys(("cifar10", "cifar100", "parquet", "hub"), ("he_2015_cifar", 0.1)),
+    **dict.fromkeys(("folder", "hub_photos"), ("finetune", 0.03)),
+    "imagenet": ("torchvision_v1", 0.1),
+}
+
+
+@pytest.mark.parametrize("data", [path.stem for path in (ROOT / "configs" / "data").glob("*.yaml")])
 def test_a_data_set_names_its_recipe_and_the_user_overrules_it(data: str) -> None:
-    own = "he_2015_cifar" if data.startswith(("cifar", "parquet")) else "modern"
-    other = "modern" if own == "he_2015_cifar" else "he_2015_cifar"
-    assert (
-        "learning_rate: 0.1\n" in run_script("train.py", f"data={data}", "recipe=he_2015_cifar", "--cfg", "job").stdout
-    )
-    rates = {"he_2015_cifar": "learning_rate: 0.1\n", "modern": "learning_rate: 0.05\n"}
-    assert rates[own] in run_script("train.py", f"data={data}", "--cfg", "job").stdout
-    assert rates[other] in run_script("train.py", f"data={data}", f"recipe={other}", "--cfg", "job").stdout
+    own, rate = RECIPE_OF[data]
+    said = run_script("train.py", f"data={data}", "model=resnet18", "--cfg", "job", "--resolve").stdout
+    assert f"name: {own}\n" in said and f"learning_rate: {rate}\n" in said
+    other, rate = ("modern", 0.05) if own != "modern" else ("he_2015_cifar", 0.1)
+    said = run_script("train.py", f"data={data}", f"recipe={other}", "--cfg", "job", "--resolve").stdout
+    assert f"name: {other}\n" in said and f"learning_rate: {rate}\n" in said
 
 
 @pytest.mark.parametrize("path", ["~/x", "a b", "é(1)", "epoch=2.ckpt", "it's", "{a,b}", "C:\\x", "a\\'b"])

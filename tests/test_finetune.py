@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from conftest import run_script
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import open_dict
+from omegaconf import OmegaConf, open_dict
 from PIL import Image
 from test_runs import only
 from test_training import CPU, PREPROCESSING, PROTOCOL, RECIPE, images
@@ -43,6 +43,7 @@ from harness.data.preprocessing import Preprocessing
 from harness.data.sources import ImageSet, Split, Splits
 from harness.errors import UserError
 from harness.help import CONFIGS
+from harness.resume import read_config
 from harness.training.class_weights import WeightedCrossEntropy, balanced_weights
 from harness.training.classifier import Classifier
 from harness.training.features import head_of
@@ -413,6 +414,25 @@ def test_the_weighted_loss_is_a_mean_over_images_and_an_epochs_over_all_of_its(t
 # ------------------------------------------------------------------------------------------------------- early stopping
 
 RESTLESS = dataclasses.replace(RECIPE, epochs=14, learning_rate=0.5)
+
+
+def test_the_config_of_a_run_is_read_again_also_of_one_before_there_was_fine_tuning(
+    trained_run: Path, tmp_path: Path
+) -> None:
+    config = read_config(trained_run / "config.yaml")
+    assert type(config.recipe) is RecipeConfig
+    plain = OmegaConf.load(trained_run / "config.yaml")
+    for key in ("trains", "class_weights", "patience"):
+        del plain.recipe[key]
+    OmegaConf.save(plain, tmp_path / "config.yaml")
+    assert read_config(tmp_path / "config.yaml") == config
+    tuned = dataclasses.replace(config, recipe=tuning(freeze=["c1"], unfreeze_epoch=2))
+    OmegaConf.save(OmegaConf.create(dataclasses.asdict(tuned)), tmp_path / "config.yaml")
+    assert read_config(tmp_path / "config.yaml") == tuned
+    plain.recipe.unheard = 1
+    OmegaConf.save(plain, tmp_path / "config.yaml")
+    with pytest.raises(UserError, match="damaged, or of another version"):
+        read_config(tmp_path / "config.yaml")
 
 
 def test_training_stops_after_so_many_epochs_without_a_better_one_and_the_best_is_reported(tmp_path: Path) -> None:

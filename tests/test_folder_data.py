@@ -16,12 +16,12 @@ from conftest import run_script
 from PIL import Image
 
 from harness.config import FolderConfig
-from harness.data.class_folders import Parts, divide
+from harness.data.class_folders import Parts, divide, fold_recorded
 from harness.data.decode import decode
 from harness.data.pixels import grey
 from harness.data.sources import load
 from harness.errors import UserError
-from harness.training.own_pictures import duplicates
+from harness.training.own_pictures import duplicates, write_division
 
 COLOURS = {"rot gefärbt": (200, 40, 40), "green": (40, 200, 40), "b\\lue": (40, 40, 200)}
 RNG = np.random.default_rng(0)
@@ -180,6 +180,25 @@ def test_the_same_picture_on_two_sides_is_found(tmp_path: Path) -> None:
     (tmp_path / "train" / "green" / "twin.jpg").write_bytes((tmp_path / "train" / "green" / "000.jpg").read_bytes())
     found = duplicates(load(config(tmp_path, validation=0)))
     assert found == [("folder/val/green/001.jpg", "test", "folder/train/green/copy.jpg", "train")]
+
+
+def test_a_run_goes_on_with_the_division_that_it_began_with(tmp_path: Path) -> None:
+    root = classes(tmp_path / "all", 6)
+    write_division(tmp_path, load(config(root)), ("a", "b", "c"))
+    before = (tmp_path / "split.csv").read_bytes()
+    write_division(tmp_path, load(config(root)), ("a", "b", "c"))
+    classes(root, 1, first=6)
+    with pytest.raises(UserError, match=r"split.csv: the pictures are not those that this run began with"):
+        write_division(tmp_path, load(config(root)), ("a", "b", "c"))
+    assert (tmp_path / "split.csv").read_bytes() == before
+
+
+def test_folds_of_the_same_pictures_have_their_division_in_common(tmp_path: Path) -> None:
+    root = classes(tmp_path / "all", 4)
+    first, second = (fold_recorded(config(root, folds=2, fold=fold)) for fold in (0, 1))
+    assert first == {**second, "fold": 0} and fold_recorded(config(root, folds=2, split_seed=1)) != first
+    (root / "green" / "000.jpg").write_bytes(b"another")
+    assert fold_recorded(config(root, folds=2)) != first
 
 
 def encoded(image: Image.Image, kind: str, **options: object) -> bytes:

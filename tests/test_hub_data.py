@@ -174,8 +174,6 @@ def test_what_cannot_be_had_is_told_in_a_line(cache: Path, monkeypatch: pytest.M
         facts(small(repo=""))
     with pytest.raises(UserError, match=r"data.repo=a/b: it is not in the hub's cache, and could not be downloaded"):
         facts(small(repo="a/b"))
-    with pytest.raises(UserError, match=r"it is not in the hub's cache, and data.download=false; without a network"):
-        facts(HubConfig(**{**vars(small(repo="a/b")), "download": False}))
     write(cache / "data" / "train-00000-of-00002.parquet", [photo(8, 8)] * 3, [0, 1, 2], ("image", "label"))
     with pytest.raises(UserError, match=r"the hub's cache holds 1 of 2 files like train-00000-of-00002.parquet"):
         facts(small())
@@ -198,6 +196,10 @@ def test_a_download_asks_the_cache_first_and_for_parquet_files_alone(
     wanted = {"repo_type": "dataset", "revision": "refs/convert/parquet", "allow_patterns": hub.PARQUET}
     assert asked == [(REPO, wanted)] * 2
     assert "downloading the parquet files of someone/things" in capsys.readouterr().err
+    asked.clear()
+    with pytest.raises(UserError, match=r"it is not in the hub's cache, and data.download=false"):
+        hub.snapshot(HubConfig(**{**vars(small()), "download": False}))
+    assert [options["local_files_only"] for _, options in asked] == [True]
 
 
 def test_configs_are_told_apart_by_their_keys() -> None:

@@ -73,6 +73,8 @@ def test_every_command_runs(command: str, trained_run: Path, tmp_path: Path, req
         classes(tmp_path / "photos", 4)
         own = {"data.root=my_photos": f"data.root={tmp_path / 'photos'}", "data.folds=5": "data.folds=2"}
         own["data.fold=0,1,2,3,4"] = "data.fold=0,1"
+        torch.save(get_model("resnet18").state_dict(), tmp_path / "resnet18.pth")
+        own["weights=IMAGENET1K_V1"] = f"weights={tmp_path / 'resnet18.pth'}"
         arguments = [*(own.get(word, word) for word in arguments), "data.image_size=32", "data.resize=36"]
     if "data=hub" in arguments:
         write_snapshot(request.getfixturevalue("cache"))

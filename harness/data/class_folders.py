@@ -9,6 +9,8 @@ reported on, and nothing is left to train on. A class is its name, in every fold
 from __future__ import annotations
 
 import hashlib
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -48,6 +50,12 @@ class Part:
         """Those at which the mask, bool (N,), is true."""
         return Part(self.folder, self.positions[chosen], self.labels[chosen], self.prefix)
 
+    def files(self) -> Iterator[tuple[bytes, bytes]]:
+        """Name of each image, and where it lies."""
+        for position in self.positions.tolist():
+            name = self.folder.name(position)
+            yield name, os.path.join(os.fsencode(self.folder.root), name)  # noqa: PTH118
+
 
 class Parts(NamedTuple):
     """All splits, and the names of the classes in label order."""
@@ -68,6 +76,16 @@ def divide(config: FolderConfig) -> Parts:
         parts = _divide(hub.unpacked(config))
         return parts._replace(class_names=tuple(map(hub.class_name, parts.class_names)))
     return _divide(config)
+
+
+def fold_recorded(config: FolderConfig) -> dict[str, object]:
+    """What a record says of a fold: which one, and a SHA-256 that all folds of the same images have in common."""
+    _, *parts = divide(config)
+    digest = hashlib.sha256(b"%d" % config.split_seed)
+    for name, path in sorted(file for part in parts for file in part.files()):
+        size = os.stat(path).st_size  # noqa: PTH116  # a path that is bytes
+        digest.update(b"%d %d:%s" % (size, len(name), name))
+    return {"folds": config.folds, "fold": config.fold, "division": digest.hexdigest()}
 
 
 def _divide(config: FolderConfig) -> Parts:

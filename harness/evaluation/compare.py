@@ -175,35 +175,29 @@ def _record_files(place: str) -> Iterable[Path]:
 
 
 def _pooled(records: Sequence[Record]) -> list[Record]:
-    """The records, those of a whole cross-validation in one."""
-    validations: dict[tuple[int, tuple[object, ...]], dict[int, Record]] = {}
-    pooled = []
+    """The records, those of a whole cross-validation in one; not where a fold is missing or was trained twice."""
+    validations: dict[tuple[int, tuple[object, ...]], list[Record]] = {}
+    pooled = [record for record in records if record.fold is None]
     for record in records:
-        if record.fold is None:
-            pooled.append(record)
-            continue
-        fold, folds = record.fold
-        data, _, _, *protocol = record.question
-        same = (data, *protocol, *record.content["class_names"], record.subject, record.seed)
-        validations.setdefault((folds, same), {})[fold] = record
-    for (folds, _), found in validations.items():
-        parts = tuple(found[fold] for fold in sorted(found))
-        pooled += [_whole(parts)] if len(parts) == folds else parts
+        if record.fold is not None:
+            _, folds = record.fold
+            same = (record.content["data"]["division"], record.question[3:], record.subject, record.seed)
+            validations.setdefault((folds, same), []).append(record)
+    for (folds, _), parts in validations.items():
+        parts.sort(key=lambda part: part.fold or (0, 0))
+        each_once = [part.fold for part in parts] == [(fold, folds) for fold in range(len(parts))]
+        pooled += [_whole(parts)] if each_once and len(parts) == folds else parts
     return pooled
 
 
-def _whole(parts: tuple[Record, ...]) -> Folds:
-    """All folds of one subject and seed; the fingerprint is that of their fingerprints."""
-    first = parts[0]
+def _whole(parts: Sequence[Record]) -> Folds:
+    """All folds of one subject and seed, in order; the fingerprint is that of their division."""
+    first = parts[0].content
     sums = {key: sum(part.content[key] for part in parts) for key in ("seen", "correct_top1", "correct_top5")}
     errors = {f"top{k}_error": 100 * (1 - sums[f"correct_top{k}"] / sums["seen"]) for k in (1, 5)}
-    prints = "".join(part.content["data"]["fingerprint"] for part in parts)
-    data = {
-        "name": first.content["data"]["name"],
-        "split": f"{len(parts)} folds",
-        "fingerprint": hashlib.sha256(prints.encode()).hexdigest(),
-    }
-    return Folds(first.path, {**first.content, **sums, **errors, "data": data}, parts)
+    data = {key: value for key, value in first["data"].items() if key not in ("fold", "folds")}
+    data |= {"split": f"{len(parts)} folds", "fingerprint": data["division"]}
+    return Folds(parts[0].path, {**first, **sums, **errors, "data": data}, tuple(parts))
 
 
 def compare(records: Sequence[Record]) -> list[Comparison]:

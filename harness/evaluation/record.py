@@ -19,7 +19,8 @@ import torch
 from harness.checkpoint import Trained
 from harness.config import DataConfig, FolderConfig, ImageFilesConfig, ProtocolConfig
 from harness.data import hub
-from harness.data.sources import ImageSet
+from harness.data.class_folders import fold_recorded
+from harness.data.image_files import ImageFiles
 from harness.data.stateless import HASH_VERSION
 from harness.data.waiting import advice
 from harness.data.workers import available_cores
@@ -153,12 +154,12 @@ def write_record(
         },
         "data": {
             "name": data.name,
-            "split": "test" if isinstance(split, ImageSet) else "val",
+            "split": "val" if isinstance(split, ImageFiles) and split.prefix.endswith("/val") else "test",
             "images": len(split),
             "fingerprint": split.fingerprint(),
             **({"decoder": data.decoder} if isinstance(data, ImageFilesConfig) else {}),
             **hub.recorded(data),
-            **({"folds": data.folds, "fold": data.fold} if isinstance(data, FolderConfig) and data.folds else {}),
+            **(fold_recorded(data) if isinstance(data, FolderConfig) and data.folds else {}),
         },
         "protocol": vars(protocol),
         **rates,

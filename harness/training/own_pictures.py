@@ -15,6 +15,7 @@ import lightning as L
 from harness.data.decode import UnreadableError, read
 from harness.data.image_files import ImageFiles
 from harness.data.sources import Splits
+from harness.errors import UserError
 from harness.files import write_text
 from harness.run_folder import log
 from harness.training.unreadable import UnreadableImages
@@ -59,13 +60,22 @@ def write_division(folder: Path, splits: Splits, class_names: Sequence[str]) -> 
         folder: of the run.
         splits: of images in files.
         class_names: in label order.
+
+    Raises:
+        UserError: the run began with another division.
     """
     rows = []
     for name, split in _named(splits):
         rows += [
             (image, class_names[label], name) for image, label in zip(split.ids, split.labels.tolist(), strict=True)
         ]
-    write_text(folder / SPLIT_FILE, _csv([("image", "class", "split"), *rows]))
+    table, file = _csv([("image", "class", "split"), *rows]), folder / SPLIT_FILE
+    if file.exists() and file.read_text(encoding="utf-8") != table:
+        raise UserError(
+            f"{file}: the pictures are not those that this run began with, or lie in other folders; put them back, or "
+            "start a new run"
+        )
+    write_text(file, table)
     twice = duplicates(splits)
     if twice:
         write_text(folder / DUPLICATES_FILE, _csv([("image", "split", "same_as", "its_split"), *twice]))
