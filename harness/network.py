@@ -18,7 +18,7 @@ from harness import build
 from harness.checkpoint import Trained, checkpoint_of_run
 from harness.cli import quoted_path
 from harness.config import DataConfig, ModelConfig, register_schemas
-from harness.data.datasets import IMAGENET_CLASSES, facts
+from harness.data.datasets import facts
 from harness.data.preprocessing import Preprocessing
 from harness.errors import UserError
 from harness.help import CONFIGS, choices, one_line
@@ -99,9 +99,7 @@ def load_weights(weights: str, model: str, data: Sequence[str]) -> Loaded:
         return load_file(found.found.file)
     preprocessing = _preprocessing(model, weights, data_config, found)
     classes = found.classes(build.skeleton(model))
-    known = facts(data_config).class_names if data_config else ()
-    if found.found.trained_on == "ImageNet-1K":
-        known = IMAGENET_CLASSES
+    known = found.class_names or (facts(data_config).class_names if data_config else ())
     named = len(known) == classes
     names = known if named else tuple(map(str, range(classes)))
     network = build.build_network(model, model_config.options(), preprocessing, classes).eval()

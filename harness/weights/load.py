@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from harness.checkpoint import Provenance, Trained
+from harness.data.datasets import IMAGENET_CLASSES
 from harness.data.preprocessing import Preprocessing
 from harness.errors import UserError
 from harness.weights.adapt import adapt
@@ -34,7 +35,7 @@ class Weights:
 
     Attributes:
         preprocessing: that their publisher evaluates them with; None if unknown.
-        class_names: of a checkpoint of ours, in label order; None if unknown.
+        class_names: in label order, as a checkpoint of ours or the publisher says; None if unknown.
 
     Raises:
         UserError: weights that do not exist, are damaged, hold code, or are of another network by name.
@@ -47,7 +48,8 @@ class Weights:
         self.tensors, self.part = content.tensors, content.part
         self.trained: Trained | None = content.trained
         self.preprocessing: Preprocessing | None = self.found.preprocessing
-        self.class_names: tuple[str, ...] | None = None
+        on_imagenet = self.found.trained_on == "ImageNet-1K" and not self.found.backbone
+        self.class_names: tuple[str, ...] | None = IMAGENET_CLASSES if on_imagenet else None
         if self.trained is not None:
             self.preprocessing, self.class_names = self.trained.preprocessing, self.trained.class_names
             if self.trained.model != model:
@@ -71,7 +73,7 @@ class Weights:
         Args:
             network: of the same name in the catalogue.
             training: whether they may be adapted.
-            class_names: of the images that it will be trained on; a checkpoint of ours that names others, or the same
+            class_names: of the images that it will be trained on; weights that are known to name others, or the same
                 in another order, does not give its classifier. None if they are not to be compared.
 
         Raises:
