@@ -130,6 +130,17 @@ def test_pixels_without_a_white_are_unreadable() -> None:
     assert decode(file.getvalue(), "fast").shape == (8, 8, 3)
 
 
+@pytest.mark.parametrize("mode", ["L", "P", "1", "CMYK"])
+@pytest.mark.parametrize("decoder", ["fast", "pil"])
+def test_what_is_opaque_and_upright_is_read_as_ever(mode: str, decoder: str) -> None:
+    file = io.BytesIO()
+    image = shape(1).convert(mode)
+    image.save(file, "JPEG" if mode == "CMYK" else "PNG")
+    pixels = decode(file.getvalue(), decoder, as_viewed=True)
+    assert np.array_equal(pixels, decode(file.getvalue(), decoder))
+    assert np.abs(pixels.astype(int) - np.asarray(image.convert("RGB"))).mean() < 8
+
+
 @pytest.mark.parametrize("kind", ["AVIF", "JPEG2000", "MPO", "PPM", "BMP", "WEBP", "TIFF"])
 @pytest.mark.parametrize("decoder", ["fast", "pil"])
 def test_every_kind_of_file_is_read(kind: str, decoder: str) -> None:

@@ -25,7 +25,7 @@ DUPLICATES_FILE = "duplicates.csv"
 
 
 class Division(L.Callback):
-    """Writes them when training starts.
+    """Writes them before training starts, and when it goes on.
 
     Args:
         splits: of images in files.
@@ -39,8 +39,8 @@ class Division(L.Callback):
         self.splits = splits
         self.class_names = class_names
 
-    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Write and warn, before anything is learnt."""
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Write and warn."""
         if trainer.is_global_zero:
             write_division(self.folder, self.splits, self.class_names)
 
@@ -81,8 +81,8 @@ def write_division(folder: Path, splits: Splits, class_names: Sequence[str]) -> 
         write_text(folder / DUPLICATES_FILE, _csv([("image", "split", "same_as", "its_split"), *twice]))
         image, where, other, elsewhere = twice[0]
         log.warning(
-            f"{len(twice):,} pictures are in two splits at once, such as {image} in {where}, which is {other} in "
-            f"{elsewhere}: they make the error rate too good; {folder / DUPLICATES_FILE} lists them"
+            f"the same picture in two splits: {len(twice):,} times, such as {image} in {where}, which is {other} in "
+            f"{elsewhere}; this makes the error rate too good; {folder / DUPLICATES_FILE} lists them"
         )
 
 
