@@ -56,7 +56,7 @@ TASKS = {
         ("data=mnist", "recipe.epochs=12"),
         ("data.mean=[0.1716]", "data.std=[0.2905]"),
         ("crop_padding=2", "flip=false"),
-        {"scratch": 0.03, "finetune": 0.03, "linear_probe": 0.3},
+        {"scratch": 0.1, "finetune": 0.3, "linear_probe": 0.3},
     ),
     "cifar": Task(
         "ResNet-20 from CIFAR-10's first five classes to its last five",
@@ -67,7 +67,7 @@ TASKS = {
         ),
         ("recipe.channels_last=true",),
         ("crop_padding=4", "flip=true"),
-        {"scratch": 0.01, "finetune": 0.1, "linear_probe": 0.3},
+        {"scratch": 0.01, "finetune": 0.3, "linear_probe": 0.3},
     ),
 }
 STEPS, BATCH = 300, 32

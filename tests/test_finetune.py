@@ -561,7 +561,7 @@ def test_weights_are_taken_from_a_run_folder(trained_run: Path, tmp_path: Path) 
     assert result["weights"]["epoch"] == result["best_on_validation"]["epoch"]
     assert f"epoch {result['weights']['epoch']}, the best on validation, is reported" in (run / "log.txt").read_text()
     done = run_script("eval.py", f"run={run}", f"runs={tmp_path / 'e'}")
-    assert f"{BEST} (epoch {result['weights']['epoch']})" in done.stdout
+    assert f"{BEST} (epoch {result['weights']['epoch']}, trained on digits)" in done.stdout
     again = json.loads((only(tmp_path / "e" / "lenet5-digits") / "result.json").read_text())
     assert again["weights"] == result["weights"] and again["predictions"] == result["predictions"]
 

@@ -220,7 +220,14 @@ def write_snapshot(cache: Path) -> None:
 def test_a_run_on_photographs_of_the_hub(cache: Path, tmp_path: Path) -> None:
     write_snapshot(cache)
     done = run_script(
-        *("train.py", "data=hub_photos", f"data.repo={REPO}", f"data.root={tmp_path / 'photos'}", "data.image_size=32"),
+        *(
+            "train.py",
+            "data=hub_photos",
+            "recipe=torchvision_v1",
+            f"data.repo={REPO}",
+            f"data.root={tmp_path / 'photos'}",
+            "data.image_size=32",
+        ),
         *("data.resize=32", "model=resnet20", "trainer=cpu", "trainer.threads=1", "trainer.max_epochs=1"),
         *("recipe.batch_size=8", f"runs={tmp_path / 'runs'}"),
     )

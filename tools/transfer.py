@@ -62,7 +62,7 @@ def main() -> int:
         if command is run:
             sub.add_argument("--seeds", type=int, default=5, help="how many (default 5)")
         else:
-            sub.add_argument("--rates", type=float, nargs="+", default=[0.003, 0.01, 0.03, 0.1], help="to be tried")
+            sub.add_argument("--rates", type=float, nargs="+", default=[0.01, 0.03, 0.1, 0.3], help="to be tried")
     arguments = parser.parse_args()
     try:
         if arguments.out.exists():
