@@ -3,8 +3,9 @@
 Two tasks on real data: a LeNet-5 from MNIST's 60,000 digits to scikit-learn's, of other writers and in other pixels;
 a ResNet-20 from the first five classes of CIFAR-10 to its last five. Each seed draws training images of its own from
 every class, ten of them among its fifty, fifty among its hundred; all runs of a task are tested on the same images.
-Every run is one of `train.py`, and what is told of it comes from its `result.json`. All take as many steps with the
-same schedule, batch and augmentation; each way has the learning rate that `tune` found best for it.
+Every run is one of `train.py`, and what is told of it comes from its `result.json`. The
+pretrained ways are the recipes as they are; from scratch a network has the learning rate that `tune` found best, and
+the same schedule, batch, augmentation and number of steps as fine-tuning.
 """
 
 from __future__ import annotations
@@ -37,8 +38,8 @@ class Task:
         model: name in the catalogue.
         source: overrides of `train.py` that train it on the classes that it knows.
         target: those of all runs on the others.
-        augmentation: settings of the recipe.
-        rates: the learning rate of each way.
+        augmentation: settings of the recipe, from scratch and in fine-tuning.
+        rate: learning rate from scratch, the best that `tune` found.
     """
 
     title: str
@@ -46,7 +47,7 @@ class Task:
     source: tuple[str, ...]
     target: tuple[str, ...]
     augmentation: tuple[str, ...]
-    rates: dict[str, float]
+    rate: float
 
 
 TASKS = {
@@ -55,8 +56,8 @@ TASKS = {
         "lenet5",
         ("data=mnist", "recipe.epochs=12"),
         ("data.mean=[0.1716]", "data.std=[0.2905]"),
-        ("crop_padding=2", "flip=false"),
-        {"scratch": 0.1, "finetune": 0.3, "linear_probe": 0.3},
+        ("recipe.crop_padding=2", "recipe.flip=false"),
+        0.1,
     ),
     "cifar": Task(
         "ResNet-20 from CIFAR-10's first five classes to its last five",
@@ -65,18 +66,17 @@ TASKS = {
             *("data=parquet", "data.validation=0", "recipe=he_2015_cifar", "recipe.schedule=cosine"),
             *("recipe.milestones=[]", "recipe.warmup_epochs=1", "recipe.epochs=20", "recipe.channels_last=true"),
         ),
-        ("recipe.channels_last=true",),
-        ("crop_padding=4", "flip=true"),
-        {"scratch": 0.01, "finetune": 0.3, "linear_probe": 0.3},
+        (),
+        ("recipe.crop_padding=4", "recipe.flip=true", "recipe.channels_last=true"),
+        0.01,
     ),
 }
 STEPS, BATCH = 300, 32
-WAYS = {  # the recipe of each way to learn the new classes
-    "scratch": ("recipe=modern",),
+WAYS = {  # the recipe of each way to learn the new classes; `modern` with the settings that `finetune` has
+    "scratch": ("recipe=modern", "recipe.batch_size=32"),
     "finetune": ("recipe=finetune",),
     "linear_probe": ("recipe=linear_probe",),
 }
-SCHEDULE = ("schedule=cosine", "milestones=[]", f"batch_size={BATCH}", "weight_decay=5e-4", "momentum=0.9")
 
 
 @dataclass(frozen=True)
@@ -103,22 +103,20 @@ class Experiment:
                     few, _ = train.few(count, seed)
                     root = self._data(f"{task}-{count}-seed{seed}", few, test)
                     for way in WAYS:
-                        result = self._learn(task, way, root, len(few.labels), seed, TASKS[task].rates[way])
+                        result = self._learn(task, way, root, len(few.labels), seed, TASKS[task].rate)
                         kept = {key: result[key] for key in KEPT}
                         runs.append({"task": task, "way": way, "images_per_class": count, "seed": seed, **kept})
         return {"tasks": {name: task.title for name, task in TASKS.items()}, "runs": runs}
 
     def tune(self, rates: Sequence[float]) -> dict[str, Any]:
-        """The error of each way at each learning rate, on training images that no run of `measure` is tested on."""
+        """The error from scratch at each learning rate, on training images that no run of `measure` is tested on."""
         errors = {}
         for task in TASKS:
             train, _ = self._target(task)
             few, others = train.few(50, TUNING_SEED)
             root = self._data(f"{task}-tuning", few, others.few(400, TUNING_SEED)[0])
-            for way in WAYS:
-                images = len(few.labels)
-                results = [self._learn(task, way, root, images, TUNING_SEED, rate) for rate in rates]
-                errors[f"{task} {way}"] = {str(rate): r["top1_error"] for rate, r in zip(rates, results, strict=True)}
+            results = [self._learn(task, "scratch", root, len(few.labels), TUNING_SEED, rate) for rate in rates]
+            errors[task] = {str(rate): result["top1_error"] for rate, result in zip(rates, results, strict=True)}
         return errors
 
     def _target(self, task: str) -> tuple[Pictures, Pictures]:
@@ -143,17 +141,15 @@ class Experiment:
         return self._train(f"{task}-source", [f"model={TASKS[task].model}", *TASKS[task].source, f"data.root={root}"])
 
     def _learn(self, task: str, way: str, root: Path, images: int, seed: int, rate: float) -> dict[str, Any]:
-        """One run on a few images of the other classes; its record."""
-        begin = [] if way == "scratch" else [f"weights={self._source(task)}"]
-        data = ["data=parquet", f"data.root={root}", "data.validation=0"]
-        steps_per_epoch = -(-images // BATCH)
-        schedule = [*SCHEDULE, f"epochs={-(-STEPS // steps_per_epoch)}", "warmup_epochs=1", f"learning_rate={rate}"]
-        augmentation = TASKS[task].augmentation if way != "linear_probe" else ()  # it sees every image once
-        recipe = [*WAYS[way], *(f"recipe.{setting}" for setting in (*schedule, *augmentation))]
-        run = self._train(
-            f"{root.name}-{way}-{rate:g}",
-            [f"model={TASKS[task].model}", *data, *recipe, *TASKS[task].target, *begin, f"seed={seed}"],
-        )
+        """One run on a few images of the other classes; its record. The rate is that from scratch."""
+        what = TASKS[task]
+        settings = [f"model={what.model}", "data=parquet", f"data.root={root}", "data.validation=0", *what.target]
+        settings += [*WAYS[way], f"seed={seed}"]
+        if way != "linear_probe":  # which sees every image once, and learns by its own schedule
+            epochs = -(-STEPS // -(-images // BATCH))
+            settings += [f"recipe.epochs={epochs}", *what.augmentation]
+        settings += [f"recipe.learning_rate={rate}"] if way == "scratch" else [f"weights={self._source(task)}"]
+        run = self._train(f"{root.name}-{way}" + (f"-{rate:g}" if way == "scratch" else ""), settings)
         result: dict[str, Any] = json.loads((run / RESULT_FILE).read_text(encoding="utf-8"))
         return result
 

@@ -26,7 +26,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def tune(arguments: argparse.Namespace) -> None:
-    """Try learning rates on images that `run` never tests on, and write the errors."""
+    """Try learning rates from scratch on images that `run` never tests on, and write the errors."""
     from benchmarks.transfer import Experiment
 
     experiment = Experiment(arguments.folder.absolute(), arguments.mnist.absolute(), arguments.cifar10.absolute())
