@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
@@ -9,22 +10,26 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from conftest import ROOT
+from PIL import Image
 
-from benchmarks import pictures
+from benchmarks import pictures, transfer
 from benchmarks.pictures import Pictures
+from benchmarks.transfer import Experiment
 from benchmarks.transfer_report import interval, table
 
+Traced = tuple[Experiment, list[list[str]]]
 RECORD = ROOT / "benchmarks" / "results" / "transfer.json"
 
 
 @pytest.fixture
 def numbered() -> Pictures:
-    """Sixty grey pictures of three classes; the first pixel of each is its number."""
-    images = np.zeros((60, 4, 4), dtype=np.uint8)
-    images[:, 0, 0] = np.arange(60)
-    return Pictures(images, np.arange(60) % 3, ("a", "b", "c"))
+    """Many grey pictures of three classes; the first pixel of each is its number."""
+    images = np.zeros((240, 4, 4), dtype=np.uint8)
+    images[:, 0, 0] = np.arange(240)
+    return Pictures(images, np.arange(240) % 3, ("a", "b", "c"))
 
 
 def numbers(part: Pictures) -> set[int]:
@@ -35,7 +40,7 @@ def test_few_are_of_every_class_and_among_more(numbered: Pictures) -> None:
     few, others = numbered.few(5, seed=1)
     assert np.bincount(few.labels).tolist() == [5, 5, 5]
     assert (few.labels == few.images[:, 0, 0] % 3).all() and (others.labels == others.images[:, 0, 0] % 3).all()
-    assert numbers(few) | numbers(others) == set(range(60)) and not numbers(few) & numbers(others)
+    assert numbers(few) | numbers(others) == set(range(240)) and not numbers(few) & numbers(others)
     more, _ = numbered.few(10, seed=1)
     assert numbers(few) < numbers(more)
     assert numbers(few) != numbers(numbered.few(5, seed=2)[0])
@@ -43,7 +48,7 @@ def test_few_are_of_every_class_and_among_more(numbered: Pictures) -> None:
 
 def test_classes_are_numbered_anew_and_keep_their_names(numbered: Pictures) -> None:
     part = numbered.classes(1, 3)
-    assert part.class_names == ("b", "c") and np.bincount(part.labels).tolist() == [20, 20]
+    assert part.class_names == ("b", "c") and np.bincount(part.labels).tolist() == [80, 80]
     assert (part.labels + 1 == part.images[:, 0, 0] % 3).all()
 
 
@@ -55,6 +60,67 @@ def test_pictures_come_back_from_parquet_as_they_were(tmp_path: Path) -> None:
     for back in pictures.parquet(tmp_path):
         assert np.array_equal(back.images, colour.images) and np.array_equal(back.labels, colour.labels)
         assert back.class_names == colour.class_names
+
+
+@pytest.fixture
+def experiment(
+    numbered: Pictures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Experiment, list[list[str]]]:
+    """One that trains nothing: what `train.py` is called with, and records whose error is the number of the call."""
+    calls: list[list[str]] = []
+
+    def train(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        calls.append(command[2:])
+        (runs,) = (Path(word.partition("=")[2]) for word in command if word.startswith("runs="))
+        (runs / "a" / "b").mkdir(parents=True)
+        result = {"top1_error": float(len(calls)), "seen": 30, "correct_top1": 3}
+        (runs / "a" / "b" / "result.json").write_text(json.dumps(result))
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(subprocess, "run", train)
+    monkeypatch.setattr(transfer, "IMAGES_PER_CLASS", (2, 5))
+    monkeypatch.setattr(Experiment, "_target", lambda *_: (numbered, numbered))
+    monkeypatch.setattr(pictures, "parquet", lambda _: (numbered, numbered))
+    return Experiment(tmp_path / "folder", tmp_path / "mnist", tmp_path / "cifar10"), calls
+
+
+def test_every_way_learns_the_same_images_once(experiment: Traced) -> None:
+    compared, calls = experiment
+    record = compared.measure(seeds=2)
+    assert len(record["runs"]) == 2 * 2 * 2 * 3  # tasks, counts, seeds, ways
+    assert len(calls) == 24 + 2  # and the two source networks
+    learnt = [call for call in calls if any("-seed1" in word for word in call)]
+    for task, model in (("digits", "lenet5"), ("cifar", "resnet20")):
+        roots = {
+            word for call in learnt for word in call if word.startswith("data.root=") and f"{task}-5-seed1" in word
+        }
+        ways = [call for call in learnt if roots & set(call)]
+        assert (
+            len(roots) == 1 and len(ways) == 3 and all(f"model={model}" in call and "seed=1" in call for call in ways)
+        )
+        scratch, finetune, probe = ways
+        assert not any(word.startswith("weights=") for word in scratch)
+        source = f"weights={compared.folder / 'runs' / f'{task}-source' / 'a' / 'b'}"
+        assert source in finetune and source in probe
+        assert f"recipe.learning_rate={transfer.TASKS[task].rate}" in scratch
+        assert not any(word.startswith("recipe.learning_rate") for word in finetune + probe)
+        assert "recipe.epochs=300" in scratch and "recipe.epochs=300" in finetune  # one batch of 15 images
+    assert {run["top1_error"] for run in record["runs"]} <= {float(number) for number in range(1, 27)}
+    assert compared.measure(seeds=2) == record and len(calls) == 26
+
+
+def test_rates_are_tried_from_scratch_on_training_images(experiment: Traced) -> None:
+    compared, calls = experiment
+    assert compared.tune((0.1, 0.2)) == {"digits": {"0.1": 1.0, "0.2": 2.0}, "cifar": {"0.1": 3.0, "0.2": 4.0}}
+    assert all("recipe=modern" in call for call in calls)
+    learnt, held_out = pictures_of(compared.folder / "data" / "digits-tuning")
+    assert len(learnt) == 150 and not learnt & held_out and learnt | held_out == set(range(240))
+
+
+def pictures_of(root: Path) -> tuple[set[int], set[int]]:
+    train, test = (pq.read_table(root / f"{split}.parquet")["img"].to_pylist() for split in ("train", "test"))
+    first = [{int(np.asarray(Image.open(io.BytesIO(row["bytes"])))[0, 0]) for row in part} for part in (train, test)]
+    return first[0], first[1]
 
 
 def made_up() -> dict[str, Any]:
