@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import OmegaConf
+
 from harness import build
 from harness.cli import main
-from harness.config import DataConfig, EvalConfig, ImageFilesConfig
+from harness.config import DataConfig, EvalConfig, ImageFilesConfig, ProtocolConfig
 
 if TYPE_CHECKING:
     from torch import nn
@@ -25,6 +29,8 @@ def evaluate_network(config: EvalConfig) -> None:
     from harness.run_folder import log, make_run_folder
 
     network, trained, data, epoch, source = (_of_weights if config.weights else _of_checkpoint)(config)
+    if config.data is None:
+        config.protocol = _protocol_on(data.name)
     build.check_protocol(config.protocol, data)
     classes = match_classes(facts(data).class_names, trained.class_names, data.name, source, config.force)
     split = relabelled(load_test(data), classes)
@@ -78,6 +84,15 @@ def _of_weights(config: EvalConfig) -> tuple[nn.Module, Trained, DataConfig, int
     pretrained = build.load_weights(network, model.name, weights, training=False)
     trained = Trained(model.name, model.options(), class_names, preprocessing, None, None, pretrained)
     return network, trained, data, None, str(pretrained)
+
+
+def _protocol_on(data: str) -> ProtocolConfig:
+    """The protocol that this command line asks for on the data that a checkpoint names: chosen, or the data's own."""
+    composed = hydra.compose("eval", [*HydraConfig.get().overrides.task, f"data={data}"], return_hydra_config=True)
+    HydraConfig.instance().set_config(composed)
+    protocol = OmegaConf.to_object(composed["protocol"])
+    assert isinstance(protocol, ProtocolConfig)
+    return protocol
 
 
 if __name__ == "__main__":

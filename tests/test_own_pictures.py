@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,13 @@ def test_grey_networks_learn_colour_and_the_reverse_and_are_evaluated_by_name(
     how = (f"weights={weights}", "data.mean=[0.5]", "data.std=[0.25]", "recipe.batch_size=8")
     grey, said = train(root, tmp_path / "grey", *how, "recipe.epochs=4", "recipe.learning_rate=0.05")
     assert "c1 takes 1 channel: the sum over 3" in said and "is new" not in said
+
+    done = run_script("eval.py", f"run={grey}", "protocol.batch_size=2", f"runs={tmp_path / 'again'}", "force=true")
+    assert done.returncode == 0, done.stderr
+    (again,) = (tmp_path / "again").glob("*/*")  # the protocol is the one that suits the run's data, with its batch
+    assert (again / "predictions.csv").read_bytes() == (grey / "predictions.csv").read_bytes()
+    protocol = json.loads((again / "result.json").read_text(encoding="utf-8"))["protocol"]
+    assert (protocol["name"], protocol["batch_size"]) == ("center_crop", 2)
 
     other = write(tmp_path / "others", 8, CLASSES[:0:-1])  # two of the three
     (other / CLASSES[1] / "bad.jpg").write_bytes(b"text")
