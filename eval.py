@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
 from harness import build
 from harness.cli import main
-from harness.config import DataConfig, EvalConfig, ImageFilesConfig, ProtocolConfig
+from harness.config import DataConfig, EvalConfig, ImageFilesConfig, ProtocolConfig, composed
 
 if TYPE_CHECKING:
     from torch import nn
@@ -88,9 +87,8 @@ def _of_weights(config: EvalConfig) -> tuple[nn.Module, Trained, DataConfig, int
 
 def _protocol_on(data: str) -> ProtocolConfig:
     """The protocol that this command line asks for on the data that a checkpoint names: chosen, or the data's own."""
-    composed = hydra.compose("eval", [*HydraConfig.get().overrides.task, f"data={data}"], return_hydra_config=True)
-    HydraConfig.instance().set_config(composed)
-    protocol = OmegaConf.to_object(composed["protocol"])
+    config = composed("eval", [*HydraConfig.get().overrides.task, f"data={data}"])
+    protocol = OmegaConf.to_object(config["protocol"])
     assert isinstance(protocol, ProtocolConfig)
     return protocol
 

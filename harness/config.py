@@ -8,14 +8,15 @@ objects at once, and nothing behind it sees a DictConfig. What can change an err
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
+from hydra import compose
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf import MISSING, DictConfig, OmegaConf, open_dict
 
 from harness.errors import UserError, nearest
 
@@ -525,6 +526,15 @@ def register_schemas() -> None:
     others: dict[str, type] = {"protocol": ProtocolConfig, "trainer": TrainerConfig}
     for name, group in (DATA_SCHEMAS | RECIPE_SCHEMAS | others).items():
         store.store(group="schema", name=name, node=group)
+
+
+def composed(name: str, overrides: Sequence[str]) -> DictConfig:
+    """What Hydra, once it is initialised, composes of a primary config; from here on its choices are the runtime's."""
+    config = compose(name, [*overrides], return_hydra_config=True)
+    HydraConfig.instance().set_config(config)
+    with open_dict(config):
+        del config["hydra"]
+    return config
 
 
 Config = TypeVar("Config", bound="TrainConfig | EvalConfig | CompareConfig")

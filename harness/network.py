@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hydra import compose, initialize_config_dir
-from hydra.core.hydra_config import HydraConfig
+from hydra import initialize_config_dir
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -17,7 +16,7 @@ from torch import nn
 from harness import build
 from harness.checkpoint import Trained, checkpoint_of_run
 from harness.cli import quoted_path
-from harness.config import DataConfig, ModelConfig, register_schemas
+from harness.config import DataConfig, ModelConfig, composed, register_schemas
 from harness.data.datasets import facts
 from harness.data.preprocessing import Preprocessing
 from harness.errors import UserError
@@ -125,9 +124,8 @@ def _composed(model: str, data: Sequence[str]) -> tuple[ModelConfig, DataConfig 
     try:
         with initialize_config_dir(str(CONFIGS), version_base="1.3"):
             chosen = [quoted_path(word, False) if "=" in word else f"data={word}" for word in data]
-            composed = compose("eval", [f"model={model}", *chosen], return_hydra_config=True)
-        HydraConfig.instance().set_config(composed)
-        configs = [OmegaConf.to_object(composed[group]) if composed[group] else None for group in ("model", "data")]
+            config = composed("eval", [f"model={model}", *chosen])
+        configs = [OmegaConf.to_object(config[group]) if config[group] else None for group in ("model", "data")]
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(one_line(error)) from error
     assert isinstance(configs[0], ModelConfig) and isinstance(configs[1], DataConfig | None)

@@ -11,14 +11,12 @@ from collections.abc import Iterable
 
 import hydra
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
-from omegaconf import open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from harness.build import check
-from harness.config import CompareConfig, Config, typed_config
+from harness.config import CompareConfig, Config, composed, typed_config
 from harness.errors import StoppedError, UserError
 from harness.help import CONFIGS, one_line
 
@@ -90,11 +88,7 @@ def _combinations(overrides: list[str]) -> list[list[str]]:
 
 def _checked(name: str, schema: type[Config], job: list[str]) -> Config:
     try:
-        composed = hydra.compose(name, job, return_hydra_config=True)
-        HydraConfig.instance().set_config(composed)
-        with open_dict(composed):
-            del composed["hydra"]
-        config = typed_config(composed, schema)
+        config = typed_config(composed(name, job), schema)
         check(config)
         return config
     except (HydraException, OmegaConfBaseException, UserError) as error:

@@ -12,11 +12,9 @@ import hydra
 import pytest
 import yaml
 from conftest import ROOT, run_script
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import open_dict
 
 from harness.cli import quoted_path
-from harness.config import LOSSES, TrainConfig, register_schemas, typed_config
+from harness.config import LOSSES, TrainConfig, composed, register_schemas, typed_config
 from harness.help import CONFIGS, help_page
 from harness.training import losses
 from models import MODELS
@@ -122,11 +120,7 @@ def test_the_schema_knows_every_loss() -> None:
 def test_every_yaml_composes(choice: str) -> None:
     register_schemas()
     with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        composed = hydra.compose("train", [choice], return_hydra_config=True)
-        HydraConfig.instance().set_config(composed)
-        with open_dict(composed):
-            del composed["hydra"]
-        config = typed_config(composed, TrainConfig)
+        config = typed_config(composed("train", [choice]), TrainConfig)
     group, _, name = choice.partition("=")
     assert getattr(config, group).name == name
 

@@ -17,8 +17,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from conftest import run_script
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import OmegaConf, open_dict
+from omegaconf import OmegaConf
 from PIL import Image
 from test_runs import only
 from test_training import CPU, PREPROCESSING, PROTOCOL, RECIPE, images
@@ -33,6 +32,7 @@ from harness.config import (
     ModelConfig,
     RecipeConfig,
     TrainConfig,
+    composed,
     register_schemas,
     typed_config,
 )
@@ -517,32 +517,28 @@ def test_fewer_images_than_a_batch_are_one_batch(tmp_path: Path, recipe: RecipeC
 # --------------------------------------------------------------------------------------------------------- shipped YAML
 
 
-def composed(*overrides: str) -> TrainConfig:
+def config_of(*overrides: str) -> TrainConfig:
     register_schemas()
     with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        config = hydra.compose("train", [*overrides], return_hydra_config=True)
-        HydraConfig.instance().set_config(config)
-        with open_dict(config):
-            del config["hydra"]
-        return typed_config(config, TrainConfig)
+        return typed_config(composed("train", overrides), TrainConfig)
 
 
 @pytest.mark.parametrize("recipe", ["finetune", "linear_probe"])
 def test_the_recipes_are_for_images_in_memory_and_in_files(recipe: str) -> None:
     for data, model in (("digits", "lenet5"), ("cifar10", "resnet20"), ("imagenet", "resnet50")):
-        config = composed(f"data={data}", f"model={model}", f"recipe={recipe}", "weights=any.ckpt")
+        config = config_of(f"data={data}", f"model={model}", f"recipe={recipe}", "weights=any.ckpt")
         build.check_recipe(config)
         if recipe == "finetune":
             assert config.recipe.flip == (data != "digits")  # a mirrored digit is another sign
         with pytest.raises(UserError, match=f"recipe={recipe}: trains a pretrained network further; name it with"):
             build.check_recipe(dataclasses.replace(config, weights=None))
-    assert not composed("recipe=finetune", "recipe.flip=false", "data=cifar10", "model=resnet20").recipe.flip
+    assert not config_of("recipe=finetune", "recipe.flip=false", "data=cifar10", "model=resnet20").recipe.flip
 
 
 def test_a_recipe_for_images_of_one_kind_is_refused_for_the_other() -> None:
     for data, model, recipe in (("digits", "lenet5", "torchvision_v1"), ("imagenet", "resnet50", "modern")):
         with pytest.raises(UserError, match="this recipe is for images of another kind"):
-            build.check_recipe(composed(f"data={data}", f"model={model}", f"recipe={recipe}"))
+            build.check_recipe(config_of(f"data={data}", f"model={model}", f"recipe={recipe}"))
 
 
 # ------------------------------------------------------------------------------------------------------- whole commands

@@ -77,7 +77,7 @@ OTHER_WAYS = {  # what the default run passes by
     ),  # images in files
     *("EvalLoader", "eval_loader", "val_dataloader"),  # come after the step
     *("on_load_checkpoint", "load_state_dict"),  # a run that goes on
-    *("schema_of", "load_test", "validation_step", "on_validation_epoch_start"),
+    *("composed", "schema_of", "load_test", "validation_step", "on_validation_epoch_start"),
 }
 
 

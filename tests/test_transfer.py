@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -149,3 +150,20 @@ def test_the_table_pairs_seeds(tmp_path: Path) -> None:
     assert done.returncode == 0 and row in done.stdout and out.read_bytes().startswith(b"\x89PNG")
     again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert again.returncode == 2 and "this file exists" in again.stderr
+
+
+def test_the_shown_table_is_the_records_and_fine_tuning_is_ahead() -> None:
+    record = json.loads(RECORD.read_text(encoding="utf-8"))
+    text = (ROOT / "docs" / "fine-tuning.md").read_text(encoding="utf-8")
+    shown = re.search(r"<!-- transfer -->\n(.*?)\n<!-- /transfer -->", text, re.DOTALL)
+    assert shown is not None and shown[1] == table(record)
+    for line in table(record).splitlines()[2:]:
+        ahead, half = (float(part) for part in line.split("|")[-2].split("±"))
+        assert ahead - half > 0, line
+
+
+def test_from_scratch_has_the_rate_that_was_best() -> None:
+    tried = json.loads(RECORD.with_name("transfer-rates.json").read_text(encoding="utf-8"))
+    assert {task: float(min(errors, key=errors.get)) for task, errors in tried.items()} == {
+        task: what.rate for task, what in transfer.TASKS.items()
+    }

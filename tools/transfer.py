@@ -16,6 +16,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from harness.errors import EXIT_CODE, UserError
 from harness.files import write_json
 
+RATES = [0.003, 0.01, 0.03, 0.1, 0.3]
+
 
 def run(arguments: argparse.Namespace) -> None:
     """Train all networks, some hundred short runs, and write the record; started again, it goes on."""
@@ -62,7 +64,7 @@ def main() -> int:
         if command is run:
             sub.add_argument("--seeds", type=int, default=5, help="how many (default 5)")
         else:
-            sub.add_argument("--rates", type=float, nargs="+", default=[0.01, 0.03, 0.1, 0.3], help="to be tried")
+            sub.add_argument("--rates", type=float, nargs="+", default=RATES, help="to be tried")
     arguments = parser.parse_args()
     try:
         if arguments.out.exists():
