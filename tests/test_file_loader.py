@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import multiprocessing
 import os
@@ -14,9 +15,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from test_training import RECIPE as IN_MEMORY
 from torchvision import transforms
 
-from harness.config import RecipeConfig
 from harness.data import stateless
 from harness.data.file_loader import EvalFileLoader, TrainFileLoader
 from harness.data.folder import index_folder
@@ -29,25 +30,7 @@ from harness.data.workers import workers_at_hand
 
 PREPROCESSING = Preprocessing(3, 16, 18, "bilinear", (0.1, 0.2, 0.3), (0.5, 0.6, 0.7))
 IMAGES = 19
-RECIPE = RecipeConfig(
-    name="test",
-    epochs=2,
-    batch_size=8,
-    loss="cross_entropy",
-    learning_rate=0.1,
-    momentum=0.9,
-    nesterov=False,
-    weight_decay=0.0,
-    schedule="constant",
-    milestones=[],
-    gamma=0.1,
-    warmup_epochs=0,
-    crop_padding=0,
-    flip=True,
-    precision="32-true",
-    crop_area=[0.08, 1.0],
-    crop_aspect=[0.75, 4 / 3],
-)
+RECIPE = dataclasses.replace(IN_MEMORY, epochs=2, crop_padding=None, crop_area=[0.08, 1.0], crop_aspect=[0.75, 4 / 3])
 
 
 @pytest.fixture
@@ -155,7 +138,7 @@ def test_half_of_the_training_images_are_mirrored(split: ImageFiles, epoch: int)
     whole = TrainFileLoader(
         split,
         PREPROCESSING,
-        RecipeConfig(**{**vars(RECIPE), "flip": False}),
+        dataclasses.replace(RECIPE, flip=False),
         decoder="fast",
         workers=0,
         seed=5,
