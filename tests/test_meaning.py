@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 from torch import nn
@@ -50,6 +52,17 @@ def test_a_bad_network_that_knows_something_passes() -> None:
     answers = torch.full((IMAGES,), 2)
     answers[:4] = LABELS[:4]
     check_score(evaluated(answers))
+
+
+@pytest.mark.parametrize(("right", "passes"), [(0, False), (2, False), (3, False), (4, True)])
+def test_four_images_of_two_classes_tell_little(right: int, passes: bool) -> None:
+    labels = torch.tensor([0, 0, 1, 1])
+    answers = torch.cat((labels[:right], 1 - labels[right:]))
+    evaluator = Evaluator(nn.Identity(), split(labels), ProtocolConfig("center_crop", 1, "32-true"))
+    evaluator.classes, evaluator.counts = 2, Counts(right, 4, 4)
+    evaluator.predictions = Predictions(labels, answers[:, None], torch.ones(4, 1))
+    with nullcontext() if passes else pytest.raises(UserError, match=f"{right} of 4 images right, no better than"):
+        check_score(evaluator)
 
 
 def test_images_of_one_class_are_refused() -> None:

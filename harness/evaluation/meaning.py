@@ -24,7 +24,7 @@ def check_labels(split: Split, where: str) -> None:
 
 
 def check_score(evaluator: Evaluator) -> None:
-    """Refuse the score of a network that knows nothing.
+    """Refuse the score of a network that knows nothing; of few images a good one passes, though guessing may reach it.
 
     Raises:
         UserError: naming the likely cause.
@@ -33,7 +33,11 @@ def check_score(evaluator: Evaluator) -> None:
 
     counts, predictions, classes = evaluator.counts, evaluator.predictions, evaluator.classes
     assert predictions is not None
-    if binom.sf(counts.correct_top1 - 1, counts.seen, 1 / classes) <= CHANCE:
+    halfway = (1 + 1 / classes) / 2  # between guessing and no error
+    if (
+        binom.sf(counts.correct_top1 - 1, counts.seen, 1 / classes) <= CHANCE
+        or counts.correct_top1 > halfway * counts.seen
+    ):
         return
     cause = "are these the weights of this network, and were they trained?"
     guesses, known = predictions.classes[:, 0], predictions.classes[:, 0] >= 0
