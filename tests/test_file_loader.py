@@ -124,6 +124,14 @@ def test_a_batch_stays_what_it_is_until_the_next_is_asked_for(split: ImageFiles,
         assert torch.equal(decoded.images, images)
 
 
+def test_workers_are_no_copies_of_a_process_with_threads(split: ImageFiles) -> None:
+    """A copy can hang on a lock that a thread of torch's process group held when it was made."""
+    copies: list[int] = []
+    os.register_at_fork(before=lambda: copies.append(1))
+    assert same(by_index(train_loader(split, workers=2)), by_index(train_loader(split)))
+    assert not copies
+
+
 def test_ctrl_c_in_the_terminal_does_not_reach_the_workers(split: ImageFiles) -> None:
     batches = iter(eval_loader(split, batch_size=1, workers=1))
     next(batches)

@@ -11,6 +11,7 @@ import os
 import signal
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -145,8 +146,20 @@ def decoding(windows: Windows, requests: Iterable[Request], workers: int, pinned
         prefetch_factor=PREFETCH if workers else None,
         pin_memory=pinned,
         worker_init_fn=_deaf,
+        multiprocessing_context=_clean_processes() if workers else None,
         generator=torch.Generator(),  # otherwise it would draw from the global one
     )
+
+
+def _clean_processes() -> BaseContext:
+    """Starts workers from a process without threads, which has loaded what they need.
+
+    A copy of this process, torch's default, can hang for ever: it also copies a lock that one of the threads of torch's
+    process group holds at that moment, and which nobody in the copy gives back.
+    """
+    context = torch.multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__, "hydra"])
+    return context
 
 
 def _unchanged(decoded: Any) -> Any:
