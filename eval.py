@@ -30,7 +30,7 @@ def evaluate_network(config: EvalConfig) -> None:
     network, trained, data, epoch, source = (_of_weights if config.weights else _of_checkpoint)(config)
     if config.data is None:
         config.protocol = _protocol_on(data.name)
-    build.check_protocol(config.protocol, data)
+    build.check_protocol(config.protocol, data, trained.preprocessing)
     classes = match_classes(facts(data).class_names, trained.class_names, data.name, source, config.force)
     split = relabelled(load_test(data), classes)
     if not config.force:

@@ -72,9 +72,14 @@ def needs_weights(recipe: RecipeConfig) -> bool:
     return isinstance(recipe, FineTuneConfig) or recipe.trains == "head"
 
 
-def check_protocol(protocol: ProtocolConfig, data: DataConfig) -> None:
-    """Raise `UserError` if the protocol is for images of another kind."""
+def check_protocol(protocol: ProtocolConfig, data: DataConfig, network: Preprocessing | None = None) -> None:
+    """Raise `UserError` if the protocol, or what the network's own images go through, is for images of another kind."""
     in_files = facts(data).in_files
+    if not in_files and network is not None and network.resize is not None:
+        raise UserError(
+            f"data={data.name}: its images are taken whole, but this network's are resized to {network.resize} and "
+            f"cropped to {network.size}: evaluate it on files, with data=folder"
+        )
     if in_files == (protocol.name == "whole_image"):
         raise UserError(
             f"protocol={protocol.name} data={data.name}: this protocol is for images of another kind; "

@@ -57,6 +57,7 @@ def main(name: str, schema: type[Config], task: Callable[[Config], None]) -> Non
         options = parser.parse_args(arguments)
         for override in options.overrides:
             _check_form(override)
+            _check_group(override, name, options.overrides)
         if options.multirun:
             sys.exit(sweep(name, schema, options.overrides))
         compose_and_run()
@@ -90,6 +91,15 @@ def _check_form(override: str) -> None:
         raise UserError(f"{override}: every key has a value already; change one with key=value")
     if key in GROUPS and (value in ("", "null") or value.startswith("[")):
         raise UserError(f"{override}: one name belongs here: {', '.join(choices(key))}")
+
+
+def _check_group(override: str, name: str, overrides: list[str]) -> None:
+    """Refuse a setting of data, or in an evaluation of a network, that the command line does not name."""
+    key = override.partition("=")[0]
+    group, dot, _ = key.partition(".")
+    unnamed = dot and not any(other.startswith(f"{group}=") for other in overrides)
+    if unnamed and (key == "data.root" or (name == "eval" and group in ("data", "model", "recipe"))):
+        raise UserError(f"{key}: of which {group}? name it as well: {group}=NAME, one that --help lists")
 
 
 def quoted_path(argument: str, sweep: bool) -> str:

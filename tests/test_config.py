@@ -43,6 +43,7 @@ MISTAKES = [
     ("protocol=ten_crop", "protocol=ten_crop data=digits: this protocol is for images of another kind"),
     ("trainer.workers=-1", "trainer.workers=-1: must be at least 0"),
     ("model=alexnet_2012", "alexnet_2012 needs images of at least 64 pixels a side, not 32; networks that fit: mlp"),
+    ("data.root=my_photos", "data.root: of which data? name it as well: data=NAME"),
     ("seed", "seed: cannot be read; write key=value"),
     ("--epochs", "unrecognized arguments: --epochs; settings are written key=value"),
 ]
@@ -72,6 +73,15 @@ def test_eval_wants_a_run_or_a_checkpoint() -> None:
     assert done.stderr == (
         "eval.py: say what to evaluate: run=FOLDER, checkpoint=FILE, or model=NAME weights=... data=NAME\n"
     )
+
+
+@pytest.mark.parametrize("setting", ["data.root=others", "data.test=100", "model.shortcut=A", "recipe.epochs=1"])
+@pytest.mark.parametrize("multirun", [(), ("-m",)])
+def test_settings_of_what_an_evaluation_does_not_name(setting: str, multirun: tuple[str, ...], tmp_path: Path) -> None:
+    done = run_script("eval.py", *multirun, f"run={tmp_path}", setting)
+    group, key = setting.split(".")[0], setting.split("=")[0]
+    assert done.returncode == 2
+    assert done.stderr == (f"eval.py: {key}: of which {group}? name it as well: {group}=NAME, one that --help lists\n")
 
 
 @pytest.mark.parametrize("arguments", ["--help", "--cfg job", "seed=abc", "model=lenet6", "-m seed=0,a"])

@@ -100,6 +100,10 @@ def test_grey_networks_learn_colour_and_the_reverse_and_are_evaluated_by_name(
     protocol = json.loads((again / "result.json").read_text(encoding="utf-8"))["protocol"]
     assert (protocol["name"], protocol["batch_size"]) == ("center_crop", 2)
 
+    done = run_script("eval.py", f"run={grey}", "data=digits")
+    line = "data=digits: its images are taken whole, but this network's are resized to 32 and cropped to 32: evaluate"
+    assert done.returncode == 2 and line in done.stderr and done.stderr.count("\n") == 1
+
     other = write(tmp_path / "others", 8, CLASSES[:0:-1])  # two of the three
     (other / CLASSES[1] / "bad.jpg").write_bytes(b"text")
     settings = ("data=folder", f"data.root={other}", "data.test=100", f"runs={tmp_path / 'evals'}", "force=true")

@@ -26,6 +26,7 @@ from harness.arguments import Parser
 from harness.checkpoint import Trained
 from harness.config import DataConfig
 from harness.data.datasets import DATASETS, IMAGENET_CLASSES
+from harness.data.geometry import centre_crop, six_crop
 from harness.data.pixels import pad_to
 from harness.data.preprocessing import Preprocessing
 from harness.data.sources import ImageSet, load_test
@@ -33,7 +34,6 @@ from harness.errors import UserError
 from harness.export.export import export
 from harness.network import Loaded
 from harness.prediction.find import find_images
-from harness.prediction.pictures import Pictures
 from harness.prediction.predict import NOT_A_NUMBER, Prediction, predict
 from harness.weights.find import Found
 from models import build_model
@@ -144,13 +144,13 @@ def test_predictions_are_those_of_eval(picture: Picture, tmp_path: Path, monkeyp
 
 
 def test_predictions_of_pictures_that_were_in_memory(trained_run: Path, tmp_path: Path) -> None:
-    """The digits of the test split, saved as PNG files, get what the run's own record says."""
+    """The digits of the test split, saved as PNG files, get what the run's own record says: here and in eval.py."""
     split = load_test(DataConfig("digits", "", False, 0, [0.5], [0.5]))
     assert isinstance(split, ImageSet)
     folder = tmp_path / "digits"
-    folder.mkdir()
-    for name, pixels in zip(split.ids, split.images.numpy(), strict=True):
-        Image.fromarray(pixels[0]).save(folder / f"{name.rpartition('/')[2]}.png")
+    for name, label, pixels in zip(split.ids, split.labels.tolist(), split.images.numpy(), strict=True):
+        (folder / str(label)).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels[0]).save(folder / str(label) / f"{name.rpartition('/')[2]}.png")
     out = tmp_path / "out.jsonl"
     done = run_script("tools/predict.py", str(trained_run), str(folder), "--out", str(out))
     assert done.returncode == 0 and done.stderr == "", done.stderr
@@ -164,17 +164,28 @@ def test_predictions_of_pictures_that_were_in_memory(trained_run: Path, tmp_path
         probabilities = [float(row[f"probability_{k}"]) for k in range(1, 6)]
         assert [answer["probability"] for answer in line["classes"]] == pytest.approx(probabilities, abs=2e-6)
 
+    settings = ("data=folder", f"data.root={folder}", "data.test=100", "trainer.workers=0", f"runs={tmp_path / 'runs'}")
+    done = run_script("eval.py", f"run={trained_run}", *settings)
+    assert done.returncode == 0, done.stderr
+    with (only(only(tmp_path / "runs")) / "predictions.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == len(wanted)
+    for row in rows:
+        before = wanted[Path(row["image"]).stem]
+        assert all(row[key] == before[key] for key in ("label", *(f"class_{k}" for k in range(1, 6))))
+
 
 def test_a_small_picture_is_padded_where_the_networks_own_are_never_resized() -> None:
     pixels = RNG.integers(0, 256, (28, 20, 3), dtype=np.uint8)
-    middle = torch.from_numpy(Pictures(GREY, "fast").middle(pixels))
-    assert torch.equal(middle.permute(0, 3, 1, 2), pad_to(torch.from_numpy(pixels).permute(2, 0, 1)[None], 32))
+    padded = pad_to(torch.from_numpy(pixels).permute(2, 0, 1)[None], 32).permute(0, 2, 3, 1)
+    assert torch.equal(torch.from_numpy(centre_crop(pixels, GREY, "fast")), padded)
+    assert torch.equal(torch.from_numpy(six_crop(pixels, GREY, "fast")), padded.expand(6, -1, -1, -1))
 
 
 @pytest.mark.parametrize(("height", "width"), [(64, 96), (20, 300), (33, 32)])
 def test_a_larger_one_is_resized_and_cropped(height: int, width: int) -> None:
     pixels = RNG.integers(0, 256, (height, width, 3), dtype=np.uint8)
-    middle = Pictures(GREY, "pil").middle(pixels)
+    middle = centre_crop(pixels, GREY, "pil")
     assert middle.shape == (1, 32, 32, 3)
     scale = 32 / min(height, width)
     size = (32, int(width * scale)) if height <= width else (int(height * scale), 32)

@@ -1,5 +1,8 @@
 """Resizing and cropping of one decoded image, in workers; the grids and roundings are those of torchvision.
 
+A network whose own images are never resized (digits, MNIST, CIFAR) gets a picture that fits into its input as it got
+those, padded with black; the shorter edge of any other is resized to the input's side before it is cropped.
+
 With the decoder `pil` every pixel is the one that torchvision's transforms of a PIL image give; `fast` resizes by
 torch, which differs from it by one level; where pure noise is scaled by a ratio such as 9/11, rare pixels by two.
 """
@@ -15,6 +18,7 @@ import torch
 from PIL import Image
 
 from harness.data.decode import MAX_PIXELS, Pixels
+from harness.data.pixels import pad_to
 from harness.data.preprocessing import Preprocessing
 
 ATTEMPTS = 10  # at a random crop that lies inside the image
@@ -64,6 +68,8 @@ def _has_ties(before: int, after: int) -> bool:
 
 def centre_crop(image: Pixels, preprocessing: Preprocessing, decoder: str) -> Pixels:
     """The middle of the image, its shorter edge resized to `preprocessing.resize`: (1, size, size, 3)."""
+    if _stays_whole(image, preprocessing):
+        return _padded(image, preprocessing.size)[None]
     height, width = _resized_size(image, preprocessing)
     return _windows(image, preprocessing, [_middle(height, width, preprocessing.size)], decoder)
 
@@ -74,6 +80,8 @@ def six_crop(image: Pixels, preprocessing: Preprocessing, decoder: str) -> Pixel
     The four corners and the middle of the resized image, and the window that is the middle once it is mirrored: where
     the middle lies between two pixels, torchvision rounds to the same side of the mirrored image.
     """
+    if _stays_whole(image, preprocessing):
+        return np.stack([_padded(image, preprocessing.size)] * 6)
     height, width = _resized_size(image, preprocessing)
     bottom, right = height - preprocessing.size, width - preprocessing.size
     top, left = _middle(height, width, preprocessing.size)
@@ -81,11 +89,21 @@ def six_crop(image: Pixels, preprocessing: Preprocessing, decoder: str) -> Pixel
     return _windows(image, preprocessing, corners, decoder)
 
 
+def _stays_whole(image: Pixels, preprocessing: Preprocessing) -> bool:
+    return preprocessing.resize is None and max(image.shape[:2]) <= preprocessing.size
+
+
+def _padded(image: Pixels, size: int) -> Pixels:
+    whole: Pixels = pad_to(torch.from_numpy(image).permute(2, 0, 1)[None], size)[0].permute(1, 2, 0).numpy()
+    return whole
+
+
 def _resized_size(image: Pixels, preprocessing: Preprocessing) -> tuple[int, int]:
-    assert preprocessing.resize is not None and preprocessing.resize >= preprocessing.size
+    wanted = preprocessing.resize or preprocessing.size
+    assert wanted >= preprocessing.size
     height, width = image.shape[:2]
     short, long = min(height, width), max(height, width)
-    resized = preprocessing.resize, int(preprocessing.resize * long / short)
+    resized = wanted, int(wanted * long / short)
     return resized if height <= width else (resized[1], resized[0])
 
 
@@ -96,7 +114,7 @@ def _middle(height: int, width: int, size: int) -> tuple[int, int]:
 def _windows(image: Pixels, preprocessing: Preprocessing, corners: Sequence[tuple[int, int]], decoder: str) -> Pixels:
     """Windows of the resized image, each from its upper left corner."""
     height, width = _resized_size(image, preprocessing)
-    size, interpolation = preprocessing.size, str(preprocessing.interpolation)
+    size, interpolation = preprocessing.size, preprocessing.interpolation or "bilinear"
     if height * width > MAX_PIXELS:  # a strip: only the windows are worked out, within one level of the same pixels
         scale_y, scale_x = image.shape[0] / height, image.shape[1] / width
         boxes = [(x * scale_x, y * scale_y, (x + size) * scale_x, (y + size) * scale_y) for y, x in corners]

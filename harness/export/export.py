@@ -13,13 +13,13 @@ import torch
 
 from harness.data.decode import Pixels, UnreadableError, decode, read
 from harness.data.folder import printable
+from harness.data.geometry import centre_crop
 from harness.data.pixels import Normalise
 from harness.errors import UserError
 from harness.export.formats import FORMATS, Runnable
 from harness.export.names import BESIDE, beside, check_out
 from harness.files import atomic, write_text
 from harness.network import Loaded, description
-from harness.prediction.pictures import Pictures
 
 BATCHES = (1, 3)  # sizes that every file is tried with
 PICTURES = 12  # of the user's that are compared
@@ -133,6 +133,5 @@ def _digits(loaded: Loaded) -> Images:
 def _input(loaded: Loaded, pictures: Sequence[Pixels]) -> torch.Tensor:
     """Pictures, uint8 (h, w, 3), as they go into the network: float32 (N, C, H, W)."""
     expected = loaded.trained.preprocessing
-    windows = Pictures(expected, "fast")
-    middles = torch.from_numpy(np.concatenate([windows.middle(pixels) for pixels in pictures])).movedim(-1, 1)
-    return Normalise(expected, "cpu")(middles)
+    middles = np.concatenate([centre_crop(pixels, expected, "fast") for pixels in pictures])  # uint8 (N, size, size, 3)
+    return Normalise(expected, "cpu")(torch.from_numpy(middles).movedim(-1, 1))

@@ -12,12 +12,19 @@ from harness.checkpoint import Trained
 from harness.config import DECODERS, ImageFilesConfig
 from harness.data.folder import printable
 from harness.data.pixels import Normalise
-from harness.data.workers import Decoded, Request, available_cores, decoding, shared_memory, workers_at_hand
+from harness.data.workers import (
+    Decoded,
+    Request,
+    Windows,
+    available_cores,
+    decoding,
+    shared_memory,
+    workers_at_hand,
+)
 from harness.errors import UserError
 from harness.evaluation.counts import first_classes
 from harness.evaluation.scores import class_scores, prepare
 from harness.network import Loaded
-from harness.prediction.pictures import Pictures
 
 NOT_A_NUMBER = "its scores are not numbers"
 
@@ -113,8 +120,8 @@ def predict(
         Request(np.arange(start, min(start + batch_size, len(paths))), list(paths[start : start + batch_size]), None)
         for start in range(0, len(paths), batch_size)
     ]
-    pictures = Pictures(preprocessing, decoder_of(loaded.trained), as_viewed=True)
-    for decoded in decoding(pictures, requests, workers, pinned=device.type == "cuda"):
+    middles = Windows(preprocessing, decoder_of(loaded.trained), as_viewed=True)
+    for decoded in decoding(middles, requests, workers, pinned=device.type == "cuda"):
         scores = torch.empty(0, 1)
         if len(decoded.images):
             windows = decoded.images[:, 0].to(device).movedim(-1, -3)  # uint8 (n, 3, size, size)
