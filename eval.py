@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hydra.core.hydra_config import HydraConfig
@@ -26,6 +27,7 @@ def evaluate_network(config: EvalConfig) -> None:
     from harness.evaluation.record import write_record
     from harness.progress import ProgressBar
     from harness.run_folder import log, make_run_folder
+    from harness.training.own_pictures import check_unseen, warn_of_others
 
     network, trained, data, epoch, source = (_of_weights if config.weights else _of_checkpoint)(config)
     if config.data is None:
@@ -35,10 +37,13 @@ def evaluate_network(config: EvalConfig) -> None:
     split = relabelled(load_test(data), classes)
     if not config.force:
         check_labels(split, f"data={data.name} data.root={data.root}")
+        if not config.weights:
+            check_unseen(Path(config.run or Path(str(config.checkpoint)).parent.parent), split)
     tester = build.build_trainer(config.trainer, config.protocol.precision, [ProgressBar(config.trainer.progress)])
 
     folder = make_run_folder(config.runs, f"{trained.model}-{data.name}", config, suffix="-eval")
     log.info(f"{trained.model} of {source} on {data.name}: {len(split):,} images; {folder}")
+    warn_of_others(split)
     decoder = data.decoder if isinstance(data, ImageFilesConfig) else None
     how = (trained.preprocessing, config.protocol)
     evaluator = evaluate(tester, network, split, *how, decoder=decoder, workers=config.trainer.workers)
@@ -50,8 +55,6 @@ def evaluate_network(config: EvalConfig) -> None:
 
 def _of_checkpoint(config: EvalConfig) -> tuple[nn.Module, Trained, DataConfig, int | None, str]:
     """The network of a checkpoint, what is known of it, the data to evaluate it on, its epoch, and a name for it."""
-    from pathlib import Path
-
     from harness.checkpoint import checkpoint_of_run, read_checkpoint
 
     path = checkpoint_of_run(Path(config.run)) if config.run else Path(str(config.checkpoint))
@@ -73,7 +76,7 @@ def _of_weights(config: EvalConfig) -> tuple[nn.Module, Trained, DataConfig, int
     """The same of pretrained weights, which have no epoch."""
     from harness.checkpoint import Trained
     from harness.data.datasets import facts
-    from harness.weights.load import Weights
+    from harness.weights.load import KEPT, Weights
 
     assert config.weights is not None and config.model is not None and config.data is not None
     model, data, weights = config.model, config.data, Weights(config.weights, config.model.name)
@@ -82,7 +85,7 @@ def _of_weights(config: EvalConfig) -> tuple[nn.Module, Trained, DataConfig, int
     network = build.build_network(model.name, model.options(), preprocessing, len(class_names))
     pretrained = build.load_weights(network, model.name, weights, training=False)
     trained = Trained(model.name, model.options(), class_names, preprocessing, None, None, pretrained)
-    return network, trained, data, None, str(pretrained)
+    return network, trained, data, None, str(pretrained) if weights.class_names else f"{pretrained}; {KEPT}"
 
 
 def _protocol_on(data: str) -> ProtocolConfig:

@@ -17,8 +17,10 @@ class Parser(argparse.ArgumentParser):
 
     def parse_args(self, args: Sequence[str] | None = None, namespace: None = None) -> argparse.Namespace:  # type: ignore[override]
         """The arguments; those of the process by default."""
-        words = [self._as_option(word) for word in (sys.argv[1:] if args is None else args)]
-        return super().parse_intermixed_args(words, namespace)
+        words = list(sys.argv[1:] if args is None else args)
+        end = words.index("--") if "--" in words else len(words)  # behind it nothing is an option
+        options = [self._as_option(word) for word in words[:end]]
+        return super().parse_intermixed_args(options + words[end:], namespace)
 
     def _as_option(self, word: str) -> str:
         group, separator, _ = word.partition("=")[0].partition(".")

@@ -67,7 +67,7 @@ class Provenance:
         published: errors in percent that their publisher measured, by data set; None if unknown.
         trained_on: name of the data; None if unknown.
         part: of the file that was taken, such as `model_ema`; empty for all of it.
-        adapted: what was changed, a line each.
+        adapted: what was changed, or kept without knowing, a line each.
     """
 
     name: str

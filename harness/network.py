@@ -21,6 +21,7 @@ from harness.data.datasets import facts
 from harness.data.preprocessing import Preprocessing
 from harness.errors import UserError
 from harness.help import CONFIGS, choices, one_line
+from harness.weights.convert import difference, under_our_keys
 from harness.weights.load import Weights
 from harness.weights.read import read_tensors
 
@@ -70,10 +71,11 @@ def load_file(place: Path) -> Loaded:
     if content.trained is None:
         raise UserError(f"{path}: does not say which network it is of; say it: --model NAME --weights {path}")
     network = _built(content.trained)
-    try:
-        network.load_state_dict(content.tensors)
-    except RuntimeError as error:
-        raise UserError(f"{path}: says that it is of {content.trained.model}, but its tensors are not") from error
+    shapes = {key: value.shape for key, value in network.state_dict().items()}
+    tensors, unexpected = under_our_keys(content.trained.model, content.tensors, shapes)
+    if difference(tensors, unexpected, shapes):
+        raise UserError(f"{path}: says that it is of {content.trained.model}, but its tensors are not")
+    network.load_state_dict(tensors)
     return Loaded(network, content.trained, str(path))
 
 

@@ -157,6 +157,12 @@ def test_torchvisions_network_loads_its_own_keys(name: str, tmp_path: Path) -> N
         assert torch.allclose(network(images), logits, rtol=0, atol=1e-5 * float(logits.abs().max()))
     described = json.loads(out.with_suffix(".json").read_text(encoding="utf-8"))
     assert described["class_names"] == list(NAMES) and described["preprocessing"]["size"] == size
+    again = load_network_file(out)
+    assert again.trained.class_names == NAMES and Weights(str(out), name).class_names == NAMES
+    with torch.no_grad():
+        assert torch.equal(again.network(images), logits)
+    out.with_suffix(".json").write_text('{"epochs": 90}')  # another program's
+    assert Weights(str(out), name).class_names is None
 
 
 def test_a_file_of_ours_is_read_back_with_names_and_preprocessing(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from harness.data.file_loader import EvalFileLoader, TrainFileLoader
 from harness.data.folder import index_folder
 from harness.data.image_files import ImageFiles
 from harness.data.loader import Batch
+from harness.data.pixels import Normalise
 from harness.data.preprocessing import Preprocessing
 from harness.data.stateless import Stream
 from harness.data.waiting import Waiting, advice
@@ -122,6 +123,17 @@ def test_a_batch_stays_what_it_is_until_the_next_is_asked_for(split: ImageFiles,
     for decoded, images in zip(eval_loader(split, batch_size=1, workers=workers).decoded, expected, strict=True):
         time.sleep(0.02)
         assert torch.equal(decoded.images, images)
+
+
+def test_a_users_own_pictures_are_trained_and_reported_on_as_a_viewer_shows_them(split: ImageFiles) -> None:
+    for index in range(IMAGES):  # nothing but transparent, and black below it
+        path = Path(os.fsdecode(split.path(index)))
+        Image.new("RGBA", (30, 20), (0, 0, 0, 0)).save(path, "PNG")
+    for make in (train_loader, eval_loader):
+        for as_viewed, level in ((True, 255), (False, 0)):
+            shown = torch.stack([*by_index(make(dataclasses.replace(split, as_viewed=as_viewed))).values()])
+            wanted = Normalise(PREPROCESSING, "cpu")(torch.full(shown.shape, level, dtype=torch.uint8))
+            assert len(shown) == IMAGES and torch.equal(shown, wanted)
 
 
 def test_workers_are_no_copies_of_a_process_with_threads(split: ImageFiles) -> None:

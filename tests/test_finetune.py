@@ -30,6 +30,7 @@ from harness.config import (
     FineTuneConfig,
     ImageFilesConfig,
     ModelConfig,
+    ProtocolConfig,
     RecipeConfig,
     TrainConfig,
     composed,
@@ -113,6 +114,7 @@ class Run:
     validation: Split = field(default_factory=lambda: images(10, 1))
     described: DataConfig = field(default_factory=lambda: DATA)
     preprocessing: Preprocessing = PREPROCESSING
+    protocol: ProtocolConfig = field(default_factory=lambda: PROTOCOL)
     network: nn.Module = field(default_factory=small)
     epochs: int | None = None
     cut_at: int | None = None
@@ -120,7 +122,7 @@ class Run:
     callbacks: tuple[L.Callback, ...] = ()
 
     def __post_init__(self) -> None:
-        config = TrainConfig(ModelConfig("test"), self.described, self.recipe, PROTOCOL, CPU, seed=3)
+        config = TrainConfig(ModelConfig("test"), self.described, self.recipe, self.protocol, CPU, seed=3)
         splits = Splits(self.train, self.validation, images(0))
         self.data, self.classifier = build.build_training(config, self.network, splits, self.preprocessing, 3)
         training = {"seed": 3, "epochs": self.recipe.epochs, "max_batches": None, "recipe": vars(self.recipe)}
@@ -360,12 +362,18 @@ def test_a_linear_probe_skips_and_lists_what_cannot_be_read(files: ImageFiles, t
     preprocessing = Preprocessing(3, 16, 20, "bilinear", (0.5,) * 3, (0.5,) * 3)
     torch.manual_seed(1)
     settings: dict[str, Any] = {"described": described, "preprocessing": preprocessing, "network": Small(3)}
+    before = copies(settings["network"])
     recipe = dataclasses.replace(PROBE, epochs=2)
     run = Run(tmp_path / "run", recipe, train=files, validation=files, **settings)
     assert [(e.step, e.train.seen, e.validation and e.validation.seen) for e in run.classifier.history] == [
         (3, 19, 19),
         (6, 19, 19),
     ]
+    ten_crop = dataclasses.replace(PROTOCOL, name="ten_crop")  # its features are of the central crop as well
+    settings["network"] = Small(3)
+    settings["network"].load_state_dict(before)
+    again = Run(tmp_path / "again", recipe, train=files, validation=files, **settings, protocol=ten_crop)
+    assert not changed(copies(run.network), again.network)
     with pytest.raises(UserError, match=r"1 of 20 training images cannot be read, more than 0.1%: they are listed in"):
         Run(tmp_path / "strict", recipe, train=files, callbacks=(unreadable,), **settings, validation=images(0))
     assert f"{files.id_of(11)}," in (tmp_path / "unreadable_in_training.csv").read_text()
@@ -595,6 +603,18 @@ def test_the_head_is_new_if_the_weights_tell_other_classes_apart_though_as_many(
         assert changed(before, network) == {"c1", "c3", "c5", "f6"} | (set() if is_new else {"output"})
         expected = ("output is new, with 10 outputs instead of 10 of other classes",) if is_new else ()
         assert provenance.adapted == expected
+
+
+@pytest.mark.parametrize("classes", [10, 3])
+def test_weights_that_name_no_classes_keep_as_many_outputs_and_it_is_said(classes: int, tmp_path: Path) -> None:
+    torch.save(build_model("lenet5").state_dict(), tmp_path / "bare.pth")
+    weights, network = Weights(str(tmp_path / "bare.pth"), "lenet5"), build_model("lenet5", num_classes=classes)
+    provenance = build.load_weights(
+        network, "lenet5", weights, training=True, class_names=tuple("abcdefghij"[:classes])
+    )
+    is_new = "output is new, with 3 outputs instead of 10"
+    kept = "the file names no classes: its outputs are taken for those of the data, in order"
+    assert provenance.adapted == ((kept,) if classes == 10 else (is_new,))
 
 
 @pytest.mark.parametrize(

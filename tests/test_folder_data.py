@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import io
 import json
+import unicodedata
 from collections import Counter
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from harness.data.decode import decode
 from harness.data.pixels import grey
 from harness.data.sources import load
 from harness.errors import UserError
-from harness.training.own_pictures import duplicates, write_division
+from harness.training.own_pictures import check_unseen, duplicates, write_division
 
 COLOURS = {"rot gefärbt": (200, 40, 40), "green": (40, 200, 40), "b\\lue": (40, 40, 200)}
 RNG = np.random.default_rng(0)
@@ -141,6 +142,11 @@ def bad_folders(root: Path) -> dict[str, tuple[Path, str]]:
     picture(root / "flat" / "p.png")
     classes(root / "stray", 2)
     picture(root / "stray" / "p.png")
+    for names in ("Train", "val"), ("training", "validation"), ("val", "test"):
+        for name in names:
+            classes(root / " ".join(names) / name, 1)
+    classes(root / "accents", 1)
+    picture(root / "accents" / unicodedata.normalize("NFD", "rot gefärbt") / "p.png")
     return {
         "one class": (root / "one" / "x", "one class, 'rot gefärbt': there is nothing to tell it from"),
         "empty class": (root / "empty", "no image in the folder of the class 'none'"),
@@ -148,6 +154,10 @@ def bad_folders(root: Path) -> dict[str, tuple[Path, str]]:
         "no val": (root / "no val", "has a folder train and no val"),
         "flat": (root / "flat", "images without folders; put them into one folder a class"),
         "stray": (root / "stray", "images lie beside the folders of classes (p.png)"),
+        "Train": (root / "Train val", "its folders are called like splits (Train, val), not like classes"),
+        "training": (root / "training validation", "called like splits (training, validation), not like classes"),
+        "no train": (root / "val test", "its folders are called like splits (test, val), not like classes"),
+        "accents": (root / "accents", "two folders are called 'rot gefärbt', their accents written differently"),
         "none": (root / "nothing", "there is no such folder; name the one with your pictures"),
     }
 
@@ -172,6 +182,14 @@ def test_a_folder_that_cannot_be_used_is_told_in_a_line(tmp_path: Path) -> None:
             config(tmp_path, **changes)
 
 
+def test_an_accent_is_the_same_however_it_is_written(tmp_path: Path) -> None:
+    classes(tmp_path / "train", 2)
+    for name in ("rot gefärbt", "green"):
+        picture(tmp_path / "val" / unicodedata.normalize("NFD", name) / "p.png")
+    parts = divide(config(tmp_path))
+    assert [parts.class_names[label] for label in parts.test.labels] == ["green", "rot gefärbt"]
+
+
 def test_the_same_picture_on_two_sides_is_found(tmp_path: Path) -> None:
     classes(tmp_path / "train", 3)
     classes(tmp_path / "val", 2)
@@ -191,6 +209,25 @@ def test_a_run_goes_on_with_the_division_that_it_began_with(tmp_path: Path) -> N
     with pytest.raises(UserError, match=r"split.csv: the pictures are not those that this run began with"):
         write_division(tmp_path, load(config(root)), ("a", "b", "c"))
     assert (tmp_path / "split.csv").read_bytes() == before
+
+
+def test_an_evaluation_reports_on_no_picture_that_the_run_has_learnt_from(tmp_path: Path) -> None:
+    root = classes(tmp_path / "all", 6)
+    before = load(config(root))
+    write_division(tmp_path, before, ("a", "b", "c"))
+    check_unseen(tmp_path, before.test)
+    check_unseen(tmp_path / "elsewhere", before.train)
+    with pytest.raises(UserError, match=r"split.csv: 3 of the 3 pictures to report on .* such as folder/.*force=true"):
+        check_unseen(tmp_path, before.validation)
+    for split_seed in range(5):
+        now = load(config(root, split_seed=split_seed)).test
+        moved = len(set(now.ids) - set(before.test.ids))
+        if moved:
+            with pytest.raises(UserError, match=f"split.csv: {moved} of the 3 pictures"):
+                check_unseen(tmp_path, now)
+    for path in root.rglob("*.jpg"):  # other pictures of the same names
+        picture(path)
+    check_unseen(tmp_path, before.train)
 
 
 def test_folds_of_the_same_pictures_have_their_division_in_common(tmp_path: Path) -> None:
@@ -239,9 +276,13 @@ def test_a_run_writes_its_division_and_lists_duplicates(tmp_path: Path) -> None:
     same = (root / "green" / "000.jpg").read_bytes()
     for number in range(12):
         (root / "rot gefärbt" / f"{number:03d}.jpg").write_bytes(same)
+    (root / "green" / "a.heic").touch()
+    (root / "green" / "b.txt").touch()
     done = run_script("train.py", *QUICK, f"data.root={root}", f"runs={tmp_path / 'runs'}")
     assert done.returncode == 0, done.stderr
     assert "the same picture in two splits: " in done.stdout
+    assert "classes: b\\\\lue, green, rot gefärbt\n" in done.stdout
+    assert done.stdout.count(f"{root}: 2 files are passed by, such as green/a.heic: names of images end in") == 1
     run = run_of(tmp_path / "runs")
     with (run / "split.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))

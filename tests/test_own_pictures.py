@@ -104,6 +104,11 @@ def test_grey_networks_learn_colour_and_the_reverse_and_are_evaluated_by_name(
     line = "data=digits: its images are taken whole, but this network's are resized to 32 and cropped to 32: evaluate"
     assert done.returncode == 2 and line in done.stderr and done.stderr.count("\n") == 1
 
+    for network in (f"run={grey}", f"checkpoint={grey / 'checkpoints' / 'last.ckpt'}"):
+        done = run_script("eval.py", network, "data=folder", f"data.root={root}", "data.test=100")
+        assert done.returncode == 2 and done.stderr.count("\n") == 1
+        assert "split.csv: 39 of the 48 pictures to report on are ones that the run was trained on" in done.stderr
+
     other = write(tmp_path / "others", 8, CLASSES[:0:-1])  # two of the three
     (other / CLASSES[1] / "bad.jpg").write_bytes(b"text")
     settings = ("data=folder", f"data.root={other}", "data.test=100", f"runs={tmp_path / 'evals'}", "force=true")
@@ -153,7 +158,7 @@ def test_what_is_opaque_and_upright_is_read_as_ever(mode: str, decoder: str) -> 
     assert np.abs(pixels.astype(int) - np.asarray(image.convert("RGB"))).mean() < 8
 
 
-@pytest.mark.parametrize("kind", ["AVIF", "JPEG2000", "MPO", "PPM", "BMP", "WEBP", "TIFF"])
+@pytest.mark.parametrize("kind", ["AVIF", "JPEG2000", "MPO", "PPM", "BMP", "WEBP", "TIFF", "DDS", "PCX", "SGI", "TGA"])
 @pytest.mark.parametrize("decoder", ["fast", "pil"])
 def test_every_kind_of_file_is_read(kind: str, decoder: str) -> None:
     if kind not in Image.SAVE and not (Image.init() and kind in Image.SAVE):

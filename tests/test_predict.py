@@ -289,6 +289,8 @@ def test_a_setting_may_be_spelt_as_in_the_scripts() -> None:
     given = parser.parse_args(["run", "out=a.csv", "side=left.jpg", "data=x", "data.root=a=b", "-"])
     assert (given.words, given.out) == (["run", "side=left.jpg", "-"], "a.csv")
     assert given.data == ["x", "data.root=a=b"]
+    given = parser.parse_args(["run", "data=x", "--", "-odd.jpg", "out=b.jpg"])  # of which none is an option
+    assert (given.words, given.out, given.data) == (["run", "-odd.jpg", "out=b.jpg"], None, ["x"])
 
 
 # ---------------------------------------------------------------------------------------------------------- the tool
@@ -302,6 +304,15 @@ def test_the_table_has_every_picture_and_its_classes(file: Path, tool: Tool, pic
     assert [row[0].strip() for row in rows] == [str(paths[0]), "", "", str(paths[1]), "", ""]
     assert {row[1].strip() for row in rows} <= set("0123456789")
     assert sum(float(row[2]) for row in rows[:3]) <= 100.01
+
+
+def test_a_bar_shows_progress_on_a_terminal_alone(
+    file: Path, tool: Tool, picture: Picture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = picture("a.jpg")
+    assert "predicting" not in tool(file, path)[2]
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    assert "predicting" in tool(file, path)[2]
 
 
 def test_paths_on_standard_input(file: Path, picture: Picture, tmp_path: Path) -> None:

@@ -41,6 +41,7 @@ def evaluation(akamasters_resnet20: Path, cifar10_jpeg: Path, tmp_path_factory: 
 
 def test_akamasters_resnet20_to_the_last_image(evaluation: Path, akamasters_resnet20: Path) -> None:
     result = json.loads((evaluation / "result.json").read_text())
+    assert "names no classes: its outputs are taken for those of the data" in (evaluation / "log.txt").read_text()
     wrong = [result["seen"] - result[f"correct_top{k}"] for k in (1, 5)]
     assert (result["seen"], *wrong) == (10_000, 1_897, 128)
     assert result["training"] is None and result["trained_on"] is None and result["weights"]["source"] == "pretrained"

@@ -3,13 +3,16 @@
 Either `root/train/<class>/` and `root/val/<class>/`, which is reported on; with a `root/test/<class>/` beside them,
 that is, and `val` is for model selection. Or `root/<class>/` alone: within every class the images are ordered by a hash
 of their names, and the first ones are the test split, or those of one fold; with `data.test=100` all of them are
-reported on, and nothing is left to train on. A class is its name, in every folder.
+reported on, and nothing is left to train on. A class is its name, in every folder, in Unicode's form NFC: some programs
+write an accent as a character of its own.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +25,8 @@ from harness.config import FolderConfig, HubPhotosConfig
 from harness.data import hub
 from harness.data.folder import EXTENSIONS, Folder, index_folder, printable
 from harness.errors import UserError
+
+SPLITS = {"train", "training", "val", "valid", "validation", "dev", "test", "testing"}  # what people call them
 
 Integers = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
@@ -146,6 +151,11 @@ def _to_report_on(root: Path, prefix: str) -> Parts:
 def _training(root: Path, prefix: str) -> tuple[Part, tuple[str, ...]]:
     """All images of a folder that is trained on, and its classes."""
     folder = _of_classes(root)
+    if {name.casefold() for name in folder.classes} <= SPLITS:
+        raise UserError(
+            f"{root}: its folders are called like splits ({', '.join(folder.classes)}), not like classes; call them "
+            "train and val, and a third one test, with a folder a class in each"
+        )
     images = np.bincount(folder.label, minlength=len(folder.classes))
     empty = [name for name, count in zip(folder.classes, images, strict=True) if not count]
     if empty:
@@ -181,7 +191,11 @@ def _of_classes(root: Path) -> Folder:
     if len(stray):
         name = printable(folder.name(int(stray[0])))
         raise UserError(f"{root}: images lie beside the folders of classes ({name}); put each into its class's")
-    return folder
+    class_names = tuple(unicodedata.normalize("NFC", name) for name in folder.classes)
+    if len(set(class_names)) < len(class_names):
+        twice = next(name for name in class_names if class_names.count(name) > 1)
+        raise UserError(f"{root}: two folders are called {twice!r}, their accents written differently; make them one")
+    return dataclasses.replace(folder, classes=class_names)
 
 
 def _keys(part: Part, seed: int) -> npt.NDArray[np.uint64]:

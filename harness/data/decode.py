@@ -21,9 +21,11 @@ from PIL import Image, UnidentifiedImageError
 
 MAX_PIXELS = 89_478_485  # where Pillow itself warns of an image bomb; 256 MiB of RGB
 MAX_BYTES = 256 * 2**20
-FORMATS = ["JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP", "JPEG2000"]  # none whose reader runs a program
-if find_spec("PIL.AvifImagePlugin"):  # Pillow 11.3
-    FORMATS.append("AVIF")
+FORMATS = [  # none whose reader runs a program
+    *("JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP", "JPEG2000"),
+    *(["AVIF"] if find_spec("PIL.AvifImagePlugin") else []),  # Pillow 11.3
+    *("DDS", "ICO", "PCX", "SGI", "TGA"),  # the last has no mark of its own
+]
 
 ORIENTATION = 0x0112  # EXIF's tag
 MIRRORED, TURNED = (2, 4, 5, 7), {3: 2, 4: 2, 5: 3, 6: 3, 7: 1, 8: 1}  # its values; then quarters against the clock

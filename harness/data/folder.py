@@ -25,9 +25,9 @@ from harness.files import atomic
 
 EXTENSIONS = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".pbm", ".pgm", ".ppm", ".pnm", ".tif", ".tiff"),
-    *(".webp", ".avif", ".jp2", ".j2k"),
+    *(".webp", ".avif", ".jp2", ".j2k", ".dds", ".ico", ".pcx", ".sgi", ".tga"),
 )
-INDEX_VERSION = 3
+INDEX_VERSION = 4
 SETTLED = 2_000_000_000  # nanoseconds: a folder that changed so shortly before it was read may yet change unnoticed
 
 
@@ -43,6 +43,8 @@ class Folder:
         class_of: int32, position of each of these folders' class in `classes`; -1 for `root` itself.
         names: uint8, the names of all files one behind the other.
         ends: (N,), where each name ends, of the smallest type that can say it.
+        others: path relative to `root` of the first file that is not called like an image, and of how many it is one;
+            empty, and 0, where there is none; hidden ones are not counted.
     """
 
     root: Path
@@ -52,6 +54,7 @@ class Folder:
     class_of: npt.NDArray[np.int32]
     names: npt.NDArray[np.uint8]
     ends: npt.NDArray[np.unsignedinteger[Any]]
+    others: tuple[str, int]
 
     def __len__(self) -> int:
         return len(self.ends)
@@ -97,16 +100,22 @@ def _scan(root: Path) -> tuple[Folder, list[int]]:
     base = os.fsencode(root)
     top = _entries(base, b"")
     classes = [name for name, is_folder in top if is_folder]
-    flat = (-1, b"", [name for name, is_folder in top if not is_folder and _is_image(name)])
+    flat = (-1, b"", [name for name, is_folder in top if not is_folder])
     places = chain([flat], ((label, *place) for label, name in enumerate(classes) for place in _walk(base, name)))
     directories, labels, changed = [], [], []
     pool, lengths = bytearray(), []
-    for label, directory, images in places:
+    such_as, others = "", 0
+    for label, directory, files in places:
+        images = [name for name in files if _is_image(name)]
         directories.append(directory)
         labels.append(label)
         changed.append(_changed(os.path.join(base, directory)))  # noqa: PTH118  # paths that are bytes
         pool += b"".join(images)
         lengths.append(np.array([len(image) for image in images], dtype=np.int64))
+        if len(files) > len(images):
+            others += len(files) - len(images)
+            first = next(name for name in files if not _is_image(name))
+            such_as = such_as or printable(os.path.join(directory, first))  # noqa: PTH118
     folder = Folder(
         root,
         tuple(printable(name) for name in classes),
@@ -115,14 +124,15 @@ def _scan(root: Path) -> tuple[Folder, list[int]]:
         np.array(labels, dtype=np.int32),
         np.frombuffer(bytes(pool), dtype=np.uint8),
         np.concatenate(lengths).cumsum().astype(np.min_scalar_type(len(pool))),
+        (such_as, others),
     )
     return folder, changed
 
 
 def _walk(base: bytes, directory: bytes) -> Iterator[tuple[bytes, list[bytes]]]:
-    """A folder and those inside it, each with the names of its images; links to folders are not followed."""
+    """A folder and those inside it, each with the names of its files; links to folders are not followed."""
     found = _entries(base, directory, follow=False)
-    yield directory, [name for name, is_folder in found if not is_folder and _is_image(name)]
+    yield directory, [name for name, is_folder in found if not is_folder]
     for name, is_folder in found:
         if is_folder:
             yield from _walk(base, os.path.join(directory, name))  # noqa: PTH118
@@ -168,8 +178,9 @@ def _read_cache(root: Path, path: Path) -> Folder | None:
         now = [_changed(os.path.join(base, directory)) for directory in content["directories"].tolist()]  # noqa: PTH118
         if now != content["changed"].tolist():
             return None
-        arrays = (content[key] for key in ("directories", "until", "class_of", "names", "ends"))
-        return Folder(root, tuple(content["classes"].tolist()), *arrays)  # type: ignore[arg-type]
+        arrays: Any = {key: content[key] for key in ("directories", "until", "class_of", "names", "ends")}
+        others = (str(content["such_as"]), int(content["others"]))
+        return Folder(root, tuple(content["classes"].tolist()), **arrays, others=others)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
 
@@ -189,6 +200,8 @@ def _write_cache(path: Path, folder: Folder, changed: Sequence[int]) -> None:
                 class_of=folder.class_of,
                 names=folder.names,
                 ends=folder.ends,
+                such_as=np.array(folder.others[0]),
+                others=np.array(folder.others[1]),
             )
     except OSError:
         return

@@ -17,9 +17,10 @@ from harness.data.geometry import centre_crop
 from harness.data.pixels import Normalise
 from harness.errors import UserError
 from harness.export.formats import FORMATS, Runnable
-from harness.export.names import BESIDE, beside, check_out
+from harness.export.names import BESIDE, check_out
 from harness.files import atomic, write_text
 from harness.network import Loaded, description
+from harness.weights.names import beside
 
 BATCHES = (1, 3)  # sizes that every file is tried with
 PICTURES = 12  # of the user's that are compared

@@ -5,14 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from harness.errors import UserError
+from harness.weights.names import beside
 
 ENDINGS = {"safetensors": ".safetensors", "torch_export": ".pt2", "onnx": ".onnx", "torchvision": ".pth"}
 BESIDE = ("torchvision",)  # whose files can hold nothing but numbers: what is known stands in a file beside them
-
-
-def beside(out: Path) -> Path:
-    """Where that file lies."""
-    return out.with_suffix(".json")
 
 
 def check_out(out: Path, format_name: str) -> None:

@@ -1,4 +1,7 @@
-"""What a run writes down of a user's own pictures: how they were divided, and which are on two sides at once."""
+"""What a run writes down of a user's own pictures: how they were divided, and which are on two sides at once.
+
+An evaluation of the run looks there, and reports on none that it has learnt from.
+"""
 
 from __future__ import annotations
 
@@ -13,15 +16,18 @@ from pathlib import Path
 import lightning as L
 
 from harness.data.decode import UnreadableError, read
+from harness.data.folder import EXTENSIONS
 from harness.data.image_files import ImageFiles
-from harness.data.sources import Splits
+from harness.data.sources import Split, Splits
 from harness.errors import UserError
+from harness.evaluation.meaning import FORCE
 from harness.files import write_text
 from harness.run_folder import log
 from harness.training.unreadable import UnreadableImages
 
 SPLIT_FILE = "split.csv"
 DUPLICATES_FILE = "duplicates.csv"
+SHOWN = 20  # classes in a line
 
 
 class Division(L.Callback):
@@ -54,7 +60,7 @@ def watch_files(splits: Splits, class_names: Sequence[str]) -> list[Division | U
 
 
 def write_division(folder: Path, splits: Splits, class_names: Sequence[str]) -> None:
-    """Write which image is in which split, and warn of pictures that are in two.
+    """Write which image is in which split, say which classes there are, and warn of pictures that are in two.
 
     Args:
         folder: of the run.
@@ -67,15 +73,19 @@ def write_division(folder: Path, splits: Splits, class_names: Sequence[str]) -> 
     rows = []
     for name, split in _named(splits):
         rows += [
-            (image, class_names[label], name) for image, label in zip(split.ids, split.labels.tolist(), strict=True)
+            (split.id_of(index), class_names[label], name, split.size_of(index))
+            for index, label in enumerate(split.labels.tolist())
         ]
-    table, file = _csv([("image", "class", "split"), *rows]), folder / SPLIT_FILE
+    table, file = _csv([("image", "class", "split", "bytes"), *rows]), folder / SPLIT_FILE
     if file.exists() and file.read_text(encoding="utf-8") != table:
         raise UserError(
             f"{file}: the pictures are not those that this run began with, or lie in other folders; put them back, or "
             "start a new run"
         )
     write_text(file, table)
+    log.info(f"classes: {', '.join(class_names[:SHOWN])}{', ...' if len(class_names) > SHOWN else ''}")
+    for split in {split.folder.root: split for _, split in _named(splits)}.values():
+        warn_of_others(split)
     twice = duplicates(splits)
     if twice:
         write_text(folder / DUPLICATES_FILE, _csv([("image", "split", "same_as", "its_split"), *twice]))
@@ -83,6 +93,40 @@ def write_division(folder: Path, splits: Splits, class_names: Sequence[str]) -> 
         log.warning(
             f"the same picture in two splits: {len(twice):,} times, such as {image} in {where}, which is {other} in "
             f"{elsewhere}; this makes the error rate too good; {folder / DUPLICATES_FILE} lists them"
+        )
+
+
+def warn_of_others(split: Split) -> None:
+    """Say which files in the folders of classes are passed by, of a user's own pictures."""
+    if isinstance(split, ImageFiles) and split.as_viewed and split.folder.others[1]:
+        such_as, count = split.folder.others
+        log.warning(
+            f"{split.folder.root}: {count:,} file{'s are' if count > 1 else ' is'} passed by, such as {such_as}: names "
+            f"of images end in {' '.join(EXTENSIONS)}"
+        )
+
+
+def check_unseen(run: Path, split: Split) -> None:
+    """Refuse to report on pictures that a run was trained on or selected by: its folder may have changed since.
+
+    A picture is known by its name in the folder and its bytes.
+
+    Args:
+        run: its folder.
+        split: that is to be reported on.
+
+    Raises:
+        UserError: naming the first.
+    """
+    if not (run / SPLIT_FILE).is_file() or not isinstance(split, ImageFiles):
+        return
+    with (run / SPLIT_FILE).open(encoding="utf-8", newline="") as file:
+        used = {row["image"]: row.get("bytes") for row in csv.DictReader(file) if row["split"] != "test"}
+    seen = [image for index, image in enumerate(split.ids) if used.get(image) == str(split.size_of(index))]
+    if seen:
+        raise UserError(
+            f"{run / SPLIT_FILE}: {len(seen):,} of the {len(split):,} pictures to report on are ones that the run was "
+            f"trained on or selected by, such as {seen[0]}; did the folder change, or is it divided otherwise?{FORCE}"
         )
 
 

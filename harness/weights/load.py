@@ -16,6 +16,8 @@ from harness.weights.convert import Difference, difference, under_our_keys
 from harness.weights.find import Found, find
 from harness.weights.read import read_tensors
 
+KEPT = "the file names no classes: its outputs are taken for those of the data, in order"
+
 
 class MismatchError(UserError):
     """Weights that are not of the network that they were meant for: how they differ, and what the file holds."""
@@ -63,8 +65,7 @@ class Weights:
         """
         shapes = {key: value.shape for key, value in network.state_dict().items()}
         tensors, _ = under_our_keys(self.model, self.tensors, shapes)
-        last = [name for name, layer in network.named_modules() if isinstance(layer, nn.Linear)][-1]
-        key = f"{last}.weight"
+        key = _weight_of_head(network)
         return len(tensors.get(key, network.get_parameter(key)))
 
     def load_into(self, network: nn.Module, *, training: bool, class_names: Sequence[str] | None = None) -> Provenance:
@@ -97,7 +98,9 @@ class Weights:
         if broken:
             raise UserError(f"{where}: numbers that are not finite in {', '.join(broken[:3])}: the file is of no use")
         network.load_state_dict(adapted)
-        return self._provenance(lines)
+        head = _weight_of_head(network)
+        unknown = class_names is not None and self.class_names is None and adapted[head] is tensors.get(head)
+        return self._provenance((*lines, KEPT) if unknown else lines)
 
     def _provenance(self, adapted: tuple[str, ...]) -> Provenance:
         found, recipe, data = self.found, self.found.recipe, self.found.trained_on
@@ -115,6 +118,11 @@ class Weights:
             self.part,
             adapted,
         )
+
+
+def _weight_of_head(network: nn.Module) -> str:
+    last = [name for name, layer in network.named_modules() if isinstance(layer, nn.Linear)][-1]
+    return f"{last}.weight"
 
 
 def likeness(model: str, network: nn.Module, tensors: Mapping[str, torch.Tensor]) -> tuple[int, int]:

@@ -13,6 +13,11 @@ TIMM = "timm:"
 RUN_FILE = "config.yaml"  # every run folder has one
 
 
+def beside(path: Path) -> Path:
+    """Where `tools/export.py` says what is known of a file of weights that can hold nothing but numbers."""
+    return path.with_suffix(".json")
+
+
 def is_file(weights: str) -> bool:
     """Whether the word stands for a file or a folder."""
     return weights.endswith(ENDINGS) or "/" in weights or "\\" in weights or Path(weights).exists()

@@ -12,6 +12,7 @@ import torch
 
 from harness.checkpoint import KEY, Trained, checkpoint_from, read_content, trained_from
 from harness.errors import UserError
+from harness.weights.names import beside
 
 AVERAGED = ("model_ema", "state_dict_ema", "ema")  # averages over the steps of training, which publishers report on
 NESTED = ("state_dict", "model_state_dict", "model")
@@ -26,7 +27,7 @@ class Tensors:
     Attributes:
         tensors: by key, without the prefixes of wrappers.
         part: keys of the dictionaries that they were in, such as `model_ema`; empty for the whole file.
-        trained: what a checkpoint of ours says, or a file that tools/export.py wrote; None for another's file.
+        trained: what a checkpoint of ours says, or tools/export.py in a file or beside it; None for another's file.
     """
 
     tensors: dict[str, torch.Tensor]
@@ -57,7 +58,17 @@ def read_tensors(path: Path) -> Tensors:
             raise UserError(f"{path}: no weights in it: neither tensors nor a dictionary of them under {known}")
         under.append(key)
         content = content[key]
-    return Tensors(_unwrapped(content), ".".join(under), None)
+    return Tensors(_unwrapped(content), ".".join(under), _said_beside(path))
+
+
+def _said_beside(path: Path) -> Trained | None:
+    """What `tools/export.py` wrote beside a file of torchvision's keys; None if nothing, or another program, did."""
+    try:
+        described = json.loads(beside(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    ours = isinstance(described, dict) and {"version", "model", "class_names", "preprocessing"} <= described.keys()
+    return _trained(described, beside(path)) if ours else None
 
 
 def _safetensors(path: Path) -> Tensors:
@@ -72,8 +83,16 @@ def _safetensors(path: Path) -> Tensors:
     if described is None:
         return Tensors(_unwrapped(tensors), "", None)
     try:
-        return Tensors(tensors, "", trained_from(json.loads(described), path))
-    except (ValueError, LookupError, TypeError) as error:
+        content = json.loads(described)
+    except ValueError as error:
+        raise UserError(f"{path}: what it says of its network is damaged ({type(error).__name__})") from error
+    return Tensors(tensors, "", _trained(content, path))
+
+
+def _trained(described: Any, path: Path) -> Trained:
+    try:
+        return trained_from(described, path)
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
         if isinstance(error, UserError):
             raise
         raise UserError(f"{path}: what it says of its network is damaged ({type(error).__name__})") from error
