@@ -17,7 +17,10 @@ def compare_records(config: CompareConfig) -> None:
 
     records, passed_over = find_records(config.runs.split(","))
     if not records:
-        raise UserError(f"runs={config.runs}: no record found; train.py and eval.py write result.json into run folders")
+        instead = f"; {len(passed_over):,} passed over, such as {passed_over[0]}" if passed_over else ""
+        raise UserError(
+            f"runs={config.runs}: no record found{instead}; train.py and eval.py write result.json into run folders"
+        )
     comparisons = compare(records)
     show(comparisons)
     for line in passed_over:

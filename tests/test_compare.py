@@ -219,7 +219,12 @@ def test_the_script_writes_tables_and_a_picture_and_keeps_the_older_ones(tmp_pat
 
 def test_no_record_is_one_line(tmp_path: Path) -> None:
     done = run_script("compare.py", f"runs={tmp_path}", f"out={tmp_path / 'out'}")
-    assert done.returncode == 2 and done.stderr.count("\n") == 1 and "no record found" in done.stderr
+    assert done.returncode == 2 and done.stderr.count("\n") == 1 and "no record found; train.py" in done.stderr
+    smoke = {"seed": 0, "epochs": 5, "max_batches": 4, "recipe": {"name": "modern"}}
+    path = write_record(tmp_path / "smoke", "n", {1}, training=smoke)
+    done = run_script("compare.py", f"runs={tmp_path}", f"out={tmp_path / 'out'}")
+    why = f"no record found; 1 passed over, such as {path}: a run cut short by trainer.max_batches; train.py"
+    assert done.returncode == 2 and done.stderr.count("\n") == 1 and why in done.stderr
     assert not (tmp_path / "out").exists()
 
 
