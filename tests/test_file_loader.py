@@ -263,4 +263,4 @@ def test_advice_is_given_when_more_than_a_tenth_is_waiting() -> None:
     assert advice(0.1, 2, 4, "fast") is None
     assert "30% of the time went by waiting for images; trainer.workers=4 would" in str(advice(0.3, 2, 4, "fast"))
     assert "data.decoder=fast" in str(advice(0.3, 2, 4, "pil"))
-    assert "all 4 cores decode already" in str(advice(0.3, 4, 4, "fast"))
+    assert "every core decodes already" in str(advice(0.3, 4, 4, "fast"))

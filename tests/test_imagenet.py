@@ -204,12 +204,18 @@ def test_any_number_of_processes_counts_the_same(devices: int, small: Path, chec
 
 
 def test_fewer_images_than_processes(small: Path, checkpoint: Path, tmp_path: Path) -> None:
-    for folder in sorted((small / "val").iterdir())[1:]:
+    first, second, *others = sorted((small / "val").iterdir())
+    for folder in others:
         shutil.rmtree(folder)
-    for path in sorted((small / "val").rglob("*.JPEG"))[2:]:
+    for path in (*sorted(first.iterdir())[1:], *sorted(second.iterdir())[1:]):
         path.unlink()
-    settings = ("force=true", "trainer=ddp", "trainer.devices=3", "trainer.threads=1")
-    assert json.loads((evaluate(checkpoint, small, tmp_path / "e", *settings) / "result.json").read_text())["seen"] == 2
+    settings = ("trainer=ddp", "trainer.devices=3", "trainer.threads=1")
+    folder = evaluate(checkpoint, small, tmp_path / "e", *settings, "force=true")
+    assert json.loads((folder / "result.json").read_text())["seen"] == 2
+    where = ("data=imagenet", f"data.root={small}", f"runs={tmp_path / 'runs'}")
+    done = run_script("eval.py", f"checkpoint={checkpoint}", *where, *settings)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr
+    assert "0 of 2 images right, no better than guessing among 1,000 classes" in done.stderr
 
 
 def test_ten_crop_is_the_mean_of_ten_softmax_outputs(small: Path, checkpoint: Path, tmp_path: Path) -> None:

@@ -39,13 +39,20 @@ def evaluated(answers: torch.Tensor) -> Evaluator:
         (torch.cat((LABELS[:2], torch.full((IMAGES - 2,), 2))), "2 of 200 images right, no better than guessing"),
         (LABELS + 1, r"the labels look shifted by one: the classes are in another order \(200 right with \+1\)"),
         (LABELS - 1, r"200 right with -1"),
-        (torch.full((IMAGES,), -1), "no image could be read, or every score was not a number"),
+        (torch.full((IMAGES,), -1), "every score was not a number"),
     ],
-    ids=["none right", "one right", "two right", "one above", "one below", "nothing readable"],
+    ids=["none right", "one right", "two right", "one above", "one below", "no numbers"],
 )
 def test_guessing_is_refused_with_its_cause(answers: torch.Tensor, line: str) -> None:
     with pytest.raises(UserError, match=line + ".*force=true"):
         check_score(evaluated(answers))
+
+
+def test_pictures_of_which_none_can_be_read_are_no_score() -> None:
+    evaluator = evaluated(torch.full((IMAGES,), -1))
+    evaluator.classes = 0
+    with pytest.raises(UserError, match="top-1: none of 200 images could be read, so there is no score; force=true"):
+        check_score(evaluator)
 
 
 def test_a_bad_network_that_knows_something_passes() -> None:

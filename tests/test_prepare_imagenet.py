@@ -80,7 +80,19 @@ def test_foreign_and_damaged_archives_are_told(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is not the archive of one of the 1,000 classes"):
         unpack_train(bad, tmp_path / "train")
     bad.write_bytes(b"text")
-    with pytest.raises(UserError, match="cannot be read as an archive"):
+    with pytest.raises(UserError, match=r"bad.tar: damaged, or no archive"):
         unpack_train(bad, tmp_path / "train")
     done = run_script(str(ROOT / "tools" / "prepare_imagenet.py"), str(tmp_path / "nowhere"), str(tmp_path / "root"))
     assert done.returncode == 2 and done.stderr.count("\n") == 1 and "cannot be read as an archive" in done.stderr
+
+
+@pytest.mark.parametrize("name", [prepare_imagenet.VAL, prepare_imagenet.DEVKIT])
+def test_a_download_that_was_cut_off(name: str, tmp_path: Path) -> None:
+    made = downloads(tmp_path)
+    whole = (made / name).read_bytes()
+    for length in range(0, len(whole), len(whole) // 10 + 1):
+        (made / name).write_bytes(whole[:length])
+        root = tmp_path / f"root{length}"
+        done = run_script(str(ROOT / "tools" / "prepare_imagenet.py"), str(made), str(root))
+        assert done.returncode == 2 and done.stderr.count("\n") == 1, (length, done.stderr)
+        assert not [path for path in root.rglob("*.JPEG") if not path.name.startswith(".") and not path.read_bytes()]

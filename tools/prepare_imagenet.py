@@ -10,10 +10,14 @@ interrupted goes on where it stopped; nothing that is there is written over.
 from __future__ import annotations
 
 import argparse
+import gzip
 import re
 import shutil
 import sys
 import tarfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO
 
@@ -94,11 +98,15 @@ def verify(split: Path, expected: int) -> None:
     print(f"{split}: {len(found):,} images of {len(found.classes):,} classes")
 
 
-def _opened(path: Path, file: IO[bytes] | None = None) -> tarfile.TarFile:
+@contextmanager
+def _opened(path: Path, file: IO[bytes] | None = None) -> Iterator[tarfile.TarFile]:
     try:
-        return tarfile.open(path) if file is None else tarfile.open(fileobj=file)
-    except (OSError, tarfile.TarError) as error:
+        with tarfile.open(path) if file is None else tarfile.open(fileobj=file) as archive:
+            yield archive
+    except FileNotFoundError as error:
         raise UserError(f"{path}: cannot be read as an archive ({error})") from error
+    except (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError) as error:
+        raise UserError(f"{path}: damaged, or no archive; download it again") from error
 
 
 def _write(archive: tarfile.TarFile, member: tarfile.TarInfo, target: Path) -> None:
@@ -125,7 +133,7 @@ def main() -> int:
         if (downloads / TRAIN).exists():
             unpack_train(downloads / TRAIN, root / "train")
             verify(root / "train", known.train)
-    except (UserError, OSError, tarfile.TarError) as error:
+    except (UserError, OSError) as error:
         print(f"prepare_imagenet.py: {error}", file=sys.stderr)
         return EXIT_CODE
     return 0

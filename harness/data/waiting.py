@@ -74,9 +74,9 @@ def advice(share: float, workers: int, cores: int, decoder: str) -> str | None:
     if share <= TOO_MUCH:
         return None
     if decoder == "pil":
-        change = "data.decoder=fast reads JPEG files in a third of the time"
+        change = "data.decoder=fast reads JPEG files in half the time"
     elif workers < cores:
         change = f"trainer.workers={cores} would use every core (now {workers})"
     else:
-        change = f"all {cores} cores decode already: more cores, or smaller files, would help"
+        change = "every core decodes already: more cores, or smaller files, would help"
     return f"input: {100 * share:.0f}% of the time went by waiting for images; {change}"

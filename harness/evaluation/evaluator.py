@@ -74,7 +74,7 @@ class Evaluator(L.LightningModule):
         super().__init__()
         self.network = network
         self.split = split
-        self.classes = 0  # length of its scores
+        self.classes = 0  # length of its scores; 0 if no image could be read
         self.protocol = protocol
         self.counts = Counts(0, 0, 0)
         self.predictions: Predictions | None = None
@@ -106,6 +106,8 @@ class Evaluator(L.LightningModule):
         right = self.trainer.strategy.reduce(self._right, reduce_op="sum")
         assert isinstance(right, torch.Tensor)
         self.counts = Counts(*right.tolist())
+        classes = torch.tensor(self.classes, device=self.device)  # a device may have had no image
+        self.classes = int(self.trainer.strategy.reduce(classes, reduce_op="max"))
         images = len(self.split)
         assert self.counts.seen == images, f"{self.counts.seen} of {images} images were seen"
         self.timing = self._timing()

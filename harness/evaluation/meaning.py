@@ -33,6 +33,8 @@ def check_score(evaluator: Evaluator) -> None:
 
     counts, predictions, classes = evaluator.counts, evaluator.predictions, evaluator.classes
     assert predictions is not None
+    if not classes:
+        raise UserError(f"top-1: none of {counts.seen:,} images could be read, so there is no score{FORCE}")
     halfway = (1 + 1 / classes) / 2  # between guessing and no error
     if (
         binom.sf(counts.correct_top1 - 1, counts.seen, 1 / classes) <= CHANCE
@@ -42,7 +44,7 @@ def check_score(evaluator: Evaluator) -> None:
     cause = "are these the weights of this network, and were they trained?"
     guesses, known = predictions.classes[:, 0], predictions.classes[:, 0] >= 0
     if not known.any():
-        cause = "no image could be read, or every score was not a number"
+        cause = "every score was not a number"
     for shift in (-1, 1):
         right = int((guesses[known] == predictions.labels[known] + shift).sum())
         if binom.sf(right - 1, counts.seen, 1 / classes) <= CHANCE / 100:
