@@ -61,6 +61,7 @@ def _of_checkpoint(config: EvalConfig) -> tuple[nn.Module, Trained, DataConfig, 
     checkpoint = read_checkpoint(path)
     trained, data = checkpoint.trained, config.data or checkpoint.trained.data
     assert data is not None, "a checkpoint of a run names its data"
+    build.unless_set(data, trained.preprocessing)
     network = build.build_network(trained.model, trained.options, trained.preprocessing, len(trained.class_names))
     network.load_state_dict(checkpoint.state_dict)
     return (

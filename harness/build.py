@@ -11,6 +11,8 @@ import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from hydra.core.hydra_config import HydraConfig
+
 from harness.config import (
     CompareConfig,
     DataConfig,
@@ -97,7 +99,8 @@ def preprocessing_for(model: str, data: DataConfig, weights: Preprocessing | Non
             that are never resized keep their size and take mean and std from it, if it has as many channels.
 
     Raises:
-        UserError: a network that takes neither size, or statistics of another number of channels.
+        UserError: a network that takes neither size, statistics of another number of channels, or values set on the
+            command line that are not those of the weights.
     """
     known = facts(data)
     if len(data.mean) != known.channels:
@@ -114,9 +117,19 @@ def preprocessing_for(model: str, data: DataConfig, weights: Preprocessing | Non
         own = Preprocessing(known.channels, size, None, None, tuple(data.mean), tuple(data.std))
     if weights is None or weights.channels != own.channels:
         return own
-    if own.resize is None or weights.resize is None:
-        return dataclasses.replace(own, mean=weights.mean, std=weights.std)
-    return weights
+    partly = own.resize is None or weights.resize is None
+    return unless_set(data, dataclasses.replace(own, mean=weights.mean, std=weights.std) if partly else weights)
+
+
+def unless_set(data: DataConfig, network: Preprocessing) -> Preprocessing:
+    """What a pretrained network's images go through; `UserError` if the command line sets another value."""
+    overrides = HydraConfig.get().overrides.task if HydraConfig.initialized() else ()
+    given = {override.partition("=")[0] for override in overrides}
+    for name, own in network.as_plain().items():
+        key = "image_size" if name == "size" else name
+        if f"data.{key}" in given and getattr(data, key) != own:
+            raise UserError(f"data.{key}={getattr(data, key)}: the network brings its own, {own}: leave it out")
+    return network
 
 
 def _of_files(entry: Entry, data: ImageFilesConfig, weights: Preprocessing | None) -> Preprocessing:

@@ -52,6 +52,22 @@ def write_record(folder: Path, name: str, wrong: set[int], seed: int = 0, **chan
     return folder / "result.json"
 
 
+def test_what_changes_the_scores_of_the_same_weights_is_another_comparison(tmp_path: Path) -> None:
+    usual = {"name": "center_crop", "batch_size": 10, "precision": "32-true", "channels_last": True, "compile": False}
+    data = {"name": "d", "split": "val", "images": IMAGES, "fingerprint": "f", "decoder": "fast"}
+    same: dict[str, Any] = {"weights": {"sha256": "w"}, "data": data}
+    write_record(tmp_path / "a", "m", {1}, protocol=usual, **same)
+    write_record(tmp_path / "again", "m", {1}, protocol={**usual, "batch_size": 5}, **same)
+    write_record(tmp_path / "b", "m", {1, 2}, protocol={**usual, "precision": "bf16-mixed", "compile": True}, **same)
+    write_record(tmp_path / "c", "m", {3}, protocol=usual, **{**same, "data": {**data, "decoder": "pil"}})
+    comparisons = compare(find_records([str(tmp_path)])[0])
+    assert [(comparison.title, len(comparison.rows)) for comparison in comparisons] == [
+        ("d val, center_crop", 1),
+        ("d val, center_crop bf16-mixed compiled", 1),
+        ("d val, center_crop decoder=pil", 1),
+    ]
+
+
 def test_the_published_number_stands_beside_ours(tmp_path: Path) -> None:
     write_record(tmp_path / "a", "m", {1, 2}, published={"top1_error": 4.5, "top5_error": 0.25})
     write_record(tmp_path / "b", "n", {1})

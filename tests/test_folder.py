@@ -86,7 +86,10 @@ def test_a_damaged_index_is_made_anew(tmp_path: Path, cache: Path) -> None:
     index_folder(root)
     (kept,) = cache.iterdir()
     content = kept.read_bytes()
-    for damaged in (b"", b"text", content[:100], content[:-30], content[:200] + b"\0" * 50 + content[250:]):
+    method = content.index(b"PK\x01\x02") + 10  # of compression, of the first file in the archive
+    unknown = content[:method] + b"\x63" + content[method + 1 :]
+    middle = content[:200] + b"\0" * 50 + content[250:]
+    for damaged in (b"", b"text", content[:100], content[:-30], middle, unknown):
         kept.write_bytes(damaged)
         assert names(index_folder(root)) == [b"b/1.jpg"]
 

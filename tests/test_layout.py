@@ -60,7 +60,7 @@ OTHER_WAYS = {  # what the default run passes by
     *("EvalConfig", "CompareConfig", "MLPConfig", "DropoutConfig", "ShortcutConfig", "EvalData"),
     *("FolderConfig", "HubSource", "HubConfig", "HubPhotosConfig"),  # other sources
     *("_divided", "_to_train_on", "relabelled", "grey"),
-    *("_likely_cause", "skeleton"),  # weights
+    *("unless_set", "_likely_cause", "skeleton"),  # weights
     *("_fail", "_unknown_option", "_check_group", "_diverged", "_too_small", "_no_device"),  # runs that fail
     *("FineTuneConfig", "_check_what_has_a_default", "_other_kinds", "_balanced_loss"),  # recipes that train otherwise
     *("check_recipe", "_check_patience"),

@@ -112,6 +112,11 @@ def test_grey_networks_learn_colour_and_the_reverse_and_are_evaluated_by_name(
     other = write(tmp_path / "others", 8, CLASSES[:0:-1])  # two of the three
     (other / CLASSES[1] / "bad.jpg").write_bytes(b"text")
     settings = ("data=folder", f"data.root={other}", "data.test=100", f"runs={tmp_path / 'evals'}", "force=true")
+    done = run_script("eval.py", f"run={grey}", *settings, "data.resize=64", "data.image_size=32")
+    assert (done.returncode, done.stderr) == (
+        2,
+        "eval.py: data.resize=64: the network brings its own, 32: leave it out\n",
+    )
     done = run_script("eval.py", f"run={grey}", *settings, "trainer.workers=0")
     assert done.returncode == 0, done.stderr
     assert "scored 16 of 17 images; 1 could not be read" in done.stdout

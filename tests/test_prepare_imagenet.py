@@ -82,6 +82,15 @@ def test_foreign_and_damaged_archives_are_told(tmp_path: Path) -> None:
     bad.write_bytes(b"text")
     with pytest.raises(UserError, match=r"bad.tar: damaged, or no archive"):
         unpack_train(bad, tmp_path / "train")
+    data = tmp_path / "kit" / "ILSVRC2012_devkit_t12" / "data"
+    data.mkdir(parents=True)
+    for name in ("meta.mat", "ILSVRC2012_validation_ground_truth.txt"):
+        (data / name).write_text("text")
+    with tarfile.open(tmp_path / "kit.tar.gz", "w:gz") as tar:
+        tar.add(data.parent, data.parent.name)
+    unpacked = tmp_path / "root" / "ILSVRC2012_devkit_t12" / "data"
+    with pytest.raises(UserError, match=f"{unpacked}: not the development kit .*; delete that folder, and download"):
+        unpack_val(bad, tmp_path / "kit.tar.gz", tmp_path / "root" / "val")
     done = run_script(str(ROOT / "tools" / "prepare_imagenet.py"), str(tmp_path / "nowhere"), str(tmp_path / "root"))
     assert done.returncode == 2 and done.stderr.count("\n") == 1 and "cannot be read as an archive" in done.stderr
 

@@ -85,7 +85,13 @@ def test_where_weights_came_from_follows_the_network(trained_run: Path, tmp_path
     weights = tmp_path / "weights from elsewhere.ckpt"
     shutil.copyfile(trained_run / "checkpoints" / "last.ckpt", weights)
     command = ("train.py", "model=lenet5", f"weights={weights}", f"runs={tmp_path / 'runs'}")
-    done = run_script(*command, "recipe.epochs=1", "recipe.warmup_epochs=0", "data.mean=[0.5]")
+    short = ("recipe.epochs=1", "recipe.warmup_epochs=0")
+    done = run_script(*command, *short, "data.mean=[0.5]")
+    assert (done.returncode, done.stderr) == (
+        2,
+        "train.py: data.mean=[0.5]: the network brings its own, [0.1716]: leave it out\n",
+    )
+    done = run_script(*command, *short)
     assert done.returncode == 0 and done.stderr == "", done.stderr
     digest = hashlib.sha256(weights.read_bytes()).hexdigest()
     assert f"weights={weights.name}: {weights.name}, SHA-256 {digest}" in done.stdout
@@ -94,7 +100,7 @@ def test_where_weights_came_from_follows_the_network(trained_run: Path, tmp_path
     assert trained.pretrained == Provenance(
         weights.name, weights.name, digest, "local file", "modern", None, "digits", "", ()
     )
-    assert trained.preprocessing.mean == (0.1716,)  # of the weights, not of the command line
+    assert trained.preprocessing.mean == (0.1716,)
     result = json.loads((run / "result.json").read_text())
     assert result["pretrained"] == trained.pretrained.as_plain() and result["weights"]["source"] == "trained here"
     assert result["top1_error"] < 5  # three epochs and one, where one alone gives above 10

@@ -78,7 +78,10 @@ def _labels(devkit: Path, root: Path) -> list[int]:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 _write(files, member, target)
     data = root / "ILSVRC2012_devkit_t12" / "data"
-    labels: list[int] = truth_labels(data / "ILSVRC2012_validation_ground_truth.txt", data / "meta.mat").tolist()
+    try:
+        labels: list[int] = truth_labels(data / "ILSVRC2012_validation_ground_truth.txt", data / "meta.mat").tolist()
+    except UserError as error:
+        raise UserError(f"{error}; delete that folder, and download {devkit} again") from error
     return labels
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -181,7 +180,7 @@ def _read_cache(root: Path, path: Path) -> Folder | None:
         arrays: Any = {key: content[key] for key in ("directories", "until", "class_of", "names", "ends")}
         others = (str(content["such_as"]), int(content["others"]))
         return Folder(root, tuple(content["classes"].tolist()), **arrays, others=others)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    except Exception:  # a damaged file can fail in any way while it is parsed
         return None
 
 

@@ -20,6 +20,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+from harness.config import DECODERS, PRECISIONS
 from harness.evaluation.intervals import wilson
 from harness.evaluation.schema import LOCAL_FILE, READABLE_RESULTS, RESULT_FILE, RESULT_SCHEMA
 
@@ -56,10 +57,21 @@ class Record:
     @property
     def question(self) -> tuple[str, ...]:
         """What must be equal for two error rates to be comparable."""
-        data, protocol = self.content["data"], self.content["protocol"]
+        data = self.content["data"]
         split = data["split"] if self.fold is None else f"fold {self.fold[0]} of {self.fold[1]}"
         name = " ".join(filter(None, (data["name"], data.get("repo"))))
-        return name, split, data["fingerprint"], protocol["name"], protocol["precision"]
+        return name, split, data["fingerprint"], self.protocol
+
+    @property
+    def protocol(self) -> str:
+        """Its name, and what changes the scores a little where it is not as usual: precision, compilation, decoder."""
+        protocol, decoder = self.content["protocol"], self.content["data"].get("decoder", DECODERS[0])
+        unusual = {
+            protocol["precision"]: protocol["precision"] != PRECISIONS[0],
+            "compiled": protocol.get("compile", False),
+            f"decoder={decoder}": decoder != DECODERS[0],
+        }
+        return " ".join([protocol["name"], *(word for word, said in unusual.items() if said)])
 
     @property
     def fold(self) -> tuple[int, int] | None:
@@ -212,7 +224,7 @@ def _comparison(records: Sequence[Record]) -> Comparison:
     for record in sorted(records, key=lambda record: -1 if record.seed is None else record.seed):
         subjects.setdefault(record.subject, []).append(record)
     rows = sorted((_row(subject, runs) for subject, runs in subjects.items()), key=lambda row: row.top1_error)
-    data, split, _, protocol, _ = records[0].question
+    data, split, _, protocol = records[0].question
     return Comparison(data, split, protocol, tuple(rows), tuple(_tests([row.model for row in rows], subjects)))
 
 

@@ -141,7 +141,8 @@ def write_record(
     """
     assert evaluator.predictions is not None and evaluator.timing is not None
     split, protocol, rates = evaluator.split, evaluator.protocol, error_rates(evaluator.counts)
-    predictions = predictions_csv(split.ids, evaluator.predictions)
+    ids = split.ids  # made anew each time that it is asked for
+    predictions = predictions_csv(ids, evaluator.predictions)
     write_text(folder / "predictions.csv", predictions)
     network = evaluator.network
     result = {
@@ -187,7 +188,7 @@ def write_record(
     }
     write_text(folder / TIMING_FILE, json.dumps(vars(evaluator.timing)) + "\n")
     if evaluator.unreadable:
-        reasons = {split.ids[index]: reason for index, reason in evaluator.unreadable}
+        reasons = {ids[index]: reason for index, reason in evaluator.unreadable}
         write_text(folder / UNREADABLE_FILE, unreadable_csv(reasons))
     write_json(folder / RESULT_FILE, result)
     _tell(folder, evaluator, result, data)

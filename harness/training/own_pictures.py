@@ -97,8 +97,8 @@ def write_division(folder: Path, splits: Splits, class_names: Sequence[str]) -> 
 
 
 def warn_of_others(split: Split) -> None:
-    """Say which files in the folders of classes are passed by, of a user's own pictures."""
-    if isinstance(split, ImageFiles) and split.as_viewed and split.folder.others[1]:
+    """Say how many files in the folders of classes, or among those, are passed by."""
+    if isinstance(split, ImageFiles) and split.folder.others[1]:
         such_as, count = split.folder.others
         log.warning(
             f"{split.folder.root}: {count:,} file{'s are' if count > 1 else ' is'} passed by, such as {such_as}: names "
