@@ -356,7 +356,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ImageFiles:
 
 
 def test_a_linear_probe_skips_and_lists_what_cannot_be_read(files: ImageFiles, tmp_path: Path) -> None:
-    unreadable = UnreadableImages(files)
+    unreadable = UnreadableImages(files, files)
     unreadable.folder = tmp_path
     described = ImageFilesConfig("test", "", False, 0, [0.5] * 3, [0.5] * 3, 16, 20, "bilinear", "fast")
     preprocessing = Preprocessing(3, 16, 20, "bilinear", (0.5,) * 3, (0.5,) * 3)

@@ -175,12 +175,15 @@ def test_every_kind_of_file_is_read(kind: str, decoder: str) -> None:
     assert np.abs(pixels.astype(int) - np.asarray(image)).mean() < 8
 
 
-def test_a_picture_that_cannot_be_read_stops_a_small_training_and_is_named(tmp_path: Path) -> None:
-    root = write(tmp_path / "shapes", 8)
-    for path in (root / "square").iterdir():
+@pytest.mark.parametrize(("bad", "what"), [("train", "training"), ("val", "validation")])
+def test_pictures_that_cannot_be_read_stop_a_small_training_and_are_named(bad: str, what: str, tmp_path: Path) -> None:
+    root = tmp_path / "shapes"
+    for split in ("train", "val", "test"):
+        write(root / split, 4)
+    for path in (root / bad).rglob("*.*"):
         path.write_bytes(path.read_bytes()[:50])
     done = run_script("train.py", *QUICK, f"data.root={root}", f"runs={tmp_path / 'runs'}")
     assert done.returncode == 2 and done.stderr.count("\n") == 1
-    assert "training images cannot be read, more than 0.1%: they are listed in" in done.stderr
-    (listed,) = (tmp_path / "runs").rglob("unreadable_in_training.csv")
-    assert "folder/square/0" in listed.read_text()
+    assert f"12 of 12 {what} images cannot be read, more than 0.1%: they are listed in" in done.stderr
+    (listed,) = (tmp_path / "runs").rglob(f"unreadable_in_{what}.csv")
+    assert f"folder/{bad}/square/0" in listed.read_text()

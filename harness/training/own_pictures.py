@@ -53,9 +53,9 @@ class Division(L.Callback):
 
 def watch_files(splits: Splits, class_names: Sequence[str]) -> list[Division | UnreadableImages]:
     """What a run on images in files has beside others; of a user's own, their division is written down."""
-    if not isinstance(splits.train, ImageFiles):
+    if not (isinstance(splits.train, ImageFiles) and isinstance(splits.validation, ImageFiles)):
         return []
-    unreadable = UnreadableImages(splits.train)
+    unreadable = UnreadableImages(splits.train, splits.validation)
     return [Division(splits, class_names), unreadable] if splits.train.as_viewed else [unreadable]
 
 
