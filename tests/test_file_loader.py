@@ -6,7 +6,10 @@ import dataclasses
 import math
 import multiprocessing
 import os
+import pickle
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import ROOT
 from PIL import Image
 from test_training import RECIPE as IN_MEMORY
 from torchvision import transforms
@@ -142,6 +146,29 @@ def test_workers_are_no_copies_of_a_process_with_threads(split: ImageFiles) -> N
     os.register_at_fork(before=lambda: copies.append(1))
     assert same(by_index(train_loader(split, workers=2)), by_index(train_loader(split)))
     assert not copies
+
+
+def test_workers_end_with_a_main_process_that_is_killed(split: ImageFiles) -> None:
+    program = (
+        "import os, pickle, signal, sys\n"
+        "from multiprocessing import active_children\n"
+        "sys.path[:0] = ['.', 'tests']\n"
+        "from test_file_loader import eval_loader\n"
+        "batches = iter(eval_loader(pickle.load(sys.stdin.buffer), workers=2))\n"
+        "next(batches)\n"
+        "print(*(child.pid for child in active_children()), flush=True)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, input=pickle.dumps(split), stdout=subprocess.PIPE, cwd=ROOT, timeout=100)
+    workers = [int(word) for word in done.stdout.split()]
+    assert done.returncode == -signal.SIGKILL and len(workers) == 2
+    deadline = time.monotonic() + 20
+    for worker in workers:
+        with pytest.raises(ProcessLookupError):
+            while time.monotonic() < deadline:
+                os.kill(worker, 0)
+                time.sleep(0.1)
 
 
 def test_ctrl_c_in_the_terminal_does_not_reach_the_workers(split: ImageFiles) -> None:

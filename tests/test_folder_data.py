@@ -20,9 +20,9 @@ from harness.config import FolderConfig
 from harness.data.class_folders import Parts, divide, fold_recorded
 from harness.data.decode import decode
 from harness.data.pixels import grey
-from harness.data.sources import load
+from harness.data.sources import load, load_test
 from harness.errors import UserError
-from harness.training.own_pictures import check_unseen, duplicates, write_division
+from harness.training.own_pictures import _pictures, check_unseen, duplicates, write_division
 
 COLOURS = {"rot gefärbt": (200, 40, 40), "green": (40, 200, 40), "b\\lue": (40, 40, 200)}
 RNG = np.random.default_rng(0)
@@ -196,7 +196,7 @@ def test_the_same_picture_on_two_sides_is_found(tmp_path: Path) -> None:
     copy = tmp_path / "train" / "green" / "copy.jpg"
     copy.write_bytes((tmp_path / "val" / "green" / "001.jpg").read_bytes())
     (tmp_path / "train" / "green" / "twin.jpg").write_bytes((tmp_path / "train" / "green" / "000.jpg").read_bytes())
-    found = duplicates(load(config(tmp_path, validation=0)))
+    found = duplicates(_pictures(load(config(tmp_path, validation=0))))
     assert found == [("folder/val/green/001.jpg", "test", "folder/train/green/copy.jpg", "train")]
 
 
@@ -225,9 +225,12 @@ def test_an_evaluation_reports_on_no_picture_that_the_run_has_learnt_from(tmp_pa
         if moved:
             with pytest.raises(UserError, match=f"split.csv: {moved} of the 3 pictures"):
                 check_unseen(tmp_path, now)
-    for path in root.rglob("*.jpg"):  # other pictures of the same names
-        picture(path)
-    check_unseen(tmp_path, before.train)
+    (root / "green").rename(root / "renamed")  # by another name it is the same picture
+    with pytest.raises(UserError, match=r"split.csv: 15 of the 18 pictures to report on .* such as folder/"):
+        check_unseen(tmp_path, load_test(config(root, test=100)))
+    for path in root.rglob("*.jpg"):  # other pictures of the same names and sizes
+        path.write_bytes(path.read_bytes()[:-1] + b"x")
+    check_unseen(tmp_path, load_test(config(root, test=100)))
 
 
 def test_folds_of_the_same_pictures_have_their_division_in_common(tmp_path: Path) -> None:

@@ -126,6 +126,15 @@ def test_grey_networks_learn_colour_and_the_reverse_and_are_evaluated_by_name(
     assert len(rows) == 17 and all(CLASSES[int(row["label"])] == row["image"].split("/")[1] for row in rows)
 
 
+def test_what_lies_in_the_working_folder_is_not_loaded_by_workers(tmp_path: Path) -> None:
+    write(tmp_path / "shapes", 4)
+    for name in ("hydra.py", "torch.py", "harness/__init__.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("raise RuntimeError('foreign')")
+    done = run_script("train.py", *QUICK, "data.root=shapes", "trainer.workers=2", cwd=tmp_path)
+    assert done.returncode == 0 and done.stderr == "", done.stderr
+
+
 def test_a_mistake_is_told_before_a_run_starts(tmp_path: Path) -> None:
     done = run_script("train.py", "model=lenet5", "data=folder", cwd=tmp_path)
     assert done.returncode == 2 and done.stderr.count("\n") == 1 and not list(tmp_path.glob("runs"))

@@ -7,10 +7,14 @@ making new ones took a twentieth of its time.
 
 from __future__ import annotations
 
+import multiprocessing
+import multiprocessing.connection
 import os
 import signal
+import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from multiprocessing import forkserver
 from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -145,7 +149,7 @@ def decoding(windows: Windows, requests: Iterable[Request], workers: int, pinned
         collate_fn=_unchanged,  # otherwise arrays become tensors, and every tensor is sent by a file of its own
         prefetch_factor=PREFETCH if workers else None,
         pin_memory=pinned,
-        worker_init_fn=_deaf,
+        worker_init_fn=_begin,
         multiprocessing_context=_clean_processes() if workers else None,
         generator=torch.Generator(),  # otherwise it would draw from the global one
     )
@@ -159,6 +163,13 @@ def _clean_processes() -> BaseContext:
     """
     context = torch.multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__, "hydra"])
+    here = os.open(".", os.O_RDONLY)
+    os.chdir(Path(__file__).parents[2])  # the process looks there first for what it loads
+    try:
+        forkserver.ensure_running()
+    finally:
+        os.fchdir(here)
+        os.close(here)
     return context
 
 
@@ -166,10 +177,19 @@ def _unchanged(decoded: Any) -> Any:
     return decoded
 
 
-def _deaf(_: int) -> None:
-    """Ctrl-C reaches every process of a terminal; the run's main one says when the workers stop."""
+def _begin(_: int) -> None:
+    """Ctrl-C reaches every process of a terminal; the run's main one says when the workers stop, or stops itself."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # not what the main process does with it
+    threading.Thread(target=_end_with_main, daemon=True).start()
+
+
+def _end_with_main() -> None:
+    """A main process that is killed tells nobody, and torch looks after the one that started the workers."""
+    main = multiprocessing.parent_process()
+    assert main is not None
+    multiprocessing.connection.wait([main.sentinel])
+    os._exit(1)
 
 
 def available_cores() -> int:

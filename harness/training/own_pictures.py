@@ -8,10 +8,11 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-from collections import defaultdict
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 from pathlib import Path
+from typing import NamedTuple
 
 import lightning as L
 
@@ -19,6 +20,7 @@ from harness.data.decode import UnreadableError, read
 from harness.data.folder import EXTENSIONS
 from harness.data.image_files import ImageFiles
 from harness.data.sources import Split, Splits
+from harness.data.workers import available_cores
 from harness.errors import UserError
 from harness.evaluation.meaning import FORCE
 from harness.files import write_text
@@ -27,6 +29,7 @@ from harness.training.unreadable import UnreadableImages
 
 SPLIT_FILE = "split.csv"
 DUPLICATES_FILE = "duplicates.csv"
+COLUMNS = ["image", "class", "split", "bytes", "sha256"]
 SHOWN = 20  # classes in a line
 
 
@@ -70,13 +73,9 @@ def write_division(folder: Path, splits: Splits, class_names: Sequence[str]) -> 
     Raises:
         UserError: the run began with another division.
     """
-    rows = []
-    for name, split in _named(splits):
-        rows += [
-            (split.id_of(index), class_names[label], name, split.size_of(index))
-            for index, label in enumerate(split.labels.tolist())
-        ]
-    table, file = _csv([("image", "class", "split", "bytes"), *rows]), folder / SPLIT_FILE
+    pictures = _pictures(splits)
+    rows = [(p.image, class_names[p.label], p.split, p.bytes, p.sha256) for p in pictures]
+    table, file = _csv([COLUMNS, *rows]), folder / SPLIT_FILE
     if file.exists() and file.read_text(encoding="utf-8") != table:
         raise UserError(
             f"{file}: the pictures are not those that this run began with, or lie in other folders; put them back, or "
@@ -86,7 +85,7 @@ def write_division(folder: Path, splits: Splits, class_names: Sequence[str]) -> 
     log.info(f"classes: {', '.join(class_names[:SHOWN])}{', ...' if len(class_names) > SHOWN else ''}")
     for split in {split.folder.root: split for _, split in _named(splits)}.values():
         warn_of_others(split)
-    twice = duplicates(splits)
+    twice = duplicates(pictures)
     if twice:
         write_text(folder / DUPLICATES_FILE, _csv([("image", "split", "same_as", "its_split"), *twice]))
         image, where, other, elsewhere = twice[0]
@@ -109,7 +108,7 @@ def warn_of_others(split: Split) -> None:
 def check_unseen(run: Path, split: Split) -> None:
     """Refuse to report on pictures that a run was trained on or selected by: its folder may have changed since.
 
-    A picture is known by its name in the folder and its bytes.
+    A picture is known by its content; only those of a size that the run has seen are read.
 
     Args:
         run: its folder.
@@ -121,8 +120,13 @@ def check_unseen(run: Path, split: Split) -> None:
     if not (run / SPLIT_FILE).is_file() or not isinstance(split, ImageFiles):
         return
     with (run / SPLIT_FILE).open(encoding="utf-8", newline="") as file:
-        used = {row["image"]: row.get("bytes") for row in csv.DictReader(file) if row["split"] != "test"}
-    seen = [image for index, image in enumerate(split.ids) if used.get(image) == str(split.size_of(index))]
+        rows = csv.DictReader(file)
+        used = {
+            row["sha256"]: int(row["bytes"]) for row in rows if row["split"] != "test" and rows.fieldnames == COLUMNS
+        }
+    sizes = set(used.values())
+    alike = [index for index in range(len(split)) if split.size_of(index) in sizes]
+    seen = [split.id_of(index) for index in alike if _digest(split.path(index)) in used]
     if seen:
         raise UserError(
             f"{run / SPLIT_FILE}: {len(seen):,} of the {len(split):,} pictures to report on are ones that the run was "
@@ -130,26 +134,40 @@ def check_unseen(run: Path, split: Split) -> None:
         )
 
 
-def duplicates(splits: Splits) -> list[tuple[str, str, str, str]]:
-    """Images of the validation and the test split whose content is that of one in another split before them.
+class Picture(NamedTuple):
+    """One of a split: its id, the position of its class, the name of the split, and its file's size and content."""
+
+    image: str
+    label: int
+    split: str
+    bytes: int
+    sha256: str
+
+
+def _pictures(splits: Splits) -> list[Picture]:
+    """All of them, split by split; every file is read once, by as many threads as there are cores."""
+    named = [(name, split, index) for name, split in _named(splits) for index in range(len(split))]
+    log.info(f"reading {len(named):,} pictures once, to know them again")
+    with ThreadPoolExecutor(available_cores()) as threads:
+        digests = threads.map(_digest, [split.path(index) for _, split, index in named])
+        return [
+            Picture(split.id_of(index), int(split.labels[index]), name, split.size_of(index), digest)
+            for (name, split, index), digest in zip(named, digests, strict=True)
+        ]
+
+
+def duplicates(pictures: Sequence[Picture]) -> list[tuple[str, str, str, str]]:
+    """Pictures of the validation and the test split whose content is that of one in another split before them.
 
     Returns:
-        Id and split of the image, and of the other one. Only files of equal size are read.
+        Id and split of the picture, and of the other one.
     """
-    by_size: dict[int, list[tuple[str, ImageFiles, int]]] = defaultdict(list)
-    for name, split in _named(splits):
-        for index in range(len(split)):
-            by_size[split.size_of(index)].append((name, split, index))
+    first: dict[str, Picture] = {}
     found = []
-    for alike in by_size.values():
-        if len({name for name, _, _ in alike}) == 1:
-            continue
-        first: dict[str, tuple[str, str]] = {}
-        for name, split, index in alike:
-            image = split.id_of(index)
-            other = first.setdefault(_digest(split.path(index)), (image, name))
-            if other[1] != name:
-                found.append((image, name, *other))
+    for picture in pictures:
+        other = first.setdefault(picture.sha256, picture)
+        if other.split != picture.split:
+            found.append((picture.image, picture.split, other.image, other.split))
     return sorted(found)
 
 
