@@ -161,7 +161,9 @@ def test_torchvisions_network_loads_its_own_keys(name: str, tmp_path: Path) -> N
     assert again.trained.class_names == NAMES and Weights(str(out), name).class_names == NAMES
     with torch.no_grad():
         assert torch.equal(again.network(images), logits)
-    out.with_suffix(".json").write_text('{"epochs": 90}')  # another program's
+    torch.save(network.state_dict(), out)  # another file of the same name
+    assert Weights(str(out), name).class_names is None
+    out.with_suffix(".json").write_text('["another program"]')
     assert Weights(str(out), name).class_names is None
 
 

@@ -140,6 +140,12 @@ def test_a_users_own_pictures_are_trained_and_reported_on_as_a_viewer_shows_them
             assert len(shown) == IMAGES and torch.equal(shown, wanted)
 
 
+def test_ten_views_of_colour_become_grey_ones(split: ImageFiles, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules[__name__], "PREPROCESSING", Preprocessing(1, 16, 18, "bilinear", (0.5,), (0.5,)))
+    views, middle = next(iter(eval_loader(split, ten_crop=True))).images, next(iter(eval_loader(split))).images
+    assert views.shape == (4, 10, 1, 16, 16) and torch.equal(views[:, 4], middle)
+
+
 def test_workers_are_no_copies_of_a_process_with_threads(split: ImageFiles) -> None:
     """A copy can hang on a lock that a thread of torch's process group held when it was made."""
     copies: list[int] = []

@@ -204,7 +204,10 @@ def test_a_run_goes_on_with_the_division_that_it_began_with(tmp_path: Path) -> N
     root = classes(tmp_path / "all", 6)
     write_division(tmp_path, load(config(root)), ("a", "b", "c"))
     before = (tmp_path / "split.csv").read_bytes()
+    old = "".join(",".join(line.split(",")[:3]) + "\n" for line in before.decode().splitlines())
+    (tmp_path / "split.csv").write_text(old, encoding="utf-8")  # of a run that began with an earlier version
     write_division(tmp_path, load(config(root)), ("a", "b", "c"))
+    assert (tmp_path / "split.csv").read_bytes() == before
     classes(root, 1, first=6)
     with pytest.raises(UserError, match=r"split.csv: the pictures are not those that this run began with"):
         write_division(tmp_path, load(config(root)), ("a", "b", "c"))

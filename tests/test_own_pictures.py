@@ -5,12 +5,17 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from conftest import run_script
+from conftest import ROOT, run_script
 from PIL import Image
 from test_folder_data import config
 
@@ -124,6 +129,23 @@ def test_grey_networks_learn_colour_and_the_reverse_and_are_evaluated_by_name(
     with (evaluation / "predictions.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 17 and all(CLASSES[int(row["label"])] == row["image"].split("/")[1] for row in rows)
+
+
+@pytest.mark.parametrize("seconds", [0.2, 1.0])
+def test_ctrl_c_while_workers_start_is_one_line(seconds: float, tmp_path: Path) -> None:
+    root = write(tmp_path / "shapes", 12)
+    settings = (f"data.root={root}", f"runs={tmp_path / 'runs'}", "recipe.epochs=50", "trainer.workers=2")
+    command = [sys.executable, str(ROOT / "train.py"), *QUICK, *settings]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        assert process.stdout is not None
+        while "images to train on" not in process.stdout.readline():
+            assert process.poll() is None
+        time.sleep(seconds)
+        os.killpg(process.pid, signal.SIGINT)
+        _, stderr = process.communicate(timeout=100)
+    assert process.returncode == 130 and stderr.count("\n") == 1 and "resume=" in stderr, stderr
 
 
 def test_what_lies_in_the_working_folder_is_not_loaded_by_workers(tmp_path: Path) -> None:

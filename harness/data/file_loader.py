@@ -170,7 +170,8 @@ class EvalFileLoader:
             windows = _on(self.device, decoded)
             if self.ten_crop:
                 views = ten_views(windows)
-                images = self.normalise(views.flatten(0, 1)).reshape(views.shape)
+                flat = self.normalise(views.flatten(0, 1))
+                images = flat.reshape(*views.shape[:2], *flat.shape[1:])
             else:
                 images = self.normalise(windows[:, 0])
             indices = torch.from_numpy(decoded.indices)

@@ -14,7 +14,7 @@ import signal
 import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -159,15 +159,19 @@ def _clean_processes() -> BaseContext:
     """Starts workers from a process without threads, which has loaded what they need.
 
     A copy of this process, torch's default, can hang for ever: it also copies a lock that one of the threads of torch's
-    process group holds at that moment, and which nobody in the copy gives back.
+    process group holds at that moment, and which nobody in the copy gives back. Ctrl-C, which reaches every process of
+    a terminal, is for the main one alone.
     """
     context = torch.multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__, "hydra"])
+    resource_tracker.ensure_running()  # which would unblock the signal below once it is started
     here = os.open(".", os.O_RDONLY)
     os.chdir(Path(__file__).parents[2])  # the process looks there first for what it loads
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # which it and the workers inherit
     try:
         forkserver.ensure_running()
     finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         os.fchdir(here)
         os.close(here)
     return context
@@ -178,8 +182,7 @@ def _unchanged(decoded: Any) -> Any:
 
 
 def _begin(_: int) -> None:
-    """Ctrl-C reaches every process of a terminal; the run's main one says when the workers stop, or stops itself."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """The run's main process says when the workers stop, or stops itself."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # not what the main process does with it
     threading.Thread(target=_end_with_main, daemon=True).start()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,7 +81,8 @@ def export(loaded: Loaded, format_name: str, out: Path, pictures: Sequence[bytes
         run = wanted.run(Path(file.name), loaded)
         compared = [_compare(loaded, run, images, wanted.tolerance) for images in tried]
         if format_name in BESIDE:
-            write_text(beside(out), description(loaded.trained) + "\n")
+            known = {**json.loads(description(loaded.trained)), "sha256": hashlib.sha256(content).hexdigest()}
+            write_text(beside(out), json.dumps(known, ensure_ascii=False) + "\n")
     return compared
 
 

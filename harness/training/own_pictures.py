@@ -75,13 +75,14 @@ def write_division(folder: Path, splits: Splits, class_names: Sequence[str]) -> 
     """
     pictures = _pictures(splits)
     rows = [(p.image, class_names[p.label], p.split, p.bytes, p.sha256) for p in pictures]
-    table, file = _csv([COLUMNS, *rows]), folder / SPLIT_FILE
-    if file.exists() and file.read_text(encoding="utf-8") != table:
+    table, file = [COLUMNS, *(list(map(str, row)) for row in rows)], folder / SPLIT_FILE
+    before = list(csv.reader(io.StringIO(file.read_text(encoding="utf-8")))) if file.exists() else []
+    if before and before != [row[: len(before[0])] for row in table]:  # which may be older, and have fewer columns
         raise UserError(
             f"{file}: the pictures are not those that this run began with, or lie in other folders; put them back, or "
             "start a new run"
         )
-    write_text(file, table)
+    write_text(file, _csv(table))
     log.info(f"classes: {', '.join(class_names[:SHOWN])}{', ...' if len(class_names) > SHOWN else ''}")
     for split in {split.folder.root: split for _, split in _named(splits)}.values():
         warn_of_others(split)

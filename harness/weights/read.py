@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,12 +63,12 @@ def read_tensors(path: Path) -> Tensors:
 
 
 def _said_beside(path: Path) -> Trained | None:
-    """What `tools/export.py` wrote beside a file of torchvision's keys; None if nothing, or another program, did."""
+    """What `tools/export.py` wrote beside a file of torchvision's keys; None if it did not, or of another file."""
     try:
         described = json.loads(beside(path).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    ours = isinstance(described, dict) and {"version", "model", "class_names", "preprocessing"} <= described.keys()
+    ours = isinstance(described, dict) and described.get("sha256") == hashlib.sha256(path.read_bytes()).hexdigest()
     return _trained(described, beside(path)) if ours else None
 
 
