@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from PIL import Image
 from torchvision import models as torchvision_models
 from torchvision.transforms._presets import ImageClassification
 
-from harness.checkpoint import KEY, Trained
+from harness.checkpoint import KEY, Provenance, Trained
 from harness.config import ImageFilesConfig
 from harness.data.datasets import IMAGENET_CLASSES
 from harness.data.decode import decode
@@ -56,11 +57,20 @@ def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return tmp_path / "data"
 
 
-def save_checkpoint(path: Path, name: str, state: dict[str, torch.Tensor], preprocessing: Preprocessing) -> Path:
+def save_checkpoint(
+    path: Path,
+    name: str,
+    state: dict[str, torch.Tensor],
+    preprocessing: Preprocessing,
+    published: Provenance | None = None,
+) -> Path:
+    """Of a network that was trained here or, if `published`, never was."""
     data = ImageFilesConfig("imagenet", "", False, 0, [*MEAN], [*STD], 224, 256, "bilinear", "fast")
     options: dict[str, Any] = {"shortcut": "B"} if MODELS[name].family == "resnet" else {"dropout": 0.5}
     training = {"seed": 0, "epochs": 1, "max_batches": None, "recipe": {"name": "none"}}
     trained = Trained(name, options, IMAGENET_CLASSES, preprocessing, data, training)
+    if published is not None:
+        trained = replace(trained, data=None, training=None, pretrained=published)
     tensors = {f"network.{key}": value for key, value in state.items()}
     torch.save({KEY: trained.as_plain(), "state_dict": tensors, "epoch": 0, "global_step": 1}, path)
     return path
@@ -178,6 +188,37 @@ def test_published_weights_are_evaluated(small: Path, tmp_path: Path) -> None:
         assert found[f"imagenet/val/{path.parent.name}/{path.name}"][0] == int(row.argmax())
 
 
+def test_the_published_number_stands_beside_ours(small: Path, checkpoint: Path, tmp_path: Path) -> None:
+    errors = {"top1_error": 95.0, "top5_error": 10.9}  # a network with random weights gets all 15 wrong: 80 to 100%
+    provenance = Provenance(
+        name="IMAGENET1K_V1",
+        file="resnet18.pth",
+        sha256="0" * 64,
+        source="https://example.org/resnet18.pth",
+        recipe=None,
+        published={"ImageNet-1K": errors},
+        trained_on="ImageNet-1K",
+        part="",
+        adapted=(),
+    )
+    state = {key.removeprefix("network."): value for key, value in torch.load(checkpoint)["state_dict"].items()}
+    weights = save_checkpoint(tmp_path / "published.ckpt", "resnet18", state, SMALL, provenance)
+    runs = tmp_path / "runs"
+    folder = evaluate(weights, small, runs / "centre", "force=true")
+    found = json.loads((folder / "result.json").read_text())["published"]
+    assert (found["top1_in_interval"], found["top5_in_interval"]) == (True, False)
+    assert errors.items() <= found.items() and found["source"] == "the publisher of IMAGENET1K_V1"
+    log = (folder / "log.txt").read_text()
+    assert "; the interval covers the published 95.00%" in log
+    assert "; the interval does not cover the published 10.90%" in log
+    folder = evaluate(weights, small, runs / "ten", "force=true", "protocol=ten_crop")  # another protocol
+    assert json.loads((folder / "result.json").read_text())["published"] is None
+    done = run_script("compare.py", f"runs={runs}", f"out={tmp_path / 'comparisons'}")
+    assert done.returncode == 0, done.stderr
+    table = only(tmp_path / "comparisons").joinpath("comparison.md").read_text()
+    assert ", published 95.00 |" in table and ", published 10.90 |" in table
+
+
 @pytest.mark.parametrize("devices", [3, pytest.param(2, marks=pytest.mark.slow)])
 def test_any_number_of_processes_counts_the_same(devices: int, small: Path, checkpoint: Path, tmp_path: Path) -> None:
     folder = small / "val" / IMAGENET_CLASSES[0]
@@ -198,6 +239,7 @@ def test_any_number_of_processes_counts_the_same(devices: int, small: Path, chec
     }
     timing = json.loads((alone / "evaluation_timing.json").read_text())
     assert timing["images_per_second"] > 0 and 0 <= timing["waiting_share"] <= 1
+    assert ("went by waiting for images; " in (alone / "log.txt").read_text()) == (timing["waiting_share"] > 0.1)
     shared = evaluate(checkpoint, small, tmp_path / "ddp", *settings, "trainer=ddp", f"trainer.devices={devices}")
     for file in ("predictions.csv", "result.json", "unreadable.csv"):
         assert (shared / file).read_bytes() == (alone / file).read_bytes(), file
@@ -268,8 +310,11 @@ def test_a_run_trains_on_real_pictures_and_its_loss_falls(sample: Path, tmp_path
     assert float(rows[-1]["train_loss"]) < 0.8 * float(rows[0]["train_loss"])
     assert json.loads((run / "result.json").read_text())["preprocessing"]["resize"] == 54
     with (run / "timing.csv").open() as file:
-        assert all(0 <= float(row["train_waiting_share"]) <= 1 for row in csv.DictReader(file))
-    assert "% waiting" in (run / "log.txt").read_text()
+        shares = [float(row["train_waiting_share"]) for row in csv.DictReader(file)]
+    log = (run / "log.txt").read_text()
+    assert len(shares) == 5 and all(0 <= share <= 1 for share in shares) and log.count("% waiting\n") == 5
+    shares.append(json.loads((run / "evaluation_timing.json").read_text())["waiting_share"])
+    assert log.count("went by waiting for images; ") == sum(share > 0.1 for share in shares)
 
 
 def test_too_many_unreadable_training_images_stop_the_run(small: Path, tmp_path: Path) -> None:
