@@ -18,7 +18,7 @@ from PIL import Image
 from torchvision import models as torchvision_models
 from torchvision.transforms._presets import ImageClassification
 
-from harness.checkpoint import KEY, Provenance, Trained
+from harness.checkpoint import KEY, Provenance, Trained, read_checkpoint
 from harness.config import ImageFilesConfig
 from harness.data.datasets import IMAGENET_CLASSES
 from harness.data.decode import decode
@@ -315,6 +315,45 @@ def test_a_run_trains_on_real_pictures_and_its_loss_falls(sample: Path, tmp_path
     assert len(shares) == 5 and all(0 <= share <= 1 for share in shares) and log.count("% waiting\n") == 5
     shares.append(json.loads((run / "evaluation_timing.json").read_text())["waiting_share"])
     assert log.count("went by waiting for images; ") == sum(share > 0.1 for share in shares)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [n for n, entry in MODELS.items() if entry.family in ("alexnet", "vgg", "resnet")])
+def test_every_architecture_trains_by_torchvisions_recipe(name: str, small: Path, tmp_path: Path) -> None:
+    done = run_script(
+        "train.py",
+        *(f"model={name}", "data=imagenet", f"data.root={small}", "recipe=torchvision_v1", "trainer=cpu"),
+        *("recipe.epochs=1", "recipe.schedule=constant", "recipe.milestones=[]", "data.validation=0"),
+        f"runs={tmp_path / 'runs'}",
+    )
+    assert done.returncode == 0, done.stderr
+    run = only(only(tmp_path / "runs"))
+    (row,) = csv.DictReader((run / "metrics.csv").read_text().splitlines())
+    assert row["train_images"] == "15" and 6 < float(row["train_loss"]) < 12  # log(1000) = 6.9
+    recipe = json.loads((run / "result.json").read_text())["training"]["recipe"]
+    assert recipe["learning_rate"] == (0.1 if "bn" in name or MODELS[name].family == "resnet" else 0.01)
+    shutil.rmtree(run)  # as large as the network
+
+
+@pytest.mark.slow
+def test_two_processes_train_like_one(small: Path, tmp_path: Path) -> None:
+    """Same order and crops; updates equal up to floating-point sums. A batch norm would see half of each batch."""
+    weights, results = {}, {}
+    for trainer in ("cpu", "ddp"):
+        done = run_script(
+            "train.py",
+            *("model=alexnet", "model.dropout=0", "data=imagenet", f"data.root={small}", "recipe=torchvision_v1"),
+            *("recipe.batch_size=8", "recipe.epochs=2", "recipe.milestones=[1]", "data.validation=0"),
+            *(f"trainer={trainer}", "trainer.threads=1", f"runs={tmp_path / trainer}"),
+        )
+        assert done.returncode == 0, done.stderr
+        run = only(only(tmp_path / trainer))
+        weights[trainer] = read_checkpoint(run / "checkpoints" / "last.ckpt").state_dict
+        results[trainer] = json.loads((run / "result.json").read_text())
+        shutil.rmtree(run)
+    assert (results["ddp"]["seen"], results["ddp"]["correct_top5"]) == (15, results["cpu"]["correct_top5"])
+    for key, tensor in weights["cpu"].items():
+        torch.testing.assert_close(weights["ddp"][key], tensor, atol=1e-5, rtol=1e-4)
 
 
 def test_too_many_unreadable_training_images_stop_the_run(small: Path, tmp_path: Path) -> None:
