@@ -131,7 +131,7 @@ def test_grey_networks_learn_colour_and_the_reverse_and_are_evaluated_by_name(
     assert len(rows) == 17 and all(CLASSES[int(row["label"])] == row["image"].split("/")[1] for row in rows)
 
 
-@pytest.mark.parametrize("seconds", [0.2, 1.0])
+@pytest.mark.parametrize("seconds", [0.0, 0.2, 1.0])
 def test_ctrl_c_while_workers_start_is_one_line(seconds: float, tmp_path: Path) -> None:
     root = write(tmp_path / "shapes", 12)
     settings = (f"data.root={root}", f"runs={tmp_path / 'runs'}", "recipe.epochs=50", "trainer.workers=2")

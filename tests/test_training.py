@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -18,7 +20,7 @@ from harness.config import DataConfig, ProtocolConfig, RecipeConfig, TrainerConf
 from harness.data.module import TrainData
 from harness.data.preprocessing import Preprocessing
 from harness.data.sources import ImageSet, Splits
-from harness.errors import UserError
+from harness.errors import StoppedError, UserError
 from harness.training.classifier import FLUSH_EVERY, Classifier
 from harness.training.recorder import Recorder
 from harness.training.schedules import learning_rate
@@ -212,6 +214,28 @@ def test_weights_that_are_not_finite_are_never_checkpointed(tmp_path: Path) -> N
     with pytest.raises(UserError, match="a weight is not a finite number at step 5"):
         fit(Overflow(), tmp_path, RECIPE)
     assert not (tmp_path / "checkpoints").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_before_the_first_step_is_told(
+    number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as while a linear probe's features are computed."""
+    loader = TrainData.train_dataloader
+
+    def interrupted(data: TrainData) -> object:
+        os.kill(os.getpid(), number)
+        return loader(data)
+
+    monkeypatch.setattr(TrainData, "train_dataloader", interrupted)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # which a process in the background ignores
+    try:
+        line = f"stopped by {number.name} outside of its steps; go on with: python train.py resume='{tmp_path}'"
+        with pytest.raises(StoppedError, match=line) as stopped:
+            fit(Network(), tmp_path, RECIPE)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert stopped.value.exit_code == 128 + number
 
 
 def test_two_processes_train_like_one(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from types import FrameType
 from typing import Any
 
 import lightning as L
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from harness.errors import StoppedError
 
@@ -43,7 +44,15 @@ class Interruption:
 
     def stopped(self, step: int, folder: object) -> StoppedError:
         """What to raise once the checkpoint is written."""
-        number = self.received or signal.SIGTERM
-        return StoppedError(
-            f"stopped by {number.name} after step {step:,}; go on with: python train.py resume='{folder}'", 128 + number
-        )
+        return _stopped(self.received or signal.SIGTERM, f"after step {step:,}", folder)
+
+
+def stopped_outside(exception: BaseException, folder: object) -> StoppedError | None:
+    """What to raise for a signal that came where no step could note it; None if `exception` is not one's."""
+    numbers = {KeyboardInterrupt: signal.SIGINT, SIGTERMException: signal.SIGTERM}
+    number = numbers.get(type(exception))
+    return _stopped(number, "outside of its steps", folder) if number else None
+
+
+def _stopped(number: signal.Signals, when: str, folder: object) -> StoppedError:
+    return StoppedError(f"stopped by {number.name} {when}; go on with: python train.py resume='{folder}'", 128 + number)
