@@ -37,8 +37,9 @@ def evaluate_network(config: EvalConfig) -> None:
     split = relabelled(load_test(data), classes)
     if not config.force:
         check_labels(split, f"data={data.name} data.root={data.root}")
-        place = Path(str(config.run or config.checkpoint or config.weights))
-        check_unseen(place if place.is_dir() else place.parent.parent, split)
+        place = Path(str(config.run or config.checkpoint or config.weights)).absolute()
+        if place.exists():  # not a name of published weights
+            check_unseen(place if place.is_dir() else place.parent.parent, split)
     tester = build.build_trainer(config.trainer, config.protocol.precision, [ProgressBar(config.trainer.progress)])
 
     folder = make_run_folder(config.runs, f"{trained.model}-{data.name}", config, suffix="-eval")

@@ -15,6 +15,7 @@ def train(config: TrainConfig) -> None:
     from harness.data.sources import load
     from harness.evaluation.evaluator import evaluate
     from harness.evaluation.record import write_record
+    from harness.interruption import go_on, told
     from harness.progress import ProgressBar
     from harness.run_folder import log, make_run_folder, reopen_run_folder
     from harness.training.history import describe_best
@@ -38,13 +39,9 @@ def train(config: TrainConfig) -> None:
     progress = ProgressBar(limits.progress)
     recorder = Recorder(trained, epochs, limits.checkpoint_every, recipe.patience)
     watching = watch_files(splits, class_names)
-    trainer = build.build_trainer(
-        config.trainer,
-        recipe.precision,
-        [progress, *watching, recorder],
-        max_epochs=epochs,
-        limit_val_batches=1.0 if len(splits.validation) else 0,
-    )
+    validated = 1.0 if len(splits.validation) else 0
+    callbacks = [progress, *watching, recorder]
+    trainer = build.build_trainer(limits, recipe.precision, callbacks, max_epochs=epochs, limit_val_batches=validated)
 
     recorder.folder = resumed or make_run_folder(config.runs, f"{model.name}-{config.data.name}", config)
     for watcher in watching:
@@ -60,7 +57,8 @@ def train(config: TrainConfig) -> None:
     )
     if pretrained:
         log.info(str(pretrained))
-    trainer.fit(classifier, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+    with told(f"outside of its steps; {go_on(recorder.folder)}"):
+        trainer.fit(classifier, datamodule=data, ckpt_path=checkpoint, weights_only=True)
 
     tester = build.build_trainer(config.trainer, protocol.precision, [progress])
     test = (splits.test, preprocessing, protocol)

@@ -22,7 +22,7 @@ from harness.data.decode import decode
 from harness.data.pixels import grey
 from harness.data.sources import load, load_test
 from harness.errors import UserError
-from harness.training.own_pictures import _pictures, check_unseen, duplicates, write_division
+from harness.training.own_pictures import check_unseen, duplicates, read_pictures, write_division
 
 COLOURS = {"rot gefärbt": (200, 40, 40), "green": (40, 200, 40), "b\\lue": (40, 40, 200)}
 RNG = np.random.default_rng(0)
@@ -196,7 +196,7 @@ def test_the_same_picture_on_two_sides_is_found(tmp_path: Path) -> None:
     copy = tmp_path / "train" / "green" / "copy.jpg"
     copy.write_bytes((tmp_path / "val" / "green" / "001.jpg").read_bytes())
     (tmp_path / "train" / "green" / "twin.jpg").write_bytes((tmp_path / "train" / "green" / "000.jpg").read_bytes())
-    found = duplicates(_pictures(load(config(tmp_path, validation=0))))
+    found = duplicates(read_pictures(load(config(tmp_path, validation=0))))
     assert found == [("folder/val/green/001.jpg", "test", "folder/train/green/copy.jpg", "train")]
 
 

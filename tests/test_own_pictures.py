@@ -109,8 +109,8 @@ def test_grey_networks_learn_colour_and_the_reverse_and_are_evaluated_by_name(
     line = "data=digits: its images are taken whole, but this network's are resized to 32 and cropped to 32: evaluate"
     assert done.returncode == 2 and line in done.stderr and done.stderr.count("\n") == 1
 
-    for network in (f"run={grey}", f"checkpoint={grey / 'checkpoints' / 'last.ckpt'}"):
-        done = run_script("eval.py", network, "data=folder", f"data.root={root}", "data.test=100")
+    for network, where in ((f"run={grey}", tmp_path), ("checkpoint=last.ckpt", grey / "checkpoints")):
+        done = run_script("eval.py", network, "data=folder", f"data.root={root}", "data.test=100", cwd=where)
         assert done.returncode == 2 and done.stderr.count("\n") == 1
         assert "split.csv: 39 of the 48 pictures to report on are ones that the run was trained on" in done.stderr
 
@@ -131,21 +131,34 @@ def test_grey_networks_learn_colour_and_the_reverse_and_are_evaluated_by_name(
     assert len(rows) == 17 and all(CLASSES[int(row["label"])] == row["image"].split("/")[1] for row in rows)
 
 
-@pytest.mark.parametrize("seconds", [0.0, 0.2, 1.0])
-def test_ctrl_c_while_workers_start_is_one_line(seconds: float, tmp_path: Path) -> None:
-    root = write(tmp_path / "shapes", 12)
-    settings = (f"data.root={root}", f"runs={tmp_path / 'runs'}", "recipe.epochs=50", "trainer.workers=2")
-    command = [sys.executable, str(ROOT / "train.py"), *QUICK, *settings]
+def interrupted(root: Path, runs: Path, after: str, seconds: float, *settings: str) -> tuple[int, str]:
+    """Exit code and stderr of a training run that gets a terminal's Ctrl-C so long after a line was printed."""
+    write(root, 12)
+    common = (f"data.root={root}", f"runs={runs}", "recipe.epochs=50", "trainer.workers=2")
+    command = [sys.executable, str(ROOT / "train.py"), *QUICK, *common, *settings]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     ) as process:
         assert process.stdout is not None
-        while "images to train on" not in process.stdout.readline():
+        while after not in process.stdout.readline():
             assert process.poll() is None
         time.sleep(seconds)
         os.killpg(process.pid, signal.SIGINT)
         _, stderr = process.communicate(timeout=100)
-    assert process.returncode == 130 and stderr.count("\n") == 1 and "resume=" in stderr, stderr
+    return process.returncode, stderr
+
+
+@pytest.mark.parametrize("seconds", [0.2, 1.0])
+def test_ctrl_c_while_workers_start_is_one_line(seconds: float, tmp_path: Path) -> None:
+    code, stderr = interrupted(tmp_path / "shapes", tmp_path / "runs", "pictures once", seconds)
+    assert code == 130 and stderr.count("\n") == 1 and "resume=" in stderr, stderr
+
+
+def test_ctrl_c_while_features_are_computed_says_how_to_go_on(trained_run: Path, tmp_path: Path) -> None:
+    probe = ("recipe=linear_probe", f"weights={trained_run}")
+    code, stderr = interrupted(tmp_path / "shapes", tmp_path / "runs", "computing features of", 0.1, *probe)
+    line = "train.py: stopped by SIGINT outside of its steps; go on with: python train.py resume="
+    assert code == 130 and stderr.startswith(line), stderr
 
 
 def test_what_lies_in_the_working_folder_is_not_loaded_by_workers(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from harness.data.module import TrainData
 from harness.data.preprocessing import Preprocessing
 from harness.data.sources import ImageSet, Splits
 from harness.errors import StoppedError, UserError
+from harness.interruption import told
 from harness.training.classifier import FLUSH_EVERY, Classifier
 from harness.training.recorder import Recorder
 from harness.training.schedules import learning_rate
@@ -230,8 +231,7 @@ def test_a_signal_before_the_first_step_is_told(
     monkeypatch.setattr(TrainData, "train_dataloader", interrupted)
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # which a process in the background ignores
     try:
-        line = f"stopped by {number.name} outside of its steps; go on with: python train.py resume='{tmp_path}'"
-        with pytest.raises(StoppedError, match=line) as stopped:
+        with pytest.raises(StoppedError, match=f"^stopped by {number.name} too early$") as stopped, told("too early"):
             fit(Network(), tmp_path, RECIPE)
     finally:
         signal.signal(signal.SIGINT, before)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import signal
 import time
 from dataclasses import dataclass
 from typing import cast
 
 import lightning as L
 import torch
-from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import nn
 
 from harness.config import ProtocolConfig
@@ -18,9 +16,9 @@ from harness.data.loader import Batch, EvalLoader, Unreadable
 from harness.data.module import EvalData
 from harness.data.preprocessing import Preprocessing
 from harness.data.sources import Split
-from harness.errors import StoppedError
 from harness.evaluation.counts import Counts, count_correct, first_classes
 from harness.evaluation.scores import class_scores, prepare
+from harness.interruption import told
 
 
 @dataclass(frozen=True)
@@ -153,13 +151,10 @@ def evaluate(
     """
     evaluator = Evaluator(network, split, protocol)
     data = EvalData(split, preprocessing, protocol, decoder, workers)
-    try:
+    when = (
+        "in the evaluation, before its record was written; a training run goes on with resume=, an evaluation is "
+        "started again"
+    )
+    with told(when):
         trainer.test(evaluator, datamodule=data, verbose=False)
-    except SystemExit as stopped:  # Lightning's answer to both signals, with exit codes of its own
-        number = signal.SIGTERM if isinstance(stopped, SIGTERMException) else signal.SIGINT
-        raise StoppedError(
-            f"stopped by {number.name} in the evaluation, before its record was written; "
-            "a training run goes on with resume=, an evaluation is started again",
-            128 + number,
-        ) from stopped
     return evaluator

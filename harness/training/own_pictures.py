@@ -73,7 +73,7 @@ def write_division(folder: Path, splits: Splits, class_names: Sequence[str]) -> 
     Raises:
         UserError: the run began with another division.
     """
-    pictures = _pictures(splits)
+    pictures = read_pictures(splits)
     rows = [(p.image, class_names[p.label], p.split, p.bytes, p.sha256) for p in pictures]
     table, file = [COLUMNS, *(list(map(str, row)) for row in rows)], folder / SPLIT_FILE
     before = list(csv.reader(io.StringIO(file.read_text(encoding="utf-8")))) if file.exists() else []
@@ -145,7 +145,7 @@ class Picture(NamedTuple):
     sha256: str
 
 
-def _pictures(splits: Splits) -> list[Picture]:
+def read_pictures(splits: Splits) -> list[Picture]:
     """All of them, split by split; every file is read once, by as many threads as there are cores."""
     named = [(name, split, index) for name, split in _named(splits) for index in range(len(split))]
     log.info(f"reading {len(named):,} pictures once, to know them again")

@@ -17,12 +17,12 @@ from harness.data.loader import Batch, EvalLoader, TrainLoader
 from harness.data.waiting import advice
 from harness.data.workers import available_cores
 from harness.files import atomic, write_text
+from harness.interruption import Interruption
 from harness.run_folder import log
 from harness.training.classifier import Classifier
 from harness.training.curves import draw_curves
 from harness.training.early_stopping import describe, is_over
 from harness.training.history import Epoch, best_epoch, metrics_csv, read_timing, timing_csv
-from harness.training.interruption import Interruption, stopped_outside
 
 CURVES_EVERY = 30.0  # seconds between two drawings while training
 
@@ -84,10 +84,8 @@ class Recorder(Checkpoint):
         log.info(describe(pl_module.history, self.patience, self.epochs))
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        """Listen no more; tell of a signal that came outside of the steps, such as while features are computed."""
+        """Listen no more."""
         self.interruption.release()
-        if stopped := stopped_outside(exception, self.folder):  # Lightning would exit without a word
-            raise stopped from exception
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Start the clock."""

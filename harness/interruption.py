@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
@@ -44,15 +46,27 @@ class Interruption:
 
     def stopped(self, step: int, folder: object) -> StoppedError:
         """What to raise once the checkpoint is written."""
-        return _stopped(self.received or signal.SIGTERM, f"after step {step:,}", folder)
+        return _stopped(self.received or signal.SIGTERM, f"after step {step:,}; {go_on(folder)}")
 
 
-def stopped_outside(exception: BaseException, folder: object) -> StoppedError | None:
-    """What to raise for a signal that came where no step could note it; None if `exception` is not one's."""
-    numbers = {KeyboardInterrupt: signal.SIGINT, SIGTERMException: signal.SIGTERM}
-    number = numbers.get(type(exception))
-    return _stopped(number, "outside of its steps", folder) if number else None
+@contextmanager
+def told(when: str) -> Iterator[None]:
+    """Say that a signal stopped what goes on inside, `when` it came; Lightning just exits, with codes of its own.
+
+    Raises:
+        StoppedError: a signal came that nothing watched for.
+    """
+    try:
+        yield
+    except SystemExit as stopped:
+        number = signal.SIGTERM if isinstance(stopped, SIGTERMException) else signal.SIGINT
+        raise _stopped(number, when) from stopped
 
 
-def _stopped(number: signal.Signals, when: str, folder: object) -> StoppedError:
-    return StoppedError(f"stopped by {number.name} {when}; go on with: python train.py resume='{folder}'", 128 + number)
+def go_on(folder: object) -> str:
+    """How a run is continued."""
+    return f"go on with: python train.py resume='{folder}'"
+
+
+def _stopped(number: signal.Signals, when: str) -> StoppedError:
+    return StoppedError(f"stopped by {number.name} {when}", 128 + number)
