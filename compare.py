@@ -1,5 +1,10 @@
 """Compare models by the records of their runs: `python compare.py --help`."""
 
+from harness.interruption import listen
+
+if __name__ == "__main__":
+    listen("compare.py")  # before the imports below, which take their time
+
 from harness.cli import main
 from harness.config import CompareConfig
 

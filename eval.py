@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from harness.interruption import listen
+
+if __name__ == "__main__":
+    listen("eval.py")  # before the imports below, which take their time
+
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,15 +21,27 @@ if TYPE_CHECKING:
     from torch import nn
 
     from harness.checkpoint import Trained
+    from harness.processes import Team
 
 
 def evaluate_network(config: EvalConfig) -> None:
-    """One evaluation: network and data, run folder, evaluation, record."""
+    """One evaluation, in each of its processes."""
+    from harness.processes import gather
+
+    with gather(config.trainer) as team:
+        if not team.leads:
+            team.follow()
+        evaluate_together(config, team)
+
+
+def evaluate_together(config: EvalConfig, team: Team) -> None:
+    """Network and data, folder, evaluation, record."""
     from harness.data.datasets import facts
     from harness.data.sources import load_test, relabelled
     from harness.evaluation.evaluator import evaluate
     from harness.evaluation.meaning import check_labels, check_score, match_classes
     from harness.evaluation.record import write_record
+    from harness.interruption import doing
     from harness.progress import ProgressBar
     from harness.run_folder import log, make_run_folder
     from harness.training.own_pictures import check_unseen, warn_of_others
@@ -40,18 +57,22 @@ def evaluate_network(config: EvalConfig) -> None:
         place = Path(str(config.run or config.checkpoint or config.weights)).absolute()
         if place.exists():  # not a name of published weights
             check_unseen(place if place.is_dir() else place.parent.parent, split)
-    tester = build.build_trainer(config.trainer, config.protocol.precision, [ProgressBar(config.trainer.progress)])
 
-    folder = make_run_folder(config.runs, f"{trained.model}-{data.name}", config, suffix="-eval")
-    log.info(f"{trained.model} of {source} on {data.name}: {len(split):,} images; {folder}")
-    warn_of_others(split)
-    decoder = data.decoder if isinstance(data, ImageFilesConfig) else None
-    how = (trained.preprocessing, config.protocol)
-    evaluator = evaluate(tester, network, split, *how, decoder=decoder, workers=config.trainer.workers)
-    if not config.force:
-        check_score(evaluator)
-    if tester.is_global_zero:
-        write_record(folder, evaluator, trained, data=data, epoch=epoch)
+    if team.leads:
+        folder = make_run_folder(config.runs, f"{trained.model}-{data.name}", config, suffix="-eval")
+        team.call(folder, False, "start the evaluation again")
+    with doing("in the evaluation, before its record was written; start it again"):
+        log.info(f"{trained.model} of {source} on {data.name}: {len(split):,} images; {team}; {team.folder}")
+        warn_of_others(split)
+        progress = ProgressBar(config.trainer.progress)
+        tester = build.build_trainer(team, team.folder, config.protocol.precision, [progress])
+        decoder = data.decoder if isinstance(data, ImageFilesConfig) else None
+        how = (trained.preprocessing, config.protocol)
+        evaluator = evaluate(tester, network, split, *how, decoder=decoder, workers=config.trainer.workers)
+        if not config.force:
+            check_score(evaluator)
+        if team.leads:
+            write_record(team.folder, evaluator, trained, data=data, epoch=epoch)
 
 
 def _of_checkpoint(config: EvalConfig) -> tuple[nn.Module, Trained, DataConfig, int | None, str]:

@@ -1,71 +1,98 @@
 """Train a network and report its error on the test split: `python train.py --help`."""
 
+from __future__ import annotations
+
+from harness.interruption import listen
+
+if __name__ == "__main__":
+    listen("train.py")  # before the imports below, which take their time
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 from harness import build
 from harness.cli import main
 from harness.config import TrainConfig
 from harness.resume import continued
 
+if TYPE_CHECKING:
+    from harness.processes import Team
+
 
 def train(config: TrainConfig) -> None:
-    """One training run: data, network, run folder, training, evaluation of the last epoch or the best, record."""
+    """One training run, in each of its processes."""
     config, resumed = continued(config)
 
+    from harness.processes import gather
+
+    with gather(config.trainer) as team:
+        if not team.leads:
+            team.follow()
+            resumed = team.folder if team.resumed else None
+        train_together(config, resumed, team)
+
+
+def train_together(config: TrainConfig, resumed: Path | None, team: Team) -> None:
+    """Data, network, run folder, training, evaluation of the last epoch or the best, record."""
     from harness.checkpoint import Trained, checkpoint_to_resume
     from harness.data.datasets import facts
     from harness.data.sources import load
     from harness.evaluation.evaluator import evaluate
     from harness.evaluation.record import write_record
-    from harness.interruption import go_on, told
+    from harness.interruption import doing, go_on
     from harness.progress import ProgressBar
     from harness.run_folder import log, make_run_folder, reopen_run_folder
-    from harness.training.history import describe_best
+    from harness.training.early_stopping import describe_best
     from harness.training.own_pictures import watch_files
-    from harness.training.recorder import Recorder
+    from harness.training.recorder import Recorder, repair
 
     model, recipe, protocol, limits = config.model, config.recipe, config.protocol, config.trainer
     class_names = facts(config.data).class_names
     checkpoint = before = None
     if resumed is not None:
-        reopen_run_folder(resumed)
+        if team.leads:
+            reopen_run_folder(resumed)
         checkpoint, before, line = checkpoint_to_resume(resumed)
         log.info(line)
+        if checkpoint is not None and team.leads:
+            repair(resumed)
     network, preprocessing, pretrained = build.start_network(config, class_names, before)
     splits = load(config.data)
     data, classifier = build.build_training(config, network, splits, preprocessing, len(class_names))
     epochs = min(recipe.epochs, limits.max_epochs or recipe.epochs)
 
-    training = {"seed": config.seed, "epochs": epochs, "max_batches": limits.max_batches, "recipe": vars(recipe)}
-    trained = Trained(model.name, model.options(), class_names, preprocessing, config.data, training, pretrained)
-    progress = ProgressBar(limits.progress)
-    recorder = Recorder(trained, epochs, limits.checkpoint_every, recipe.patience)
-    watching = watch_files(splits, class_names)
-    validated = 1.0 if len(splits.validation) else 0
-    callbacks = [progress, *watching, recorder]
-    trainer = build.build_trainer(limits, recipe.precision, callbacks, max_epochs=epochs, limit_val_batches=validated)
-
-    recorder.folder = resumed or make_run_folder(config.runs, f"{model.name}-{config.data.name}", config)
-    for watcher in watching:
-        watcher.folder = recorder.folder
-    log.info(
-        f"{model.name}: {sum(p.numel() for p in network.parameters()):,} parameters, images of "
-        f"{preprocessing.channels} x {preprocessing.size} x {preprocessing.size}; "
-        f"recipe={recipe.name}: {epochs} epochs of {data.steps_per_epoch} steps, batch {recipe.batch_size}"
-    )
-    log.info(
-        f"{config.data.name}: {len(splits.train):,} images to train on, {len(splits.validation):,} for validation, "
-        f"{len(splits.test):,} to test; {trainer.world_size} x {trainer.strategy.root_device.type}; {recorder.folder}"
-    )
-    if pretrained:
-        log.info(str(pretrained))
-    with told(f"outside of its steps; {go_on(recorder.folder)}"):
+    folder = team.folder
+    if team.leads:
+        folder = resumed or make_run_folder(config.runs, f"{model.name}-{config.data.name}", config)
+    with doing(f"outside of its steps; {go_on(folder)}"):
+        if team.leads:
+            team.call(folder, resumed is not None, go_on(folder))
+        training = {"seed": config.seed, "epochs": epochs, "max_batches": limits.max_batches, "recipe": vars(recipe)}
+        trained = Trained(model.name, model.options(), class_names, preprocessing, config.data, training, pretrained)
+        progress = ProgressBar(limits.progress)
+        recorder = Recorder(folder, trained, epochs, limits.checkpoint_every, recipe.patience)
+        callbacks = [progress, *watch_files(folder, splits, class_names), recorder]
+        options = {"max_epochs": epochs, "limit_val_batches": 1.0 if len(splits.validation) else 0}
+        trainer = build.build_trainer(team, folder, recipe.precision, callbacks, **options)
+        log.info(
+            f"{model.name}: {sum(p.numel() for p in network.parameters()):,} parameters, images of "
+            f"{preprocessing.channels} x {preprocessing.size} x {preprocessing.size}; "
+            f"recipe={recipe.name}: {epochs} epochs of {data.steps_per_epoch} steps, batch {recipe.batch_size}"
+        )
+        log.info(
+            f"{config.data.name}: {len(splits.train):,} images to train on, {len(splits.validation):,} for "
+            f"validation, {len(splits.test):,} to test; {team}; {folder}"
+        )
+        if pretrained:
+            log.info(str(pretrained))
         trainer.fit(classifier, datamodule=data, ckpt_path=checkpoint, weights_only=True)
 
-    tester = build.build_trainer(config.trainer, protocol.precision, [progress])
-    test = (splits.test, preprocessing, protocol)
-    evaluator = evaluate(tester, network, *test, decoder=data.decoder, workers=limits.workers)
-    if tester.is_global_zero:
-        best = describe_best(classifier.history)
-        write_record(recorder.folder, evaluator, trained, data=config.data, epoch=recorder.reported, best=best)
+        tester = build.build_trainer(team, folder, protocol.precision, [progress])
+        test = (splits.test, preprocessing, protocol)
+        evaluator = evaluate(tester, network, *test, decoder=data.decoder, workers=limits.workers)
+        if team.leads:
+            best = describe_best(classifier.history)
+            write_record(folder, evaluator, trained, data=config.data, epoch=recorder.reported, best=best)
 
 
 if __name__ == "__main__":

@@ -38,6 +38,7 @@ from harness.data.module import TrainData
 from harness.data.preprocessing import Preprocessing
 from harness.data.sources import ImageSet, Splits, load
 from harness.evaluation.counts import count_correct
+from harness.processes import gather
 from harness.progress import ProgressBar
 from harness.training.classifier import Classifier
 from harness.training.recorder import Recorder
@@ -188,14 +189,14 @@ def shipped_epoch(
 ) -> float:
     """Seconds of an epoch of what `train.py` runs, its bar drawn on a terminal."""
     protocol = ProtocolConfig("whole_image", 1000, "32-true")
-    where = TrainerConfig("benchmark", accelerator, 1, "auto", threads, True, None, None, 1000)
+    team = gather(TrainerConfig("benchmark", accelerator, 1, "auto", threads, True, None, None, 1000))
     data = TrainData(splits, preprocessing, RECIPE, protocol, seed=0, max_batches=None)
-    recorder = Recorder(Trained("benchmark", {}, DATASETS[config.name].class_names, preprocessing, config, {}), 2, 1000)
+    trained = Trained("benchmark", {}, DATASETS[config.name].class_names, preprocessing, config, {})
     classifier = ClockedClassifier(network, RECIPE, data.steps_per_epoch, seed=0)
     with tempfile.TemporaryDirectory() as folder, _terminal():
-        recorder.folder = Path(folder)
-        callbacks = [ProgressBar(True), recorder]
-        trainer = build.build_trainer(where, RECIPE.precision, callbacks, max_epochs=1, limit_val_batches=0)
+        callbacks = [ProgressBar(True), Recorder(Path(folder), trained, 2, 1000)]
+        options = {"max_epochs": 1, "limit_val_batches": 0}
+        trainer = build.build_trainer(team, Path(folder), RECIPE.precision, callbacks, **options)
         trainer.fit(classifier, datamodule=data)
     return classifier.seconds
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from harness.errors import EXIT_CODE, UserError
+from harness.errors import EXIT_CODE, UserError, file_error
 from harness.weights.names import check_name
 
 
@@ -78,15 +78,12 @@ def check_network(given: argparse.Namespace, place: Path | None) -> None:
 
 
 def main(parser: Parser, task: Callable[[argparse.Namespace], int]) -> int:
-    """The exit code of a tool: its task's, 2 for a user's mistake, 130 for Ctrl-C; mistakes are one line each."""
+    """The exit code of a tool: its task's, 2 for a user's mistake, which is told in one line."""
     try:
         return task(parser.parse_args())
     except UserError as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return EXIT_CODE
     except OSError as error:
-        print(f"{parser.prog}: {error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr)
+        print(f"{parser.prog}: {file_error(error)}", file=sys.stderr)
         return EXIT_CODE
-    except KeyboardInterrupt:
-        print(f"{parser.prog}: stopped by SIGINT", file=sys.stderr)
-        return 130

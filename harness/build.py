@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import os
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
@@ -22,7 +24,6 @@ from harness.config import (
     ProtocolConfig,
     RecipeConfig,
     TrainConfig,
-    TrainerConfig,
 )
 from harness.data.datasets import DataSet, facts
 from harness.data.preprocessing import Preprocessing
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from harness.checkpoint import Provenance, Trained
     from harness.data.module import TrainData
     from harness.data.sources import Splits
+    from harness.processes import Team
     from harness.training.classifier import Classifier
     from harness.weights.load import MismatchError, Weights
 
@@ -299,53 +301,50 @@ def _likely_cause(model: str, mismatch: MismatchError) -> str:
 
 
 def build_trainer(
-    config: TrainerConfig, precision: str, callbacks: Sequence[lightning.Callback], **options: Any
+    team: Team, folder: Path, precision: str, callbacks: Sequence[lightning.Callback], **options: Any
 ) -> lightning.Trainer:
-    """Lightning's trainer without what this project does itself: logging, progress, sampling, advertising.
+    """Lightning's trainer, which does nothing but what is said here.
 
     Args:
-        config: where it runs.
+        team: of the run.
+        folder: of the run.
         precision: Lightning's name of the arithmetic.
         callbacks: that see every hook.
         **options: of `lightning.Trainer`, such as `max_epochs`.
-
-    Raises:
-        UserError: a device that this machine lacks.
     """
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # no tips and no list of idle accelerators
-    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)  # no tips and no list of idle accelerators
 
     import lightning
     import torch
-    from lightning.fabric.utilities.exceptions import MisconfigurationException
+    from lightning.pytorch.callbacks import Checkpoint
 
     from harness.checkpoint import AtomicCheckpointIO
+    from harness.processes import TeamEnvironment
 
     warnings.filterwarnings("ignore", module="lightning", message=".*LeafSpec.*")  # inside Lightning
-    if config.threads is not None:
-        torch.set_num_threads(config.threads)
-    try:
-        return lightning.Trainer(
-            accelerator=config.accelerator,
-            devices=config.devices or "auto",
-            strategy=config.strategy,
-            precision=precision,  # type: ignore[arg-type]  # checked by the schema
-            callbacks=list(callbacks),
-            plugins=[AtomicCheckpointIO()],
-            logger=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-            use_distributed_sampler=False,
-            deterministic="warn" if torch.cuda.is_available() else None,
-            **options,
-        )
-    except MisconfigurationException as error:
-        raise _no_device(config, error) from error
-
-
-def _no_device(config: TrainerConfig, error: Exception) -> UserError:
-    return UserError(
-        f"trainer.accelerator={config.accelerator} trainer.devices={config.devices}: "
-        f"{' '.join(str(error).split())}; trainer=cpu runs everywhere"
+    for variable in [name for name in os.environ if name.startswith("PL_TRAINER_")]:
+        del os.environ[variable]  # Lightning would take options of the trainer from there
+    trainer = lightning.Trainer(
+        accelerator=team.accelerator,
+        devices=team.size if team.size > 1 or team.accelerator == "cpu" else [team.device],
+        strategy="ddp" if team.size > 1 else "auto",
+        precision=precision,  # type: ignore[arg-type]  # checked by the schema
+        callbacks=list(callbacks),
+        plugins=[AtomicCheckpointIO(), TeamEnvironment(team)],
+        default_root_dir=folder,  # where Lightning, under SLURM, looks for a checkpoint to load; there is none
+        logger=False,
+        enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in callbacks),
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+        deterministic="warn" if torch.cuda.is_available() else None,
+        **options,
     )
+    trainer._signal_connector.register_signal_handlers = _nothing  # type: ignore[method-assign]  # see interruption.py
+    return trainer
+
+
+def _nothing() -> None:
+    """Signals are the harness's."""

@@ -19,8 +19,9 @@ from lightning.fabric.plugins.io import TorchCheckpointIO
 
 from harness.config import DATA_SCHEMAS, DataConfig, schema_of
 from harness.data.preprocessing import Preprocessing
-from harness.errors import UserError
+from harness.errors import UserError, file_error
 from harness.files import atomic
+from harness.history import Epoch, best_epoch, history_of
 
 KEY = "cnn_zoo"
 CHECKPOINT_VERSION = 1
@@ -38,15 +39,17 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """Write beside the target, then put it in its place.
 
         Raises:
-            UserError: a disk that is full or fails; the checkpoints before are untouched.
+            UserError: a disk that is full or fails, where the checkpoints before are untouched; a folder that is gone.
         """
         path = Path(path)
         content = io.BytesIO()  # torch turns a failing write into an error of its own, without the cause
         torch.save(checkpoint, content)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            path.parent.mkdir(exist_ok=True)  # but not the run's folder, which somebody may have removed or renamed
             with atomic(path, keep=path.with_name(PREVIOUS)) as file:
                 file.write(content.getbuffer())
+        except FileNotFoundError as error:
+            raise UserError(file_error(error)) from error
         except OSError as error:
             raise UserError(
                 f"{path}: the checkpoint could not be written ({error.strerror or error}); the last good one is kept: "
@@ -161,8 +164,12 @@ class Checkpoint:
     step: int
 
 
-def read_content(path: Path) -> Any:
+def read_content(path: Path, *, mapped: bool = False) -> Any:
     """What `torch.save` wrote, on the CPU: tensors and plain data; nothing in it is ever executed.
+
+    Args:
+        path: of the file.
+        mapped: leave the tensors on the disk until they are used; for files of ours.
 
     Raises:
         UserError: a file that is missing, damaged, or that holds code.
@@ -170,7 +177,7 @@ def read_content(path: Path) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about the format of a file that is refused anyway
-            return torch.load(path, map_location="cpu", weights_only=True)
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped or None)
     except FileNotFoundError as error:
         raise UserError(f"{path}: there is no such file") from error
     except IsADirectoryError as error:
@@ -232,12 +239,25 @@ def checkpoint_of_run(run: Path, key: str = "run") -> Path:
         raise UserError(f"{key}={run}: there is no such folder")
     path = run / CHECKPOINTS / LAST
     if path.is_file():
-        training = read_checkpoint(path).trained.training or {}
-        if training.get("recipe", {}).get("patience"):
+        content = read_content(path, mapped=True)
+        training = checkpoint_from(content, path).trained.training or {}
+        best = best_epoch(history_of(content)) if training.get("recipe", {}).get("patience") else None
+        if best is not None and best.step != content["global_step"]:  # if equal, a kill may have prevented the copy
             path = path.with_name(BEST)
+            check_best(path, best)
     if not path.is_file():
         raise UserError(f"{key}={run}: no checkpoint in it ({path.relative_to(run)}); did it finish its first epoch?")
     return path
+
+
+def check_best(path: Path, best: Epoch) -> None:
+    """Raise `UserError` if the file, kept as the best checkpoint, is not of the epoch that the run's history names."""
+    step = read_content(path, mapped=True)["global_step"]
+    if step != best.step:
+        raise UserError(
+            f"{path}: of step {step:,}, but the best epoch, {best.epoch}, ended at step {best.step:,}; was the file "
+            f"replaced? The last checkpoint is {path.with_name(LAST)}"
+        )
 
 
 def checkpoint_to_resume(run: Path) -> tuple[Path | None, Trained | None, str]:

@@ -20,7 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from harness.build import check
 from harness.config import PATH_KEYS, Config, register_schemas, typed_config
-from harness.errors import EXIT_CODE, StoppedError, UserError
+from harness.errors import EXIT_CODE, StoppedError, UserError, file_error
 from harness.help import CONFIGS, GROUPS, choices, help_page, one_line
 from harness.sweep import sweep
 
@@ -37,7 +37,7 @@ def main(name: str, schema: type[Config], task: Callable[[Config], None]) -> Non
     many = bool({"-m", "--multirun"} & set(sys.argv))
     sys.argv[1:] = arguments = [quoted_path(argument, many) for argument in sys.argv[1:]]
     register_schemas()
-    ends: list[UserError | StoppedError] = []
+    ends: list[UserError | StoppedError | OSError] = []
 
     @hydra.main(config_path=str(CONFIGS), config_name=name, version_base="1.3")
     def compose_and_run(composed: DictConfig) -> None:
@@ -45,7 +45,7 @@ def main(name: str, schema: type[Config], task: Callable[[Config], None]) -> Non
             config = typed_config(composed, schema)
             check(config)
             task(config)
-        except (UserError, StoppedError) as error:  # Hydra prints a line of its own about what leaves this function
+        except (UserError, StoppedError, OSError) as error:  # Hydra prints a line of its own about what leaves this
             ends.append(error)
 
     try:
@@ -67,16 +67,20 @@ def main(name: str, schema: type[Config], task: Callable[[Config], None]) -> Non
         sys.exit(_fail(name, one_line(error), EXIT_CODE))
     except StoppedError as stopped:
         sys.exit(_fail(name, str(stopped), stopped.exit_code))
-    except KeyboardInterrupt:
-        sys.exit(_fail(name, "stopped by SIGINT", 130))
+    except OSError as error:
+        sys.exit(_fail(name, file_error(error), EXIT_CODE))
 
 
 def _fail(name: str, message: str, exit_code: int) -> int:
-    log = logging.getLogger("cnn_zoo")
-    if log.handlers:  # a run folder was made: the line belongs in its log.txt too, and only rank 0 speaks
-        log.error(f"{name}.py: {message}")
-    else:
-        print(f"{name}.py: {message}", file=sys.stderr)
+    """Print a line, also into the `log.txt` of a run whose folder was made; in its rank 0 alone."""
+    log, line = logging.getLogger("cnn_zoo"), f"{name}.py: {message}"
+    try:
+        if log.handlers:
+            log.error(line)
+        else:
+            print(line, file=sys.stderr)
+    except OSError:  # of log.txt, such as the full disk that the line tells of; the terminal has the line already
+        pass
     return exit_code
 
 
@@ -89,6 +93,8 @@ def _check_form(override: str) -> None:
     key, _, value = override.partition("=")
     if override.startswith(("+", "~")):
         raise UserError(f"{override}: every key has a value already; change one with key=value")
+    if key.partition("/")[0].partition(".")[0] == "hydra":
+        raise UserError(f"{override}: Hydra composes the settings and does nothing else here; leave it out")
     if key in GROUPS and (value in ("", "null") or value.startswith("[")):
         raise UserError(f"{override}: one name belongs here: {', '.join(choices(key))}")
 

@@ -44,6 +44,11 @@ def _at_least(key: str, value: float, least: float) -> None:
         raise UserError(f"{key}={value}: must be at least {least}")
 
 
+def _at_most(key: str, value: float, most: float) -> None:
+    if not value <= most:
+        raise UserError(f"{key}={value}: must be at most {most}")
+
+
 def _range(key: str, value: list[float], most: float) -> None:
     if len(value) != 2 or not 0 < value[0] <= value[1] <= most:
         raise UserError(f"{key}={value}: must be two numbers above 0, the least and the greatest, up to {most:g}")
@@ -368,12 +373,13 @@ class TrainerConfig:
         accelerator: `auto`, `cpu` or `gpu`.
         devices: how many; 0 takes all GPUs, or one CPU.
         strategy: `auto`, or `ddp` for one process a device.
-        threads: of the CPU, of each process; null leaves torch's choice.
+        threads: of the CPU, of each process, at most 1024; null leaves torch's choice, or shares the cores.
         progress: whether a bar is drawn; on a terminal alone.
         max_epochs: stop after so many, null for the recipe's.
         max_batches: of an epoch, null for all.
         checkpoint_every: steps between two checkpoints within an epoch; one follows each epoch in any case.
-        workers: processes that decode images for each device; null chooses from the cores at hand, 0 uses none.
+        workers: processes that decode images for each device, at most 256; null chooses from the cores at hand, 0
+            uses none.
     """
 
     name: str = _chosen("trainer")
@@ -397,6 +403,8 @@ class TrainerConfig:
                 _at_least(f"trainer.{key}", getattr(self, key), 1)
         if self.workers is not None:
             _at_least("trainer.workers", self.workers, 0)
+        for key, most in (("devices", 1024), ("threads", 1024), ("workers", 256)):  # libgomp aborts beyond some 2,000
+            _at_most(f"trainer.{key}", getattr(self, key) or 0, most)
 
 
 @dataclass

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable
+from pathlib import Path
 
 EXIT_CODE = 2
 
@@ -18,6 +20,20 @@ class StoppedError(Exception):
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)
         self.exit_code = exit_code
+
+
+def file_error(error: OSError) -> str:
+    """What the system would not do with which file, and what to do about it."""
+    what = f"{error.filename or 'a file'}: {error.strerror or error}"
+    if isinstance(error, FileNotFoundError) and error.filename and not Path(error.filename).parent.exists():
+        return f"{Path(error.filename).parent}: this folder is gone; was it removed or renamed? Put it back and go on"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"{what}; make room, and go on"
+    if error.errno == errno.ENAMETOOLONG:
+        return f"{what}; choose a shorter one"
+    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        return f"{what}; choose a place where you may write"
+    return what
 
 
 def nearest(word: str, choices: Iterable[str]) -> str:

@@ -46,11 +46,12 @@ def write_json(path: Path, value: dict[str, Any]) -> None:
 
 def new_folder(wanted: Path) -> Path:
     """Make a folder that was not there: `wanted`, or with `_2`, `_3`, ... behind its name."""
+    wanted.parent.mkdir(parents=True, exist_ok=True)
     number = 1
     while True:
         folder = wanted if number == 1 else wanted.with_name(f"{wanted.name}_{number}")
         try:
-            folder.mkdir(parents=True)
+            folder.mkdir()
         except FileExistsError:
             number += 1
         else:

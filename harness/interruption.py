@@ -1,72 +1,215 @@
-"""Ctrl-C and SIGTERM: a flag that is read where the run can stop without losing a step."""
+"""Ctrl-C, SIGTERM, and the signals that schedulers send before they end a job.
+
+A thread hears them, so that they work at any moment, also while the main thread imports or waits inside a library.
+Where a script can stop without losing what it has done, it says so with `heard`, and a signal is handed to it.
+Everywhere else the script ends at once: one line on standard error, and exit code 128 + signal.
+
+Nothing here takes long to import: a script listens before it imports anything else.
+"""
 
 from __future__ import annotations
 
+import os
+import select
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
-from types import FrameType
-from typing import Any
-
-import lightning as L
-from lightning.pytorch.utilities.exceptions import SIGTERMException
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, cast
 
 from harness.errors import StoppedError
+from harness.streams import survive_closed_pipes
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+if TYPE_CHECKING:
+    import lightning as L
+    import torch
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+PARENT = "CNN_ZOO_PARENT"  # environment variable: the process that started this one as one of its own run
+POLL = 0.5  # seconds between two looks at whether that process is still there
+REPEAT = 1.0  # seconds within which a launcher repeats a signal; Ctrl-C after them does not wait for a step's end
+ASK_EVERY = 1.0  # seconds, about, between two questions to the other processes of a run
+MOST_STEPS = 50  # between two such questions
+
+Receive = Callable[[signal.Signals], None]
 
 
-class Interruption:
-    """Notes a signal while a run trains; a second one ends the process at once."""
+class _Listener(threading.Thread):
+    """Hears the signals of this process until it ends.
 
-    def __init__(self) -> None:
-        self.received: signal.Signals | None = None
-        self._before: dict[signal.Signals, Any] = {}
+    Args:
+        script: name that begins the line.
+        parent: process that speaks for this one, and that this one must not outlive; None for no such.
+    """
 
-    def watch(self) -> None:
-        """Take the signals over."""
-        self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
+    def __init__(self, script: str, parent: int | None) -> None:
+        super().__init__(name="signals", daemon=True)
+        self.script = script
+        self.parent = parent
+        self.silent = parent is not None
+        self.doing = ""
+        self.receive: Receive = self.stop
+        self.last_words: list[Callable[[str], None]] = []
+        self.pipe, writing = os.pipe()
+        os.set_blocking(writing, False)
+        for number in SIGNALS:
+            if signal.getsignal(number) != signal.SIG_IGN:  # as nohup and a shell's `&` want it
+                signal.signal(number, _left_to_the_thread)
+        signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
 
-    def release(self) -> None:
-        """Give the signals back."""
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-        self._before = {}
+    def run(self) -> None:
+        """Hear."""
+        while True:
+            ready, _, _ = select.select([self.pipe], [], [], POLL)
+            if self.parent is not None and os.getppid() != self.parent:
+                self.end("", 1)
+            for number in os.read(self.pipe, 64) if ready else b"":
+                if number in SIGNALS:
+                    self.receive(signal.Signals(number))
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        self.received = signal.Signals(number)
-        for watched in self._before:
-            signal.signal(watched, signal.SIG_DFL)
+    def stop(self, number: signal.Signals) -> None:
+        """End because of a signal."""
+        self.end(f"stopped by {number.name}{self.doing}", 128 + number)
 
-    def agreed(self, trainer: L.Trainer) -> bool:
-        """Whether a process of the run received one; every process gets the same answer."""
-        if trainer.world_size == 1:
-            return self.received is not None
-        return bool(trainer.strategy.reduce_boolean_decision(self.received is not None, all=False))
+    def end(self, message: str, code: int) -> None:
+        """End the process at once, wherever its main thread is."""
+        line = f"{self.script}: {message}"
+        for last in self.last_words:
+            last(line)
+        if not self.silent:
+            for terminal in filter(os.isatty, (1, 2)):
+                os.write(terminal, b"\r\x1b[2K\x1b[?25h")  # clear a progress bar, and show the cursor that it hid
+            os.write(2, f"{line}\n".encode())
+        os._exit(code)
 
-    def stopped(self, step: int, folder: object) -> StoppedError:
-        """What to raise once the checkpoint is written."""
-        return _stopped(self.received or signal.SIGTERM, f"after step {step:,}; {go_on(folder)}")
+
+def _left_to_the_thread(number: int, frame: object) -> None:
+    """Python calls this in the main thread, whenever that gets to it."""
+
+
+_listener: _Listener | None = None
+
+
+def listen(script: str) -> None:
+    """Hear signals from here on, and survive readers that close a pipe: the first thing that a script does.
+
+    Args:
+        script: name that begins the line, such as `train.py`.
+    """
+    global _listener
+    survive_closed_pipes()
+    parent = os.environ.pop(PARENT, None)
+    _listener = _Listener(script, os.getppid() if parent == str(os.getppid()) else None)
+    _listener.start()
+
+
+def end(message: str, code: int) -> None:
+    """End the process at once, wherever its main thread is, with a line on standard error; for other threads."""
+    if _listener is not None:
+        _listener.end(message, code)
+    print(message, file=sys.stderr, flush=True)
+    os._exit(code)
+
+
+def is_member() -> bool:
+    """Whether another process of the same run started this one."""
+    return _listener is not None and _listener.parent is not None
+
+
+def be_silent() -> None:
+    """Another process of the same run speaks for this one."""
+    if _listener is not None:
+        _listener.silent = True
+
+
+def before_the_end(last: Callable[[str], None]) -> None:
+    """Call `last` with the line before a signal ends the process; in the listening thread."""
+    if _listener is not None:
+        _listener.last_words.append(last)
 
 
 @contextmanager
-def told(when: str) -> Iterator[None]:
-    """Say that a signal stopped what goes on inside, `when` it came; Lightning just exits, with codes of its own.
-
-    Raises:
-        StoppedError: a signal came that nothing watched for.
-    """
+def doing(what: str) -> Iterator[None]:
+    """What stands behind the signal's name in the line, if one ends the process inside."""
+    if _listener is None:
+        yield
+        return
+    before, _listener.doing = _listener.doing, f" {what}"
     try:
         yield
-    except SystemExit as stopped:
-        number = signal.SIGTERM if isinstance(stopped, SIGTERMException) else signal.SIGINT
-        raise _stopped(number, when) from stopped
+    finally:
+        _listener.doing = before
+
+
+@contextmanager
+def heard(receive: Receive) -> Iterator[None]:
+    """Signals inside are handed to `receive`, in the listening thread, instead of ending the process."""
+    if _listener is None:
+        yield
+        return
+    before, _listener.receive = _listener.receive, receive
+    try:
+        yield
+    finally:
+        _listener.receive = before
+
+
+class Interruption:
+    """Notes a signal while a run trains; the run asks for it where it can stop, all of its processes together."""
+
+    def __init__(self) -> None:
+        self.received: signal.Signals | None = None
+        self._watching = ExitStack()
+        self._at = 0.0
+        self._asked = time.monotonic()
+        self._steps = 0  # since the last question
+        self._interval = 1  # steps from one question to the next, the same in every process
+
+    def watch(self) -> None:
+        """Take the signals over."""
+        self._watching.enter_context(heard(self.note))
+
+    def release(self) -> None:
+        """Give the signals back."""
+        self._watching.close()
+
+    def note(self, number: signal.Signals) -> None:
+        """Remember a signal; Ctrl-C once more ends the process at once."""
+        now = time.monotonic()
+        if self.received is None:
+            self.received, self._at = number, now
+        elif number == signal.SIGINT and now - self._at > REPEAT and _listener is not None:
+            _listener.stop(number)
+
+    def agreed_at_step(self, trainer: L.Trainer) -> bool:
+        """The same after a step: several processes ask each other about once a second, for that costs a wait."""
+        if trainer.world_size == 1:
+            return self.received is not None
+        self._steps += 1
+        return self.agreed(trainer) if self._steps >= self._interval else False
+
+    def agreed(self, trainer: L.Trainer) -> bool:
+        """Whether a process of the run received a signal; every process asks, and gets the same answer."""
+        if trainer.world_size == 1:
+            return self.received is not None
+        import torch
+
+        now = time.monotonic()
+        seconds = (now - self._asked) / max(1, self._steps)
+        wanted = min(MOST_STEPS, max(1, int(ASK_EVERY / seconds))) if trainer.is_global_zero else 0
+        mine = torch.tensor([self.received is not None, wanted], device=trainer.strategy.root_device)
+        received, interval = cast("torch.Tensor", trainer.strategy.reduce(mine, reduce_op="sum")).tolist()
+        self._asked, self._steps, self._interval = now, 0, int(interval)
+        return bool(received)
+
+    def stopped(self, step: int, folder: object) -> StoppedError:
+        """What to raise once the checkpoint is written."""
+        number = self.received or signal.SIGTERM
+        return StoppedError(f"stopped by {number.name} after step {step:,}; {go_on(folder)}", 128 + number)
 
 
 def go_on(folder: object) -> str:
     """How a run is continued."""
     return f"go on with: python train.py resume='{folder}'"
-
-
-def _stopped(number: signal.Signals, when: str) -> StoppedError:
-    return StoppedError(f"stopped by {number.name} {when}", 128 + number)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import os
@@ -9,23 +10,31 @@ import platform
 import subprocess
 import sys
 from datetime import datetime
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
-from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import OmegaConf
 
+from harness import interruption
 from harness.config import EvalConfig, TrainConfig
-from harness.errors import UserError
+from harness.errors import UserError, file_error
 from harness.files import PARTIAL, new_folder, write_json, write_text
 
-ENVIRONMENT_VARIABLE = "CNN_ZOO_RUN_FOLDER"  # from rank 0 to the processes it starts
 PACKAGES = ("torch", "torchvision", "lightning", "hydra-core", "numpy", "scikit-learn", "scipy")
 
 log = logging.getLogger("cnn_zoo")
+
+
+class _LogFile(logging.FileHandler):
+    """`log.txt`; what goes wrong with it is an error like any other."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # logging's name
+        """Raise it, where logging would print a traceback and go on."""
+        raise
 
 
 class _Console(logging.Handler):
@@ -39,13 +48,15 @@ class _Console(logging.Handler):
 def make_run_folder(runs: str, name: str, config: TrainConfig | EvalConfig, suffix: str = "") -> Path:
     """Make `runs/<name>/<date>_<time><suffix>`, lock it, and write `config.yaml` and `environment.json`.
 
-    Rank 0 makes it; other ranks get the same path and write nothing. From here on what is logged goes to the terminal
-    and to `log.txt`.
+    From here on what is logged goes to the terminal and to `log.txt`.
+
+    Raises:
+        UserError: no folder can be made there.
     """
-    if getattr(rank_zero_only, "rank", 0) != 0:
-        logging.getLogger("cnn_zoo").addHandler(logging.NullHandler())
-        return Path(os.environ.get(ENVIRONMENT_VARIABLE, runs))
-    folder = new_folder(Path(runs) / name / (datetime.now().strftime("%Y-%m-%d_%H-%M-%S") + suffix))
+    try:
+        folder = new_folder(Path(runs) / name / (datetime.now().strftime("%Y-%m-%d_%H-%M-%S") + suffix))
+    except OSError as error:
+        raise UserError(f"runs={runs}: no folder can be made there: {file_error(error)}") from error
     _take(folder)
     write_text(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(dataclasses.asdict(config))))
     write_json(folder / "environment.json", _environment())
@@ -58,9 +69,6 @@ def reopen_run_folder(folder: Path) -> None:
     Raises:
         UserError: another process is writing to it.
     """
-    if getattr(rank_zero_only, "rank", 0) != 0:
-        logging.getLogger("cnn_zoo").addHandler(logging.NullHandler())
-        return
     _take(folder)
     for leftover in folder.rglob(f".*{PARTIAL}"):  # of a process that was killed while it wrote
         leftover.unlink()
@@ -76,10 +84,15 @@ def _take(folder: Path) -> None:
     except Timeout as error:
         raise UserError(f"{folder}: another process is running in this folder; wait for it, or stop it") from error
     _LOCKS.append(lock)
-    os.environ[ENVIRONMENT_VARIABLE] = str(folder)
     log.setLevel(logging.INFO)
     log.propagate = False
-    log.handlers = [_Console(), logging.FileHandler(folder / "log.txt", encoding="utf-8")]
+    log.handlers = [_Console(), _LogFile(folder / "log.txt", encoding="utf-8")]
+    interruption.before_the_end(partial(_add_line, folder / "log.txt"))
+
+
+def _add_line(path: Path, line: str) -> None:
+    with contextlib.suppress(OSError), path.open("a", encoding="utf-8") as file:
+        file.write(f"{line}\n")
 
 
 _LOCKS: list[FileLock] = []  # a lock is held for as long as it is referred to

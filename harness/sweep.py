@@ -19,6 +19,7 @@ from harness.build import check
 from harness.config import CompareConfig, Config, composed, typed_config
 from harness.errors import StoppedError, UserError
 from harness.help import CONFIGS, one_line
+from harness.interruption import SIGNALS, heard
 
 
 def sweep(name: str, schema: type[Config], overrides: list[str]) -> int:
@@ -32,7 +33,7 @@ def sweep(name: str, schema: type[Config], overrides: list[str]) -> int:
     for number, job in enumerate(jobs, 1):
         print(f"job {number} of {len(jobs)}: {' '.join(job)}", flush=True)
         code = _run_job([sys.executable, sys.argv[0], *job])
-        if code in (128 + signal.SIGINT, 128 + signal.SIGTERM):
+        if code - 128 in SIGNALS:
             raise StoppedError(f"the sweep was stopped in job {number} of {len(jobs)}", code)
         if code:
             failed.append(" ".join(job))
@@ -54,17 +55,15 @@ def _compare(places: Iterable[str], started: float) -> None:
 
 
 def _run_job(command: list[str]) -> int:
-    """Run a job to its end; it hears Ctrl-C from the terminal itself, and is told of SIGTERM."""
+    """Run a job to its end; it hears Ctrl-C from the terminal itself, and is told of other signals."""
     with subprocess.Popen(command) as process:
-        before = {
-            signal.SIGINT: signal.signal(signal.SIGINT, lambda *_: None),
-            signal.SIGTERM: signal.signal(signal.SIGTERM, lambda *_: process.terminate()),
-        }
-        try:
+
+        def tell(number: signal.Signals) -> None:
+            if number != signal.SIGINT:
+                process.send_signal(number)
+
+        with heard(tell):
             return process.wait()
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
 
 def _checked_jobs(name: str, schema: type[Config], overrides: list[str]) -> tuple[list[list[str]], set[str]]:

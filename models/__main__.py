@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 
 from models.catalogue import MODELS, Entry
 
@@ -77,7 +79,11 @@ def main() -> None:
     """Print the catalogue; no network is built and torch is not imported."""
     parser = argparse.ArgumentParser(prog="python -m models", description="Print the catalogue of networks.")
     parser.add_argument("--markdown", action="store_true", help="as the text of docs/zoo.md")
-    print(markdown() if parser.parse_args().markdown else text())
+    shown = markdown() if parser.parse_args().markdown else text()
+    try:
+        print(shown, flush=True)
+    except BrokenPipeError:  # `| head`: Python would complain once more when it closes standard output
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

@@ -69,8 +69,8 @@ def build_network_with_dropout(*arguments: Any) -> nn.Module:
     return network
 
 
-def build_killed_trainer(config: Any, precision: str, callbacks: Any, **options: Any) -> L.Trainer:
-    trainer = build_trainer(config, precision, [*callbacks, Killer()], **options)
+def build_killed_trainer(team: Any, folder: Path, precision: str, callbacks: Any, **options: Any) -> L.Trainer:
+    trainer = build_trainer(team, folder, precision, [*callbacks, Killer()], **options)
     trainer.strategy.checkpoint_io = KillingCheckpointIO()
     return trainer
 

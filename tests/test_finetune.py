@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from omegaconf import OmegaConf
 from PIL import Image
-from test_training import CPU, PREPROCESSING, PROTOCOL, RECIPE, images
+from test_training import PREPROCESSING, PROTOCOL, RECIPE, images
 from torch import nn
 
 from harness import build
@@ -29,6 +29,7 @@ from harness.config import (
     ProtocolConfig,
     RecipeConfig,
     TrainConfig,
+    TrainerConfig,
     composed,
     register_schemas,
     typed_config,
@@ -40,16 +41,19 @@ from harness.data.preprocessing import Preprocessing
 from harness.data.sources import ImageSet, Split, Splits
 from harness.errors import UserError
 from harness.help import CONFIGS
+from harness.processes import Team
 from harness.resume import read_config
 from harness.training.class_weights import WeightedCrossEntropy, balanced_weights
 from harness.training.classifier import Classifier
 from harness.training.features import head_of
 from harness.training.fine_tuner import FineTuner
 from harness.training.parameter_groups import rate_factors, stages
-from harness.training.recorder import Recorder
+from harness.training.recorder import Recorder, repair
 from harness.training.schedules import learning_rate
 from harness.training.unreadable import UnreadableImages
 from models import MODELS, build_model
+
+CPU = TrainerConfig("cpu", "cpu", 1, "auto", None, False, None, None, 1000)
 
 DATA = DataConfig("test", "", False, 0, [0.5], [0.5])
 PROBE = dataclasses.replace(RECIPE, trains="head", crop_padding=None, flip=False)
@@ -122,14 +126,16 @@ class Run:
         training = {"seed": 3, "epochs": self.recipe.epochs, "max_batches": None, "recipe": vars(self.recipe)}
         trained = Trained("test", {}, ("a", "b", "c"), self.preprocessing, self.described, training)
         epochs = self.epochs or self.recipe.epochs
-        self.recorder = Recorder(trained, epochs, self.checkpoint_every, self.recipe.patience)
-        self.recorder.folder = self.folder
+        self.recorder = Recorder(self.folder, trained, epochs, self.checkpoint_every, self.recipe.patience)
         self.folder.mkdir(exist_ok=True)
         validate = 1.0 if len(self.validation) else 0
         callbacks = [*self.callbacks, Cut(self.cut_at), self.recorder]
-        trainer = build.build_trainer(CPU, "32-true", callbacks, max_epochs=epochs, limit_val_batches=validate)
+        options = {"max_epochs": epochs, "limit_val_batches": validate}
+        trainer = build.build_trainer(Team("cpu", 1), self.folder, "32-true", callbacks, **options)
         last = self.folder / CHECKPOINTS / LAST
         checkpoint = last if last.exists() else None
+        if checkpoint is not None:
+            repair(self.folder)
         try:
             trainer.fit(self.classifier, datamodule=self.data, ckpt_path=checkpoint, weights_only=True)
         except InterruptedError:
@@ -223,7 +229,7 @@ def by_hand(run: Run, frozen: set[str], thaws_at: int | None) -> nn.Module:
         for name, layers in parts.items()
     ]
     optimizer = torch.optim.SGD(groups, lr=0.1, momentum=0.9, weight_decay=0.01)
-    run.data.trainer = build.build_trainer(CPU, "32-true", [])
+    run.data.trainer = build.build_trainer(Team("cpu", 1), run.folder, "32-true", [])
     loader = run.data.train_dataloader()
     for step in range(20):
         now_frozen = frozen if thaws_at is None or step // 5 + 1 < thaws_at else set()
@@ -350,8 +356,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ImageFiles:
 
 
 def test_a_linear_probe_skips_and_lists_what_cannot_be_read(files: ImageFiles, tmp_path: Path) -> None:
-    unreadable = UnreadableImages(files, files)
-    unreadable.folder = tmp_path
+    unreadable = UnreadableImages(tmp_path, files, files)
     described = ImageFilesConfig("test", "", False, 0, [0.5] * 3, [0.5] * 3, 16, 20, "bilinear", "fast")
     preprocessing = Preprocessing(3, 16, 20, "bilinear", (0.5,) * 3, (0.5,) * 3)
     torch.manual_seed(1)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import os
-import signal
 from pathlib import Path
 
 import pytest
@@ -16,12 +14,12 @@ from torch import nn
 
 from harness import build
 from harness.checkpoint import Trained, read_checkpoint
-from harness.config import DataConfig, ProtocolConfig, RecipeConfig, TrainerConfig
+from harness.config import DataConfig, ProtocolConfig, RecipeConfig
 from harness.data.module import TrainData
 from harness.data.preprocessing import Preprocessing
 from harness.data.sources import ImageSet, Splits
-from harness.errors import StoppedError, UserError
-from harness.interruption import told
+from harness.errors import UserError
+from harness.processes import Team
 from harness.training.classifier import FLUSH_EVERY, Classifier
 from harness.training.recorder import Recorder
 from harness.training.schedules import learning_rate
@@ -44,7 +42,7 @@ RECIPE = RecipeConfig(
     precision="32-true",
 )
 PROTOCOL = ProtocolConfig("whole_image", 7, "32-true")
-CPU = TrainerConfig("cpu", "cpu", 1, "auto", None, False, None, None, 1000)
+ALONE = Team("cpu", 1)
 PREPROCESSING = Preprocessing(1, 6, None, None, (0.5,), (0.5,))
 
 
@@ -89,10 +87,9 @@ def fit(
     data = TrainData(splits, PREPROCESSING, settings, PROTOCOL, seed=3, max_batches=None)
     classifier = Classifier(network, settings, data.steps_per_epoch, seed=3)
     trained = Trained("test", {}, ("a", "b", "c"), PREPROCESSING, DataConfig("test", "", False, 0, [0.5], [0.5]), {})
-    recorder = Recorder(trained, settings.epochs, checkpoint_every)
-    recorder.folder = folder
+    recorder = Recorder(folder, trained, settings.epochs, checkpoint_every)
     limits = {"max_epochs": settings.epochs, "limit_val_batches": 1.0 if validation else 0}
-    trainer = build.build_trainer(CPU, settings.precision, [recorder], **limits)
+    trainer = build.build_trainer(ALONE, folder, settings.precision, [recorder], **limits)
     trainer.fit(classifier, datamodule=data)
     return classifier
 
@@ -125,7 +122,7 @@ def test_the_optimiser_is_torchs_sgd_with_the_scheduled_rate(tmp_path: Path) -> 
     classifier = fit(network, tmp_path, settings)
     optimizer = torch.optim.SGD(by_hand.parameters(), lr=0.1, momentum=0.9, weight_decay=0.01, nesterov=True)
     data = TrainData(Splits(images(37), images(10), images(0)), PREPROCESSING, settings, PROTOCOL, 3, None)
-    data.trainer = build.build_trainer(CPU, "32-true", [])
+    data.trainer = build.build_trainer(ALONE, tmp_path, "32-true", [])
     loader = data.train_dataloader()
     losses = []
     for step in range(20):
@@ -215,27 +212,6 @@ def test_weights_that_are_not_finite_are_never_checkpointed(tmp_path: Path) -> N
     with pytest.raises(UserError, match="a weight is not a finite number at step 5"):
         fit(Overflow(), tmp_path, RECIPE)
     assert not (tmp_path / "checkpoints").exists()
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_before_the_first_step_is_told(
-    number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Such as while a linear probe's features are computed."""
-    loader = TrainData.train_dataloader
-
-    def interrupted(data: TrainData) -> object:
-        os.kill(os.getpid(), number)
-        return loader(data)
-
-    monkeypatch.setattr(TrainData, "train_dataloader", interrupted)
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # which a process in the background ignores
-    try:
-        with pytest.raises(StoppedError, match=f"^stopped by {number.name} too early$") as stopped, told("too early"):
-            fit(Network(), tmp_path, RECIPE)
-    finally:
-        signal.signal(signal.SIGINT, before)
-    assert stopped.value.exit_code == 128 + number
 
 
 def test_two_processes_train_like_one(tmp_path: Path) -> None:

@@ -18,6 +18,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+from harness.interruption import listen
+
+if __name__ == "__main__":
+    listen("predict.py")  # before the imports below, which take their time
+
 from harness import arguments
 from harness.errors import UserError
 from harness.prediction.find import find_images

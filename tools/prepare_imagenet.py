@@ -23,6 +23,11 @@ from typing import IO
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+from harness.interruption import listen
+
+if __name__ == "__main__":
+    listen("prepare_imagenet.py")  # before the imports below, which take their time
+
 from harness.data.datasets import DATASETS, IMAGENET_CLASSES
 from harness.data.folder import index_folder
 from harness.data.imagenet import truth_labels

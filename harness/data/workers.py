@@ -10,9 +10,10 @@ from __future__ import annotations
 import multiprocessing
 import multiprocessing.connection
 import os
+import re
 import signal
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.context import BaseContext
@@ -28,6 +29,7 @@ from harness.data.decode import Pixels, UnreadableError, decode, read
 from harness.data.geometry import centre_crop, random_resized_crop, six_crop
 from harness.data.loader import Unreadable
 from harness.data.preprocessing import Preprocessing
+from harness.errors import UserError
 
 MOST_WORKERS = 16  # of one device: more would hold gigabytes of batches in flight
 PREFETCH = 2  # batches that each worker works ahead
@@ -76,9 +78,11 @@ class _InTurns:
         if torch.utils.data.get_worker_info() is None:
             return torch.empty(shape, dtype=torch.uint8)
         if not self.batches or shape[0] > len(self.batches[0]):
-            self.batches = [torch.empty(shape, dtype=torch.uint8) for _ in range(PREFETCH + 1)]
-            for batch in self.batches:
+            self.batches = []  # all of them are shared, or none is there
+            batches = [torch.empty(shape, dtype=torch.uint8) for _ in range(PREFETCH + 1)]
+            for batch in batches:
                 batch.share_memory_()  # type: ignore[no-untyped-call]
+            self.batches = batches
         self.turn = (self.turn + 1) % len(self.batches)
         return self.batches[self.turn][: shape[0]]
 
@@ -130,6 +134,32 @@ class Windows(Dataset[Decoded]):
         return (six_crop if self.ten_crop else centre_crop)(pixels, self.preprocessing, self.decoder)
 
 
+class _Decoding(DataLoader[Decoded]):
+    """Tells in a line what its workers die of."""
+
+    def __iter__(self) -> Iterator[Decoded]:  # type: ignore[override]  # an iterator is enough
+        """Decode.
+
+        Raises:
+            UserError: no memory that workers could share is left, or a worker was killed.
+        """
+        try:
+            yield from super().__iter__()
+        except RuntimeError as error:
+            said = str(error)
+            if "shared memory" in said or "Bus error" in said:
+                raise UserError(
+                    "the memory that worker processes share (/dev/shm) is full: trainer.workers=0 decodes without it, "
+                    "and fewer workers or smaller batches need less of it"
+                ) from error
+            if re.search(r"DataLoader worker .* (exited unexpectedly|is killed by signal)", said):
+                raise UserError(
+                    "a worker process that decodes images was killed: did the machine run out of memory? Try fewer "
+                    "trainer.workers, or smaller batches"
+                ) from error
+            raise
+
+
 def decoding(windows: Windows, requests: Iterable[Request], workers: int, pinned: bool) -> DataLoader[Decoded]:
     """The requests decoded, in their order, by worker processes; by this one if there are none.
 
@@ -141,7 +171,7 @@ def decoding(windows: Windows, requests: Iterable[Request], workers: int, pinned
         workers: processes.
         pinned: whether batches come in memory that a GPU can read by itself.
     """
-    return DataLoader(
+    return _Decoding(
         windows,
         batch_size=None,
         sampler=requests,

@@ -18,7 +18,6 @@ from harness.data.preprocessing import Preprocessing
 from harness.data.sources import Split
 from harness.evaluation.counts import Counts, count_correct, first_classes
 from harness.evaluation.scores import class_scores, prepare
-from harness.interruption import told
 
 
 @dataclass(frozen=True)
@@ -144,17 +143,8 @@ def evaluate(
     decoder: str | None = None,
     workers: int | None = None,
 ) -> Evaluator:
-    """Evaluate a network on every image of a split: the one way, after training and in `eval.py` alike.
-
-    Raises:
-        StoppedError: SIGINT or SIGTERM came before its end.
-    """
+    """Evaluate a network on every image of a split: the one way, after training and in `eval.py` alike."""
     evaluator = Evaluator(network, split, protocol)
     data = EvalData(split, preprocessing, protocol, decoder, workers)
-    when = (
-        "in the evaluation, before its record was written; a training run goes on with resume=, an evaluation is "
-        "started again"
-    )
-    with told(when):
-        trainer.test(evaluator, datamodule=data, verbose=False)
+    trainer.test(evaluator, datamodule=data, verbose=False)
     return evaluator

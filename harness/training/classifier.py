@@ -16,12 +16,11 @@ from harness.data.stateless import Stream
 from harness.errors import UserError
 from harness.evaluation.counts import Counts, count_correct
 from harness.evaluation.scores import class_scores, prepare
+from harness.history import PROGRESS, Epoch, history_of
 from harness.training.batch_norm import forward_one
-from harness.training.history import Epoch
 from harness.training.losses import LOSSES
 from harness.training.schedules import learning_rate
 
-PROGRESS = "cnn_zoo_progress"  # key of a checkpoint: the history, and the counters of an epoch in its middle
 FLUSH_EVERY = 50  # steps between two looks at losses and logits: counting them together costs little more than one
 
 
@@ -200,7 +199,7 @@ class Classifier(L.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take them back; the sums over devices go on in rank 0."""
         progress = checkpoint[PROGRESS]
-        self.history = [Epoch.from_plain(epoch) for epoch in progress["history"]]
+        self.history = history_of(checkpoint)
         mine = self.global_rank == 0
         self._losses = progress["losses"] if mine else torch.zeros_like(progress["losses"])
         self._right = progress["right"] if mine else torch.zeros_like(progress["right"])

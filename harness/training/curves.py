@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from harness.files import atomic
-from harness.training.history import Epoch
+from harness.history import Epoch
 
 
 def draw_curves(path: Path, history: Sequence[Epoch]) -> None:

@@ -37,14 +37,13 @@ class Division(L.Callback):
     """Writes them before training starts, and when it goes on.
 
     Args:
+        folder: of the run.
         splits: of images in files.
         class_names: in label order.
-
-    `folder`, of the run, is set once it is made.
     """
 
-    def __init__(self, splits: Splits, class_names: Sequence[str]) -> None:
-        self.folder = Path()
+    def __init__(self, folder: Path, splits: Splits, class_names: Sequence[str]) -> None:
+        self.folder = folder
         self.splits = splits
         self.class_names = class_names
 
@@ -54,12 +53,12 @@ class Division(L.Callback):
             write_division(self.folder, self.splits, self.class_names)
 
 
-def watch_files(splits: Splits, class_names: Sequence[str]) -> list[Division | UnreadableImages]:
+def watch_files(folder: Path, splits: Splits, class_names: Sequence[str]) -> list[Division | UnreadableImages]:
     """What a run on images in files has beside others; of a user's own, their division is written down."""
     if not (isinstance(splits.train, ImageFiles) and isinstance(splits.validation, ImageFiles)):
         return []
-    unreadable = UnreadableImages(splits.train, splits.validation)
-    return [Division(splits, class_names), unreadable] if splits.train.as_viewed else [unreadable]
+    unreadable = UnreadableImages(folder, splits.train, splits.validation)
+    return [Division(folder, splits, class_names), unreadable] if splits.train.as_viewed else [unreadable]
 
 
 def write_division(folder: Path, splits: Splits, class_names: Sequence[str]) -> None:

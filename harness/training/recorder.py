@@ -11,19 +11,22 @@ from typing import Any, cast
 import lightning as L
 from lightning.pytorch.callbacks import Checkpoint
 
-from harness.checkpoint import BEST, CHECKPOINTS, KEY, LAST, Trained, read_content
+from harness.checkpoint import BEST, CHECKPOINTS, KEY, LAST, Trained, check_best, read_content
 from harness.data.file_loader import EvalFileLoader, TrainFileLoader
 from harness.data.loader import Batch, EvalLoader, TrainLoader
 from harness.data.waiting import advice
 from harness.data.workers import available_cores
 from harness.files import atomic, write_text
+from harness.history import Epoch, best_epoch, history_of, metrics_csv, read_timing, timing_csv
 from harness.interruption import Interruption
 from harness.run_folder import log
 from harness.training.classifier import Classifier
 from harness.training.curves import draw_curves
 from harness.training.early_stopping import describe, is_over
-from harness.training.history import Epoch, best_epoch, metrics_csv, read_timing, timing_csv
 
+METRICS_FILE = "metrics.csv"
+TIMING_FILE = "timing.csv"
+CURVES_FILE = "curves.png"
 CURVES_EVERY = 30.0  # seconds between two drawings while training
 
 
@@ -31,17 +34,20 @@ class Recorder(Checkpoint):
     """Writes every so many steps and after each epoch's validation; a `Checkpoint` because Lightning calls those last.
 
     Args:
+        folder: of the run.
         trained: goes into every checkpoint.
         epochs: of the run.
         checkpoint_every: steps between two checkpoints within an epoch.
         patience: epochs without a better one on the validation split after which training stops; None: never. With it
             the network ends with the weights of the best epoch.
 
-    `folder`, of the run, is set once it is made. After the run `reported` is the epoch that the weights are of.
+    After the run `reported` is the epoch that the weights are of.
     """
 
-    def __init__(self, trained: Trained, epochs: int, checkpoint_every: int, patience: int | None = None) -> None:
-        self.folder = Path()
+    def __init__(
+        self, folder: Path, trained: Trained, epochs: int, checkpoint_every: int, patience: int | None = None
+    ) -> None:
+        self.folder = folder
         self.trained = trained
         self.epochs = epochs
         self.checkpoint_every = checkpoint_every
@@ -55,36 +61,38 @@ class Recorder(Checkpoint):
         checkpoint[KEY] = self.trained.as_plain()
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Bring the folder back to where the checkpoint stands, and listen for signals."""
+        """Go on where the checkpoint stands, and take the signals over."""
         assert isinstance(pl_module, Classifier)
         self.drawn = time.monotonic()
         self._start_clock()
-        if trainer.is_global_zero and trainer.global_step:
-            self.timing = read_timing(self.folder / "timing.csv", len(pl_module.history))
-            write_text(self.folder / "timing.csv", timing_csv(self.timing))
-            write_text(self.folder / "metrics.csv", metrics_csv(pl_module.history))
-            if pl_module.history and pl_module.history[-1].step == trainer.global_step:
-                self._keep_if_best(pl_module.history)
+        if trainer.is_global_zero:
+            self.timing = read_timing(self.folder / TIMING_FILE, len(pl_module.history))
         trainer.should_stop = is_over(pl_module.history, self.patience)  # a run that was killed in between
         self.interruption.watch()
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Listen no more."""
+        """Give the signals back."""
         self.interruption.release()
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Take the weights of the best epoch, if the run may stop early; also after a run with nothing left to do."""
+        """Take the weights of the best epoch, if the run may stop early; also after a run with nothing left to do.
+
+        Raises:
+            UserError: the checkpoint that holds them is of another epoch.
+        """
         assert isinstance(pl_module, Classifier)
         best = best_epoch(pl_module.history)
         if self.patience is None or best is None:
             return
         trainer.strategy.barrier()  # rank 0 has written it
-        pl_module.load_state_dict(read_content(self.folder / CHECKPOINTS / BEST)["state_dict"])
+        path = self.folder / CHECKPOINTS / BEST
+        check_best(path, best)
+        pl_module.load_state_dict(read_content(path)["state_dict"])
         self.reported = best.epoch
         log.info(describe(pl_module.history, self.patience, self.epochs))
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        """Listen no more."""
+        """Give the signals back."""
         self.interruption.release()
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -111,7 +119,7 @@ class Recorder(Checkpoint):
         assert isinstance(pl_module, Classifier)
         self.images += batch.global_size
         done = batch_idx + 1
-        stop = self.interruption.agreed(trainer)
+        stop = self.interruption.agreed_at_step(trainer)
         if done < pl_module.steps_per_epoch and (stop or trainer.global_step % self.checkpoint_every == 0):
             pl_module.check(done)
             self._save(trainer, pl_module)
@@ -129,14 +137,14 @@ class Recorder(Checkpoint):
         times = (round(seconds, 4), round(self.validated, 4), round(rate, 1))
         self.timing.append((len(history), *times, round(waited, 4), self._validation_waited(trainer)))
         if trainer.is_global_zero:  # before the checkpoint: an epoch that it does not hold is cut off when resuming
-            write_text(self.folder / "timing.csv", timing_csv(self.timing))
+            write_text(self.folder / TIMING_FILE, timing_csv(self.timing))
         self._save(trainer, pl_module)
         trainer.should_stop = is_over(history, self.patience)
         if trainer.is_global_zero:
-            self._keep_if_best(history)
-            write_text(self.folder / "metrics.csv", metrics_csv(history))
+            keep_if_best(self.folder, history)
+            write_text(self.folder / METRICS_FILE, metrics_csv(history))
             if len(history) == self.epochs or trainer.should_stop or time.monotonic() - self.drawn > CURVES_EVERY:
-                draw_curves(self.folder / "curves.png", history)
+                draw_curves(self.folder / CURVES_FILE, history)
                 self.drawn = time.monotonic()
             log.info(f"{self._line(history[-1], rate)}, {100 * waited:.0f}% waiting")
             if isinstance(loader, TrainFileLoader):
@@ -156,13 +164,6 @@ class Recorder(Checkpoint):
         classifier.check_weights()
         trainer.save_checkpoint(self.folder / CHECKPOINTS / LAST)
 
-    def _keep_if_best(self, history: Sequence[Epoch]) -> None:
-        """Copy the checkpoint of the epoch that just ended if no epoch did better on the validation split."""
-        if best_epoch(history) is history[-1]:
-            checkpoints = self.folder / CHECKPOINTS
-            with (checkpoints / LAST).open("rb") as last, atomic(checkpoints / BEST) as best:
-                shutil.copyfileobj(last, best)
-
     def _line(self, epoch: Epoch, rate: float) -> str:
         width = len(str(self.epochs))
         line = f"epoch {epoch.epoch:>{width}}/{self.epochs}  loss {epoch.train_loss:.4f}"
@@ -170,3 +171,26 @@ class Recorder(Checkpoint):
         if epoch.validation is not None:
             line += f"  validation loss {epoch.validation_loss:.4f}  error {epoch.validation.top1_error:5.2f}%"
         return f"{line}  lr {epoch.learning_rate:.2g}  {rate:,.0f} images/s"
+
+
+def keep_if_best(folder: Path, history: Sequence[Epoch]) -> None:
+    """Copy the checkpoint of the epoch that just ended if no epoch did better on the validation split."""
+    if best_epoch(history) is history[-1]:
+        checkpoints = folder / CHECKPOINTS
+        with (checkpoints / LAST).open("rb") as last, atomic(checkpoints / BEST) as best:
+            shutil.copyfileobj(last, best)
+
+
+def repair(folder: Path) -> None:
+    """Bring a run's folder to where its last checkpoint stands, whatever was written after it or is still missing.
+
+    A run may have been killed between a checkpoint and the files that follow it, also behind its last epoch.
+    """
+    content = read_content(folder / CHECKPOINTS / LAST, mapped=True)
+    history = history_of(content)
+    write_text(folder / TIMING_FILE, timing_csv(read_timing(folder / TIMING_FILE, len(history))))
+    write_text(folder / METRICS_FILE, metrics_csv(history))
+    if history:
+        if history[-1].step == content["global_step"]:
+            keep_if_best(folder, history)
+        draw_curves(folder / CURVES_FILE, history)

@@ -23,14 +23,13 @@ class UnreadableImages(L.Callback):
     """Keeps the lists of a run; what an epoch skips is found again in the next one, but listed once.
 
     Args:
+        folder: of the run.
         train: the training images.
         validation: those for model selection.
-
-    `folder`, of the run, is set once it is made.
     """
 
-    def __init__(self, train: ImageFiles, validation: ImageFiles) -> None:
-        self.folder = Path()
+    def __init__(self, folder: Path, train: ImageFiles, validation: ImageFiles) -> None:
+        self.folder = folder
         self.train = _List("training", train)
         self.validation = _List("validation", validation)
 

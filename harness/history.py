@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.checkpoint import BEST, CHECKPOINTS
 from harness.evaluation.counts import Counts
 
+PROGRESS = "cnn_zoo_progress"  # key of a checkpoint: the history, and the counters of an epoch in its middle
 METRICS_COLUMNS = (
     *("epoch", "step", "learning_rate"),
     *(f"train_{what}" for what in ("loss", "images", "top1_error", "top5_error")),
@@ -57,6 +57,11 @@ class Epoch:
         return cls(**{**plain, "train": Counts(**plain["train"]), "validation": validation})
 
 
+def history_of(checkpoint: dict[str, Any]) -> list[Epoch]:
+    """The epochs that a checkpoint, as it was read, looks back on."""
+    return [Epoch.from_plain(epoch) for epoch in checkpoint[PROGRESS]["history"]]
+
+
 def best_epoch(history: Sequence[Epoch]) -> Epoch | None:
     """The epoch with the fewest errors on the validation split, of those the one with the smallest loss."""
     ranks = [
@@ -65,18 +70,6 @@ def best_epoch(history: Sequence[Epoch]) -> Epoch | None:
         if e.validation is not None
     ]
     return min(ranks)[-1] if ranks else None
-
-
-def describe_best(history: Sequence[Epoch]) -> dict[str, Any] | None:
-    """That epoch, for the record."""
-    best = best_epoch(history)
-    if best is None or best.validation is None:
-        return None
-    return {
-        "epoch": best.epoch,
-        "validation_top1_error": best.validation.top1_error,
-        "checkpoint": f"{CHECKPOINTS}/{BEST}",
-    }
 
 
 def metrics_csv(history: Sequence[Epoch]) -> str:

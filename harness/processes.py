@@ -1,0 +1,376 @@
+"""The processes of one run: which this one is, what it says to the others, and how all of them end.
+
+A run has one process for each device. This project starts them itself, rank 0 the others, or torchrun or srun has
+started as many tasks. Rank 0 checks everything, makes the run's folder, and only then calls the others together; they
+wait for its word. Variables of launchers and schedulers mean nothing unless such a launcher started this process.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import torch
+from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from lightning.pytorch.utilities import rank_zero_only
+from torch.distributed import TCPStore  # type: ignore[attr-defined]  # public, but not in torch's types
+from torch.distributed.rendezvous import rendezvous
+
+from harness import interruption
+from harness.config import TrainerConfig
+from harness.data.workers import available_cores
+from harness.errors import EXIT_CODE, StoppedError, UserError
+
+MEMBER = "CNN_ZOO_MEMBER"  # environment variable of a process that rank 0 started: rank/size/port
+STARTED_HERE = "rank 0"
+LOCALHOST = "127.0.0.1"
+GRACE = 3.0  # seconds in which a process says itself why it ends, once another has ended
+LOST = ("gloo", "nccl", "tcpstore", "connection closed by peer", "connection reset by peer", "broken pipe")
+
+log = logging.getLogger("cnn_zoo")
+
+
+@dataclass(frozen=True)
+class Tasks:
+    """What a launcher started, and which of it this process is.
+
+    Attributes:
+        launcher: its name.
+        size: tasks that it started.
+        rank: of this one.
+        local_rank: of this one among those on this machine.
+        nodes: machines that they are on.
+    """
+
+    launcher: str
+    size: int
+    rank: int
+    local_rank: int
+    nodes: int
+
+
+def launched(environment: Mapping[str, str]) -> Tasks | None:
+    """The tasks that torchrun or srun started this process with; None if neither did.
+
+    Both set more than a rank, so that a rank left over from an earlier job counts for nothing; nor does an sbatch
+    script count, which SLURM gives a rank, too, but which is one process.
+    """
+
+    def numbers(*keys: str) -> list[int]:
+        return [int(environment[key]) for key in keys]
+
+    try:
+        if "TORCHELASTIC_RUN_ID" in environment:
+            size, rank, local_rank, local = numbers("WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
+            return Tasks("torchrun", size, rank, local_rank, -(-size // local))
+        if "SLURM_STEP_ID" in environment:
+            size, rank, local_rank = numbers("SLURM_STEP_NUM_TASKS", "SLURM_PROCID", "SLURM_LOCALID")
+            return Tasks("srun", size, rank, local_rank, int(environment.get("SLURM_STEP_NUM_NODES", 1)))
+    except (KeyError, ValueError):
+        return None
+    return None
+
+
+def devices_of(config: TrainerConfig) -> tuple[str, int, int]:
+    """Lightning's name of the accelerator, how many devices the run takes, and how many there are.
+
+    Raises:
+        UserError: devices that this machine lacks.
+    """
+    there = {"cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
+    kind = next((kind for kind, count in there.items() if count and config.accelerator != "cpu"), "cpu")
+    asked = f"trainer.accelerator={config.accelerator} trainer.devices={config.devices}"
+    if kind == "cpu":
+        if config.accelerator == "gpu":
+            raise UserError(f"{asked}: this machine has no GPU that torch can use; trainer=cpu runs everywhere")
+        cores = available_cores()
+        if config.devices > cores:
+            raise UserError(f"{asked}: one process for each, but this machine has {cores} CPU cores; ask for no more")
+        return kind, config.devices or 1, cores
+    if config.devices > there[kind]:
+        raise UserError(f"{asked}: this machine has {there[kind]}; trainer.devices=0 takes all of them")
+    return kind, config.devices or there[kind], there[kind]
+
+
+class Team:
+    """The processes of a run, as one of them sees it; a context that ends them together.
+
+    Args:
+        accelerator: Lightning's name of it.
+        size: processes, each with a device.
+        rank: of this one; rank 0 makes the folder, writes and speaks.
+        local_rank: of this one on its machine.
+        device: position of this one's device on its machine.
+        launcher: what started them: `torchrun`, `srun`, or `STARTED_HERE`: rank 0 starts the others.
+        note: a line for the log; empty for none.
+    """
+
+    def __init__(
+        self,
+        accelerator: str,
+        size: int,
+        rank: int = 0,
+        local_rank: int = 0,
+        *,
+        device: int = 0,
+        launcher: str = STARTED_HERE,
+        note: str = "",
+    ) -> None:
+        self.accelerator = accelerator
+        self.size = size
+        self.rank = rank
+        self.local_rank = local_rank
+        self.device = device
+        self.launcher = launcher
+        self.note = note
+        self.folder = Path()
+        self.resumed = False
+        self.advice = ""
+        self._children: list[subprocess.Popen[bytes]] = []
+        self._ending = False
+
+    def __str__(self) -> str:
+        return f"{self.size} x {self.accelerator}" + (f" ({self.note})" if self.note else "")
+
+    @property
+    def leads(self) -> bool:
+        """Whether this is rank 0."""
+        return self.rank == 0
+
+    def call(self, folder: Path, resumed: bool, advice: str) -> None:
+        """Call the other processes together: start them if nobody else has, and tell them of the folder.
+
+        Args:
+            folder: of the run or evaluation.
+            resumed: whether it was there before.
+            advice: what to do once a process has died.
+        """
+        self.folder, self.resumed, self.advice = folder, resumed, advice
+        if self.size > 1:
+            self._connect()
+            self._broadcast()
+
+    def follow(self) -> None:
+        """Wait for the word of rank 0, of which `folder` and `resumed` are then known."""
+        self._connect()
+        self._broadcast()
+
+    def _connect(self) -> None:
+        options: dict[str, Any] = {"rank": self.rank, "world_size": self.size}
+        if self.launcher == STARTED_HERE:
+            port = int(os.environ[MEMBER].split("/")[2]) if self.rank else 0
+            self._store = TCPStore(LOCALHOST, port, self.size, self.leads, wait_for_workers=False)
+            if self.leads:
+                self._start_others(self._store.port)
+        else:
+            self._store, _, _ = next(rendezvous("env://", self.rank, self.size))
+        if self.accelerator == "cuda":
+            torch.cuda.set_device(self.device)
+            options["device_id"] = torch.device("cuda", self.device)
+        backend = "nccl" if self.accelerator == "cuda" else "gloo"
+        torch.distributed.init_process_group(backend, store=self._store, **options)
+
+    def _broadcast(self) -> None:
+        said: list[Any] = [self.folder, self.resumed, self.advice]
+        torch.distributed.broadcast_object_list(said, src=0)
+        self.folder, self.resumed, self.advice = said
+
+    def _start_others(self, port: int) -> None:
+        """Run this command again, once for each other rank, and look after the processes."""
+        command = [sys.executable, *sys.orig_argv[1 : len(sys.orig_argv) - len(sys.argv) + 1], *sys.argv[1:]]
+        interruption.before_the_end(lambda _: self._kill())
+        for rank in range(1, self.size):
+            member = {MEMBER: f"{rank}/{self.size}/{port}", interruption.PARENT: str(os.getpid())}
+            self._children.append(subprocess.Popen(command, env={**os.environ, **member}))
+        threading.Thread(target=self._look_after, name="processes", daemon=True).start()
+
+    def _look_after(self) -> None:
+        """End this process if another one has died and the main thread does not notice, inside a library."""
+        while not self._ending and self._lost() is None:
+            time.sleep(0.2)
+        time.sleep(GRACE)
+        if not self._ending:
+            interruption.end(self._loss(), 1)
+
+    def _lost(self) -> str | None:
+        """Which process has died, and how; None if none has."""
+        for rank, child in enumerate(self._children, 1):
+            code = child.poll()
+            if code:
+                how = f"exit code {code}" if code > 0 else f"signal {-code}"
+                return f"process {rank + 1} of {self.size} ended with {how}"
+        return None
+
+    def _loss(self) -> str:
+        return f"{self._lost() or 'another process of the run ended'}; {self.advice}"
+
+    def _kill(self) -> None:
+        for child in self._children:
+            child.kill()
+
+    def __enter__(self) -> Team:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End together.
+
+        Raises:
+            StoppedError: in rank 0, another process died.
+            SystemExit: in another rank, when rank 0 speaks for it.
+        """
+        if self.size == 1 or not torch.distributed.is_initialized():
+            self._ending = True
+            self._kill()
+            return
+        if error is None:
+            torch.distributed.barrier()
+        self._ending = self.leads
+        if isinstance(error, Exception):
+            self._end_because_of(error)
+        torch.distributed.destroy_process_group()
+        self._wait(30.0)
+
+    def _end_because_of(self, error: Exception) -> None:
+        """See to it that one process speaks, and that one line tells of a process that died."""
+        meant = isinstance(error, (UserError, StoppedError))
+        unreachable = isinstance(error, RuntimeError) and any(word in str(error).lower() for word in LOST)
+        if self.leads:
+            if meant:
+                self._store.set(_key(error), "said")
+            self._wait(GRACE)
+            if unreachable and (self._lost() or self.launcher != STARTED_HERE):
+                raise StoppedError(self._loss(), 1) from error
+        elif unreachable or isinstance(error, StoppedError) or (meant and self._said_by_rank_0(error)):
+            raise SystemExit(error.exit_code if isinstance(error, StoppedError) else 1) from error
+
+    def _said_by_rank_0(self, error: Exception) -> bool:
+        """Whether rank 0 fails for the same reason, or is gone."""
+        try:
+            self._store.wait([_key(error)], timedelta(seconds=GRACE))
+        except torch.distributed.DistStoreError:
+            return False
+        except RuntimeError:
+            return True
+        return True
+
+    def _wait(self, seconds: float) -> None:
+        """Let the processes that this one started end; kill those that do not."""
+        deadline = time.monotonic() + seconds
+        for child in self._children:
+            try:
+                child.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                child.kill()
+
+
+def _key(error: Exception) -> str:
+    return hashlib.sha256(str(error).encode()).hexdigest()
+
+
+class TeamEnvironment(ClusterEnvironment):
+    """What Lightning is told of the team, so that it asks no environment variable and starts no process.
+
+    Args:
+        team: of the run.
+    """
+
+    def __init__(self, team: Team) -> None:
+        super().__init__()
+        self.team = team
+
+    creates_processes_externally = True
+    main_address = LOCALHOST  # nobody asks: the processes are connected already
+    main_port = 0
+
+    @staticmethod
+    def detect() -> bool:
+        """Never: it is given."""
+        return False
+
+    def world_size(self) -> int:
+        """Processes of the run."""
+        return self.team.size
+
+    def set_world_size(self, size: int) -> None:
+        """Nothing: the team knows."""
+
+    def global_rank(self) -> int:
+        """Of this process."""
+        return self.team.rank
+
+    def set_global_rank(self, rank: int) -> None:
+        """Nothing: the team knows."""
+
+    def local_rank(self) -> int:
+        """Of this process on its machine."""
+        return self.team.local_rank
+
+    def node_rank(self) -> int:
+        """One machine."""
+        return 0
+
+
+def gather(config: TrainerConfig) -> Team:
+    """The team that this process belongs to.
+
+    Raises:
+        UserError: devices that the machine lacks, or tasks of a launcher that do not fit them.
+    """
+    accelerator, size, there = devices_of(config)
+    team = _team(accelerator, size, there)
+    rank_zero_only.rank = team.rank  # type: ignore[attr-defined]  # which Lightning took from whatever variables were there
+    if not team.leads:
+        interruption.be_silent()
+        log.addHandler(logging.NullHandler())
+        log.propagate = False
+    _set_threads(config.threads, size)
+    return team
+
+
+def _team(accelerator: str, size: int, there: int) -> Team:
+    if MEMBER in os.environ and interruption.is_member():
+        rank = int(os.environ[MEMBER].split("/")[0])
+        return Team(accelerator, size, rank, rank, device=rank)
+    tasks = launched(os.environ)
+    if tasks is None or tasks.size == 1:
+        return Team(accelerator, size)
+    if size == 1:
+        which = f"task {tasks.rank + 1} of {tasks.size} of {tasks.launcher}"
+        return Team(accelerator, 1, device=tasks.local_rank % there, note=f"{which} trains alone: trainer.devices=1")
+    if size != tasks.size or tasks.nodes > 1:
+        if tasks.rank:
+            raise SystemExit(EXIT_CODE)  # the first task says why
+        on = f" on {tasks.nodes} machines" if tasks.nodes > 1 else ""
+        raise UserError(
+            f"trainer.devices={size}: {tasks.launcher} started {tasks.size} tasks{on}; start as many as there are "
+            "devices, on one machine, for one run, or set trainer.devices=1, and each trains alone"
+        )
+    if tasks.launcher == "srun":
+        job, step = (int(os.environ.get(f"SLURM_{key}_ID", 0)) for key in ("JOB", "STEP"))
+        port = 20_000 + (31 * job + step) % 20_000  # the same in every task, another in other jobs
+        address = {"MASTER_ADDR": LOCALHOST, "MASTER_PORT": str(port)}
+        os.environ.update({key: value for key, value in address.items() if key not in os.environ})
+    return Team(accelerator, size, tasks.rank, tasks.local_rank, device=tasks.local_rank, launcher=tasks.launcher)
+
+
+def _set_threads(threads: int | None, size: int) -> None:
+    """Set the threads of this process; those of several share the cores, unless something else is said."""
+    if threads is None and size > 1 and "OMP_NUM_THREADS" not in os.environ:
+        threads = max(1, available_cores() // size)
+    if threads is not None:
+        torch.set_num_threads(threads)
+    if size > 1:
+        os.environ["OMP_NUM_THREADS"] = str(torch.get_num_threads())  # otherwise Lightning would choose anew

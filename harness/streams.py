@@ -1,0 +1,35 @@
+"""Standard output and error that outlive their reader: `python train.py | head -3` trains to its end."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from typing import Any
+
+
+class _Pipe(io.FileIO):
+    """A file descriptor that drops what is written once nobody reads it any more."""
+
+    def write(self, data: Any, /) -> int:
+        """As many bytes as were given."""
+        try:
+            return super().write(data)
+        except BrokenPipeError:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self.fileno())
+            os.close(nowhere)
+            return len(memoryview(data))
+
+
+def survive_closed_pipes() -> None:
+    """Replace `sys.stdout` and `sys.stderr` by streams that raise no `BrokenPipeError`; log.txt has what is lost."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # closed by the shell: `>&-`
+            setattr(sys, name, io.TextIOWrapper(io.FileIO(os.devnull, "w"), encoding="utf-8"))
+        elif not stream.isatty():
+            stream.flush()
+            raw = io.BufferedWriter(_Pipe(stream.fileno(), "w", closefd=False))
+            kept = {"encoding": stream.encoding, "errors": stream.errors, "line_buffering": stream.line_buffering}
+            setattr(sys, name, io.TextIOWrapper(raw, **kept))
