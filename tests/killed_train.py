@@ -1,7 +1,9 @@
 """`train.py` with dropout in the network, which kills itself with SIGKILL at the moment that KILL_AT names.
 
 KILL_AT is `seconds:S` after training starts, `batch:N` after step N, `before_validation:E`, `after_validation:E`,
-`saved:N` after the N-th checkpoint, or `torn:N`, which leaves half of the N-th checkpoint where the whole belongs.
+`saved:N` after the N-th checkpoint, `torn:N`, which leaves half of the N-th checkpoint where the whole belongs, or
+`ending:N` after the N-th file that is put in its place once the last epoch is validated, `last.ckpt` among them; or
+`repairing:N` after the N-th file of all.
 """
 
 from __future__ import annotations
@@ -46,8 +48,24 @@ class Killer(L.Callback):
             kill()
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if KIND == "ending" and trainer.current_epoch + 1 == trainer.max_epochs:
+            kill_after_files(int(WHEN))
         if KIND == "after_validation" and trainer.current_epoch + 1 == int(WHEN):
             kill()
+
+
+def kill_after_files(count: int) -> None:
+    """Every file comes to its place by `Path.replace`."""
+    replace, placed = Path.replace, list[Path]()
+
+    def replace_and_count(path: Path, target: Any) -> Path:
+        new = replace(path, target)
+        placed.append(new)
+        if len(placed) == count:
+            kill()
+        return new
+
+    Path.replace = replace_and_count  # type: ignore[method-assign]
 
 
 class KillingCheckpointIO(AtomicCheckpointIO):
@@ -80,5 +98,7 @@ build.build_network = build_network_with_dropout  # type: ignore[assignment]  # 
 build.build_trainer = build_killed_trainer
 
 if __name__ == "__main__":
+    if KIND == "repairing":
+        kill_after_files(int(WHEN))
     torch.set_num_threads(1)
     main("train", TrainConfig, train)

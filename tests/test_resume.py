@@ -5,21 +5,25 @@ from __future__ import annotations
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+import torch
 from conftest import ROOT, run_script
 from filelock import FileLock
 
-from harness.checkpoint import read_checkpoint
+from harness.checkpoint import checkpoint_of_run, read_checkpoint, read_content
+from harness.errors import UserError
 from harness.evaluation.record import weights_sha256
 
 SETTINGS = ("recipe.epochs=3", "trainer.checkpoint_every=7", "trainer.threads=1")
+PATIENT = ("recipe.epochs=3", "recipe.patience=3", "trainer.checkpoint_every=1000", "trainer.threads=1")
 EXACT = ("metrics.csv", "result.json", "predictions.csv")
 
 
@@ -35,12 +39,21 @@ def run_of(runs: Path) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    runs = tmp_path_factory.mktemp("unbroken")
-    done = start(*SETTINGS, f"runs={runs}")
+def whole(runs: Path, *settings: str) -> Path:
+    done = start(*settings, f"runs={runs}")
     assert done.returncode == 0, done.stderr
     return run_of(runs)
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return whole(tmp_path_factory.mktemp("unbroken"), *SETTINGS)
+
+
+@pytest.fixture(scope="module")
+def unbroken_patient(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of a run that reports its best epoch; that is its last one here."""
+    return whole(tmp_path_factory.mktemp("patient"), *PATIENT)
 
 
 def assert_equal_runs(run: Path, unbroken: Path) -> None:
@@ -51,13 +64,14 @@ def assert_equal_runs(run: Path, unbroken: Path) -> None:
         assert (mine.epoch, mine.step) == (whole.epoch, whole.step)
         assert weights_sha256(mine.state_dict) == weights_sha256(whole.state_dict)
     assert len((run / "timing.csv").read_text().splitlines()) == 4
+    assert (run / "curves.png").read_bytes().startswith(b"\x89PNG")
     assert not list(run.rglob(".*.partial"))
 
 
-def killed_and_resumed(runs: Path, moments: list[str]) -> Path:
+def killed_and_resumed(runs: Path, moments: Sequence[str], settings: Sequence[str] = SETTINGS) -> Path:
     """Start a run and kill it at each moment in turn; then let it end."""
     for number, moment in enumerate(moments):
-        arguments = [f"resume={run_of(runs)}"] if number else [*SETTINGS, f"runs={runs}"]
+        arguments = [f"resume={run_of(runs)}"] if number else [*settings, f"runs={runs}"]
         assert start(*arguments, kill_at=moment).returncode == -signal.SIGKILL, moment
     done = start(f"resume={run_of(runs)}")
     assert done.returncode == 0, done.stderr
@@ -75,9 +89,58 @@ MOMENTS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moments", MOMENTS, ids=",".join)
 def test_killed_at_a_moment(moments: list[str], unbroken: Path, tmp_path: Path) -> None:
     assert_equal_runs(killed_and_resumed(tmp_path, moments), unbroken)
+
+
+FILES_OF_AN_END = (
+    *("timing.csv", "previous.ckpt", "last.ckpt", "best_on_validation.ckpt", "metrics.csv", "curves.png"),
+    *("predictions.csv", "evaluation_timing.json", "result.json"),
+)
+
+
+def test_killed_before_the_best_checkpoint_was_copied(unbroken_patient: Path, tmp_path: Path) -> None:
+    """Nothing is left to train then; the run reported an earlier epoch's weights as the last one's."""
+    moment = f"ending:{FILES_OF_AN_END.index('last.ckpt') + 1}"
+    assert start(*PATIENT, f"runs={tmp_path}", kill_at=moment).returncode == -signal.SIGKILL
+    checkpoint = checkpoint_of_run(run_of(tmp_path))  # what an evaluation would take now
+    assert checkpoint.name == "last.ckpt" and read_checkpoint(checkpoint).epoch == 3
+    done = start(f"resume={run_of(tmp_path)}")
+    assert done.returncode == 0, done.stderr
+    assert_equal_runs(run_of(tmp_path), unbroken_patient)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("settings", [SETTINGS, PATIENT], ids=["last", "best"])
+@pytest.mark.parametrize("number", range(1, len(FILES_OF_AN_END)), ids=FILES_OF_AN_END.__getitem__)
+def test_killed_after_each_file_of_an_ending_run(
+    number: int, settings: tuple[str, ...], unbroken: Path, unbroken_patient: Path, tmp_path: Path
+) -> None:
+    moments = [f"ending:{number}", *([f"repairing:{number - 1}"] if number > 2 else [])]
+    run = killed_and_resumed(tmp_path, moments, settings)
+    assert_equal_runs(run, unbroken if settings == SETTINGS else unbroken_patient)
+
+
+@pytest.mark.slow
+def test_a_run_that_wrote_its_record_is_finished(unbroken: Path, tmp_path: Path) -> None:
+    killed = start(*SETTINGS, f"runs={tmp_path}", kill_at=f"ending:{len(FILES_OF_AN_END)}")
+    assert killed.returncode == -signal.SIGKILL
+    assert_equal_runs(run_of(tmp_path), unbroken)
+    assert "this run is finished" in start(f"resume={run_of(tmp_path)}").stderr
+
+
+def test_a_best_checkpoint_of_another_epoch_is_refused(unbroken_patient: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(unbroken_patient, run)
+    last, best = (run / "checkpoints" / name for name in ("last.ckpt", "best_on_validation.ckpt"))
+    content = read_content(last)
+    content["cnn_zoo_progress"]["history"][1]["validation"]["correct_top1"] = 180  # epoch 2 was the best
+    torch.save(content, last)
+    with pytest.raises(UserError, match="of step 60, but the best epoch, 2, ended at step 40"):
+        checkpoint_of_run(run)
+    assert best.exists()
 
 
 @pytest.mark.slow
