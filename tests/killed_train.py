@@ -65,7 +65,7 @@ def kill_after_files(count: int) -> None:
             kill()
         return new
 
-    Path.replace = replace_and_count  # type: ignore[method-assign]
+    Path.replace = replace_and_count  # type: ignore[method-assign,assignment]
 
 
 class KillingCheckpointIO(AtomicCheckpointIO):

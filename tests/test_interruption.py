@@ -266,7 +266,7 @@ def test_a_run_whose_folder_goes_away_stops_and_says_so(renamed: bool, tmp_path:
 
 
 def test_a_full_disk_is_one_line_wherever_it_strikes(tmp_path: Path) -> None:
-    """The limit on a file's size fails like a full disk; here `log.txt` and `metrics.csv` meet it before a checkpoint."""
+    """A limit on the size of files fails like a full disk; `log.txt` meets it here, long before a checkpoint."""
     code = "import resource, runpy, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
     code += "import harness.run_folder as r; take = r._take\n"
     code += "def full(folder): take(folder); resource.setrlimit(resource.RLIMIT_FSIZE, (300, 300))\n"

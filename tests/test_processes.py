@@ -93,7 +93,7 @@ def test_more_processes_than_cores_are_refused() -> None:
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
 def test_a_gpu_that_is_not_there_is_one_line() -> None:
-    with pytest.raises(UserError, match="trainer.accelerator=gpu .*has no GPU"):
+    with pytest.raises(UserError, match=r"trainer.accelerator=gpu .*has no GPU"):
         gather(trainer(1, "gpu"))
 
 
