@@ -13,16 +13,16 @@ def train(config: TrainConfig) -> None:
     from harness.checkpoint import Trained, checkpoint_to_resume
     from harness.data.datasets import facts
     from harness.data.sources import load
-    from harness.evaluation.evaluator import evaluate
-    from harness.evaluation.record import write_record
     from harness.interruption import go_on, told
     from harness.progress import ProgressBar
+    from harness.report import report
     from harness.run_folder import log, make_run_folder, reopen_run_folder
-    from harness.training.history import describe_best
+    from harness.training.conditions import under_conditions
     from harness.training.own_pictures import watch_files
     from harness.training.recorder import Recorder
 
     model, recipe, protocol, limits = config.model, config.recipe, config.protocol, config.trainer
+    build.check_arithmetic(limits, recipe=recipe.precision, protocol=protocol.precision)
     class_names = facts(config.data).class_names
     checkpoint = before = None
     if resumed is not None:
@@ -42,6 +42,7 @@ def train(config: TrainConfig) -> None:
     validated = 1.0 if len(splits.validation) else 0
     callbacks = [progress, *watching, recorder]
     trainer = build.build_trainer(limits, recipe.precision, callbacks, max_epochs=epochs, limit_val_batches=validated)
+    recorder.trained = trained = under_conditions(trained, splits.train, protocol, trainer, before)
 
     recorder.folder = resumed or make_run_folder(config.runs, f"{model.name}-{config.data.name}", config)
     for watcher in watching:
@@ -59,13 +60,7 @@ def train(config: TrainConfig) -> None:
         log.info(str(pretrained))
     with told(f"outside of its steps; {go_on(recorder.folder)}"):
         trainer.fit(classifier, datamodule=data, ckpt_path=checkpoint, weights_only=True)
-
-    tester = build.build_trainer(config.trainer, protocol.precision, [progress])
-    test = (splits.test, preprocessing, protocol)
-    evaluator = evaluate(tester, network, *test, decoder=data.decoder, workers=limits.workers)
-    if tester.is_global_zero:
-        best = describe_best(classifier.history)
-        write_record(recorder.folder, evaluator, trained, data=config.data, epoch=recorder.reported, best=best)
+    report(config, trained, network, data, classifier, recorder, progress)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from harness.errors import UserError
 from harness.files import atomic
 
 KEY = "cnn_zoo"
+PROGRESS = "cnn_zoo_progress"  # the history, and the counters of an epoch in its middle
 CHECKPOINT_VERSION = 1
 CHECKPOINTS = "checkpoints"  # folder in a run's
 LAST = "last.ckpt"
@@ -105,7 +106,7 @@ class Trained:
         class_names: in label order.
         preprocessing: what its images went through.
         data: the data set that it was trained on here; None if it never was.
-        training: seed, recipe and its name, plain values; None if it was not trained here.
+        training: seed, limits, recipe, what it trained on and where, plain values; None if it was not trained here.
         pretrained: the weights that it began with; None if those were drawn at random.
     """
 
@@ -153,12 +154,21 @@ class Trained:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint that was read: what it says, the network's tensors, and the epochs and steps it had done."""
+    """A checkpoint that was read: what it says, the network's tensors, and what it had done.
+
+    Attributes:
+        trained: what it says.
+        state_dict: of the network.
+        epoch: how many were done; one in its middle is not.
+        step: how many were done.
+        history: of the epochs that were done, plain values; empty if the file does not hold it.
+    """
 
     trained: Trained
     state_dict: dict[str, torch.Tensor]
     epoch: int
     step: int
+    history: tuple[dict[str, Any], ...] = ()
 
 
 def read_content(path: Path) -> Any:
@@ -204,7 +214,9 @@ def checkpoint_from(content: Any, path: Path) -> Checkpoint:
     trained = trained_from(described, path)
     prefix = "network."
     tensors = {k.removeprefix(prefix): v for k, v in content["state_dict"].items() if k.startswith(prefix)}
-    return Checkpoint(trained, tensors, content["epoch"] + 1, content["global_step"])
+    history = content[PROGRESS]["history"] if PROGRESS in content else None
+    epoch = content["epoch"] + 1 if history is None else len(history)
+    return Checkpoint(trained, tensors, epoch, content["global_step"], tuple(history or ()))
 
 
 def trained_from(described: dict[str, Any], path: Path) -> Trained:

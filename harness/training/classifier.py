@@ -9,6 +9,7 @@ import torch
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import nn
 
+from harness.checkpoint import PROGRESS
 from harness.config import RecipeConfig
 from harness.data import stateless
 from harness.data.loader import Batch
@@ -21,7 +22,6 @@ from harness.training.history import Epoch
 from harness.training.losses import LOSSES
 from harness.training.schedules import learning_rate
 
-PROGRESS = "cnn_zoo_progress"  # key of a checkpoint: the history, and the counters of an epoch in its middle
 FLUSH_EVERY = 50  # steps between two looks at losses and logits: counting them together costs little more than one
 
 
