@@ -20,7 +20,7 @@ from omegaconf import OmegaConf
 
 from harness.config import EvalConfig, TrainConfig
 from harness.errors import UserError
-from harness.files import PARTIAL, new_folder, write_json, write_text
+from harness.files import PARTIAL, announce, new_folder, write_json, write_text
 
 ENVIRONMENT_VARIABLE = "CNN_ZOO_RUN_FOLDER"  # from rank 0 to the processes it starts
 PACKAGES = ("torch", "torchvision", "lightning", "hydra-core", "numpy", "scikit-learn", "scipy")
@@ -76,6 +76,7 @@ def _take(folder: Path) -> None:
     except Timeout as error:
         raise UserError(f"{folder}: another process is running in this folder; wait for it, or stop it") from error
     _LOCKS.append(lock)
+    announce(folder)
     os.environ[ENVIRONMENT_VARIABLE] = str(folder)
     log.setLevel(logging.INFO)
     log.propagate = False

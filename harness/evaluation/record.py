@@ -199,7 +199,7 @@ def write_record(
         "published": published_beside(trained, data, evaluator.protocol, rates),
         "weights": {
             "source": "trained here" if trained.training else "pretrained",
-            **(vars(moment) if moment else {"epoch": None, "step": None, "file": None}),
+            **(vars(moment) if moment else {"epoch": None}),
             "sha256": weights_sha256(network.state_dict()),
         },
         "pretrained": trained.pretrained and trained.pretrained.as_plain(),
