@@ -40,7 +40,9 @@ def evaluate_network(config: EvalConfig) -> None:
     split = relabelled(load_test(data), classes)
     if not config.force:
         check_labels(split, f"data={data.name} data.root={data.root}")
-        check_unseen(_run_folder(config), split)
+        place = _place(config)
+        if place.exists():  # not a name of published weights
+            check_unseen(place if place.is_dir() else place.parent.parent, split)
     tester = build.build_trainer(config.trainer, config.protocol.precision, [ProgressBar(config.trainer.progress)])
 
     folder = make_run_folder(config.runs, f"{trained.model}-{data.name}", config, suffix="-eval")
@@ -55,10 +57,9 @@ def evaluate_network(config: EvalConfig) -> None:
         write_record(folder, evaluator, trained, data=data, moment=moment, best=best)
 
 
-def _run_folder(config: EvalConfig) -> Path:
-    """The folder of the run that is evaluated, if it is one of a run: that around the file, else of the file."""
-    place = Path(str(config.run or config.checkpoint or config.weights)).absolute()
-    return place if place.is_dir() else place.parent.parent
+def _place(config: EvalConfig) -> Path:
+    """What is evaluated, if it is a run folder or a file."""
+    return Path(str(config.run or config.checkpoint or config.weights)).absolute()
 
 
 Found = tuple["nn.Module", "Trained", DataConfig, str, "Moment | None", "dict[str, Any] | None"]
@@ -103,9 +104,12 @@ def _of_weights(config: EvalConfig) -> Found:
 
 def _protocol(config: EvalConfig, trained: Trained, data: DataConfig) -> ProtocolConfig:
     """How to evaluate: as the command line says, and where it does not, as the run did; on other data, as that does."""
+    from harness.checkpoint import CHECKPOINTS
+
     given = {override.partition("=")[0] for override in HydraConfig.get().overrides.task}
-    same = trained.data is not None and trained.data.name == data.name and config.weights is None
-    file = _run_folder(config) / CONFIG
+    same = config.weights is None and trained.data is not None and trained.data.name == data.name
+    place = _place(config)
+    file = (place.parent.parent if config.checkpoint and place.parent.name == CHECKPOINTS else place) / CONFIG
     if "protocol" not in given and same and file.exists():
         keys = [key.removeprefix("protocol.") for key in given if key.startswith("protocol.")]
         return replace(read_config(file).protocol, **{key: getattr(config.protocol, key) for key in keys})

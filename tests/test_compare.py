@@ -220,7 +220,9 @@ OTHERS: dict[str, dict[str, Any]] = {  # what may differ beside the seed, and ho
     "fingerprint=other": {"training": trained(fingerprint="other")},
     "epoch=best_on_validation": {"weights": {"sha256": "w", "epoch": 4, "step": 80, "file": "best_on_validation.ckpt"}},
     "epoch=3,step=70": {"weights": {"sha256": "w", "epoch": 3, "step": 70, "file": None}},
-    "weights=a.pth:12345678": {"pretrained": {"name": "a.pth", "sha256": "123456789", "source": "local file"}},
+    "weights=a.pth:12345678": {
+        "pretrained": {"name": "a.pth", "sha256": "123456789", "source": "local file", "part": "", "adapted": []}
+    },
 }
 
 

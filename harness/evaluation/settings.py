@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,7 +52,8 @@ def settings_of(content: Values) -> Settings:
     training, data = content["training"], content["data"]
     model, pretrained = content["model"], content.get("pretrained")  # which version 1 had not
     shown = {"model": model["name"], **_part("model", model["options"])}
-    implied: dict[str, Any] = {"parameters": model["parameters"], "preprocessing": content.get("preprocessing")}
+    implied: dict[str, Any] = {"parameters": model["parameters"]}
+    implied |= {key: content.get(key) for key in ("preprocessing", "hash_version")}
     rounding = {f"protocol.{key}": value for key, value in content["protocol"].items() if key not in ("name",)}
     rounding |= {"evaluated.device": content.get("device"), **_part("evaluated", content.get("versions", {}))}
     if training is None:
@@ -71,6 +72,7 @@ def settings_of(content: Values) -> Settings:
         shown |= _joined(training, content, ("device", "devices", "torch", "tf32"))
         rounding |= _joined(training, content, ("threads", "gpu"))
     shown["weights"] = pretrained and _weights(pretrained)
+    implied |= _part("weights", {key: pretrained[key] for key in ("sha256", "part", "adapted")} if pretrained else {})
     return Settings(shown, implied, rounding, older)
 
 
@@ -116,8 +118,8 @@ def labels(rows: Sequence[Settings]) -> list[str]:
     """
     said = [[str(row.shown["model"])] for row in rows]
     for row, words in zip(rows, said, strict=True):
-        words += _differing(row, _shown, rows)
-    for kind in (_implied, _rounding):
+        words += _differing(row, "shown", rows)
+    for kind in ("implied", "rounding"):
         before = [(row.older, *words) for row, words in zip(rows, said, strict=True)]
         for row, words, known in zip(rows, said, before, strict=True):
             words += _differing(row, kind, [other for other, its in zip(rows, before, strict=True) if its == known])
@@ -128,25 +130,13 @@ def labels(rows: Sequence[Settings]) -> list[str]:
     ]
 
 
-def _shown(row: Settings) -> Values:
-    return row.shown
-
-
-def _implied(row: Settings) -> Values:
-    return row.implied
-
-
-def _rounding(row: Settings) -> Values:
-    return row.rounding
-
-
-def _differing(row: Settings, kind: Callable[[Settings], Values], rows: Sequence[Settings]) -> list[str]:
-    """The settings of a row in which it differs from others that have them, as `key=value`."""
+def _differing(row: Settings, kind: str, rows: Sequence[Settings]) -> list[str]:
+    """The settings of this kind in which a row differs from others that have them, as `key=value`."""
     words = []
-    for name, value in kind(row).items():
+    for name, value in getattr(row, kind).items():
         part, _, key = name.rpartition(".")
-        peers = [o for o in rows if name in kind(o) and o.shown.get(part) == row.shown.get(part)]
-        if name != "model" and value is not None and any(kind(other)[name] != value for other in peers):
+        peers = [getattr(other, kind) for other in rows if other.shown.get(part) == row.shown.get(part)]
+        if name != "model" and value is not None and any(other.get(name, value) != value for other in peers):
             words.append(f"{key if part in row.shown else name}={_text(value)}")
     return words
 
