@@ -7,8 +7,9 @@ from harness.interruption import listen
 if __name__ == "__main__":
     listen("eval.py")  # before the imports below, which take their time
 
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
@@ -16,11 +17,13 @@ from omegaconf import OmegaConf
 from harness import build
 from harness.cli import main
 from harness.config import DataConfig, EvalConfig, ImageFilesConfig, ProtocolConfig, composed
+from harness.resume import CONFIG, read_config
 
 if TYPE_CHECKING:
     from torch import nn
 
     from harness.checkpoint import Trained
+    from harness.evaluation.record import Moment
     from harness.processes import Team
 
 
@@ -46,15 +49,15 @@ def evaluate_together(config: EvalConfig, team: Team) -> None:
     from harness.run_folder import log, make_run_folder
     from harness.training.own_pictures import check_unseen, warn_of_others
 
-    network, trained, data, epoch, source = (_of_weights if config.weights else _of_checkpoint)(config)
-    if config.data is None:
-        config.protocol = _protocol_on(data.name)
+    network, trained, data, source, moment, best = (_of_weights if config.weights else _of_checkpoint)(config)
+    config.protocol = _protocol(config, trained, data)
     build.check_protocol(config.protocol, data, trained.preprocessing)
+    build.check_arithmetic(team, protocol=config.protocol.precision)
     classes = match_classes(facts(data).class_names, trained.class_names, data.name, source, config.force)
     split = relabelled(load_test(data), classes)
     if not config.force:
         check_labels(split, f"data={data.name} data.root={data.root}")
-        place = Path(str(config.run or config.checkpoint or config.weights)).absolute()
+        place = _place(config)
         if place.exists():  # not a name of published weights
             check_unseen(place if place.is_dir() else place.parent.parent, split)
 
@@ -72,31 +75,39 @@ def evaluate_together(config: EvalConfig, team: Team) -> None:
         if not config.force:
             check_score(evaluator)
         if team.leads:
-            write_record(team.folder, evaluator, trained, data=data, epoch=epoch)
+            write_record(team.folder, evaluator, trained, data=data, moment=moment, best=best)
 
 
-def _of_checkpoint(config: EvalConfig) -> tuple[nn.Module, Trained, DataConfig, int | None, str]:
-    """The network of a checkpoint, what is known of it, the data to evaluate it on, its epoch, and a name for it."""
+def _place(config: EvalConfig) -> Path:
+    """What is evaluated, if it is a run folder or a file."""
+    return Path(str(config.run or config.checkpoint or config.weights)).absolute()
+
+
+Found = tuple["nn.Module", "Trained", DataConfig, str, "Moment | None", "dict[str, Any] | None"]
+
+
+def _of_checkpoint(config: EvalConfig) -> Found:
+    """The network of a checkpoint, what is known of it, the data to evaluate it on, and a name for it.
+
+    And the moment of its training, and the epoch that validation had chosen by then.
+    """
     from harness.checkpoint import checkpoint_of_run, read_checkpoint
+    from harness.evaluation.record import Moment
+    from harness.training.early_stopping import describe_best
 
     path = checkpoint_of_run(Path(config.run)) if config.run else Path(str(config.checkpoint))
     checkpoint = read_checkpoint(path)
     trained, data = checkpoint.trained, config.data or checkpoint.trained.data
     assert data is not None, "a checkpoint of a run names its data"
     build.unless_set(data, trained.preprocessing)
-    network = build.build_network(trained.model, trained.options, trained.preprocessing, len(trained.class_names))
-    network.load_state_dict(checkpoint.state_dict)
-    return (
-        network,
-        trained,
-        data,
-        checkpoint.epoch,
-        f"{path} (epoch {checkpoint.epoch}, trained on {trained.trained_on})",
-    )
+    network = build.rebuilt(trained, checkpoint.state_dict)
+    source = f"{path} (epoch {checkpoint.epoch}, trained on {trained.trained_on})"
+    best = describe_best(checkpoint.history)
+    return network, trained, data, source, Moment.of(checkpoint, path), best
 
 
-def _of_weights(config: EvalConfig) -> tuple[nn.Module, Trained, DataConfig, int | None, str]:
-    """The same of pretrained weights, which have no epoch."""
+def _of_weights(config: EvalConfig) -> Found:
+    """The same of pretrained weights, which have no moment."""
     from harness.checkpoint import Trained
     from harness.data.datasets import facts
     from harness.weights.load import KEPT, Weights
@@ -108,13 +119,25 @@ def _of_weights(config: EvalConfig) -> tuple[nn.Module, Trained, DataConfig, int
     network = build.build_network(model.name, model.options(), preprocessing, len(class_names))
     pretrained = build.load_weights(network, model.name, weights, training=False)
     trained = Trained(model.name, model.options(), class_names, preprocessing, None, None, pretrained)
-    return network, trained, data, None, str(pretrained) if weights.class_names else f"{pretrained}; {KEPT}"
+    source = str(pretrained) if weights.class_names else f"{pretrained}; {KEPT}"
+    return network, trained, data, source, None, None
 
 
-def _protocol_on(data: str) -> ProtocolConfig:
-    """The protocol that this command line asks for on the data that a checkpoint names: chosen, or the data's own."""
-    config = composed("eval", [*HydraConfig.get().overrides.task, f"data={data}"])
-    protocol = OmegaConf.to_object(config["protocol"])
+def _protocol(config: EvalConfig, trained: Trained, data: DataConfig) -> ProtocolConfig:
+    """How to evaluate: as the command line says, and where it does not, as the run did; on other data, as that does."""
+    from harness.checkpoint import CHECKPOINTS
+
+    given = {override.partition("=")[0] for override in HydraConfig.get().overrides.task}
+    same = config.weights is None and trained.data is not None and trained.data.name == data.name
+    place = _place(config)
+    file = (place.parent.parent if config.checkpoint and place.parent.name == CHECKPOINTS else place) / CONFIG
+    if "protocol" not in given and same and file.exists():
+        keys = [key.removeprefix("protocol.") for key in given if key.startswith("protocol.")]
+        return replace(read_config(file).protocol, **{key: getattr(config.protocol, key) for key in keys})
+    if config.data is not None:
+        return config.protocol
+    found = composed("eval", [*HydraConfig.get().overrides.task, f"data={data.name}"])
+    protocol = OmegaConf.to_object(found["protocol"])
     assert isinstance(protocol, ProtocolConfig)
     return protocol
 

@@ -37,16 +37,16 @@ def train_together(config: TrainConfig, resumed: Path | None, team: Team) -> Non
     from harness.checkpoint import Trained, checkpoint_to_resume
     from harness.data.datasets import facts
     from harness.data.sources import load
-    from harness.evaluation.evaluator import evaluate
-    from harness.evaluation.record import write_record
     from harness.interruption import doing, go_on
     from harness.progress import ProgressBar
+    from harness.report import report
     from harness.run_folder import log, make_run_folder, reopen_run_folder
-    from harness.training.early_stopping import describe_best
+    from harness.training.conditions import under_conditions
     from harness.training.own_pictures import watch_files
     from harness.training.recorder import Recorder, repair
 
     model, recipe, protocol, limits = config.model, config.recipe, config.protocol, config.trainer
+    build.check_arithmetic(team, recipe=recipe.precision, protocol=protocol.precision)
     class_names = facts(config.data).class_names
     checkpoint = before = None
     if resumed is not None:
@@ -61,14 +61,16 @@ def train_together(config: TrainConfig, resumed: Path | None, team: Team) -> Non
     data, classifier = build.build_training(config, network, splits, preprocessing, len(class_names))
     epochs = min(recipe.epochs, limits.max_epochs or recipe.epochs)
 
+    training = {"seed": config.seed, "epochs": epochs, "max_batches": limits.max_batches, "recipe": vars(recipe)}
+    trained = Trained(model.name, model.options(), class_names, preprocessing, config.data, training, pretrained)
+    trained = under_conditions(trained, splits.train, protocol, team, before)
+
     folder = team.folder
     if team.leads:
         folder = resumed or make_run_folder(config.runs, f"{model.name}-{config.data.name}", config)
     with doing(f"outside of its steps; {go_on(folder)}"):
         if team.leads:
             team.call(folder, resumed is not None, go_on(folder))
-        training = {"seed": config.seed, "epochs": epochs, "max_batches": limits.max_batches, "recipe": vars(recipe)}
-        trained = Trained(model.name, model.options(), class_names, preprocessing, config.data, training, pretrained)
         progress = ProgressBar(limits.progress)
         recorder = Recorder(folder, trained, epochs, limits.checkpoint_every, recipe.patience)
         callbacks = [progress, *watch_files(folder, splits, class_names), recorder]
@@ -86,13 +88,7 @@ def train_together(config: TrainConfig, resumed: Path | None, team: Team) -> Non
         if pretrained:
             log.info(str(pretrained))
         trainer.fit(classifier, datamodule=data, ckpt_path=checkpoint, weights_only=True)
-
-        tester = build.build_trainer(team, folder, protocol.precision, [progress])
-        test = (splits.test, preprocessing, protocol)
-        evaluator = evaluate(tester, network, *test, decoder=data.decoder, workers=limits.workers)
-        if team.leads:
-            best = describe_best(classifier.history)
-            write_record(folder, evaluator, trained, data=config.data, epoch=recorder.reported, best=best)
+        report(config, team, trained, network, data, classifier, recorder, progress)
 
 
 if __name__ == "__main__":

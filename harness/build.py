@@ -9,7 +9,7 @@ import dataclasses
 import logging
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +33,7 @@ from models import MODELS, Entry, build_model
 
 if TYPE_CHECKING:
     import lightning
+    import torch
     from torch import nn
 
     from harness.checkpoint import Provenance, Trained
@@ -69,6 +70,10 @@ def check_recipe(config: TrainConfig) -> None:
             f"recipe={recipe.name}: trains a pretrained network further; name it with weights=, or choose "
             f"recipe={'torchvision_v1' if in_files else 'modern'} to train one from scratch"
         )
+    if recipe.trains == "head" and recipe.compile:
+        raise UserError(
+            "recipe.compile=true: recipe.trains=head sees each image once and compiles nothing; leave it out"
+        )
 
 
 def needs_weights(recipe: RecipeConfig) -> bool:
@@ -89,6 +94,16 @@ def check_protocol(protocol: ProtocolConfig, data: DataConfig, network: Preproce
             f"protocol={protocol.name} data={data.name}: this protocol is for images of another kind; "
             f"choose protocol={'center_crop or protocol=ten_crop' if in_files else 'whole_image'}"
         )
+
+
+def check_arithmetic(team: Team, **precisions: str) -> None:
+    """Raise `UserError` if a group's precision is float16 on a CPU, where Lightning computes in bfloat16 instead."""
+    for group, precision in precisions.items():
+        if team.accelerator == "cpu" and precision == "16-mixed":
+            raise UserError(
+                f"{group}.precision=16-mixed: a CPU does not compute in float16; choose {group}.precision=bf16-mixed "
+                f"or {group}.precision=32-true"
+            )
 
 
 def preprocessing_for(model: str, data: DataConfig, weights: Preprocessing | None = None) -> Preprocessing:
@@ -178,6 +193,13 @@ def build_network(model: str, options: dict[str, Any], preprocessing: Preprocess
         )
     except ValueError as error:
         raise UserError(f"model={model}: {error}") from error
+
+
+def rebuilt(trained: Trained, state_dict: Mapping[str, torch.Tensor]) -> nn.Module:
+    """The network that a checkpoint describes, with these numbers, and with nothing else of how it was trained."""
+    network = build_network(trained.model, trained.options, trained.preprocessing, len(trained.class_names))
+    network.load_state_dict(state_dict)
+    return network
 
 
 def start_network(

@@ -21,7 +21,7 @@ from harness.config import DATA_SCHEMAS, DataConfig, schema_of
 from harness.data.preprocessing import Preprocessing
 from harness.errors import UserError, file_error
 from harness.files import atomic
-from harness.history import Epoch, best_epoch, history_of
+from harness.history import PROGRESS, Epoch, best_epoch, history_of
 
 KEY = "cnn_zoo"
 CHECKPOINT_VERSION = 1
@@ -108,7 +108,7 @@ class Trained:
         class_names: in label order.
         preprocessing: what its images went through.
         data: the data set that it was trained on here; None if it never was.
-        training: seed, recipe and its name, plain values; None if it was not trained here.
+        training: seed, limits, recipe, what it trained on and where, plain values; None if it was not trained here.
         pretrained: the weights that it began with; None if those were drawn at random.
     """
 
@@ -156,12 +156,21 @@ class Trained:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint that was read: what it says, the network's tensors, and the epochs and steps it had done."""
+    """A checkpoint that was read: what it says, the network's tensors, and what it had done.
+
+    Attributes:
+        trained: what it says.
+        state_dict: of the network.
+        epoch: how many were done; one in its middle is not.
+        step: how many were done.
+        history: of the epochs that were done; empty if the file does not hold it.
+    """
 
     trained: Trained
     state_dict: dict[str, torch.Tensor]
     epoch: int
     step: int
+    history: tuple[Epoch, ...] = ()
 
 
 def read_content(path: Path, *, mapped: bool = False) -> Any:
@@ -211,7 +220,9 @@ def checkpoint_from(content: Any, path: Path) -> Checkpoint:
     trained = trained_from(described, path)
     prefix = "network."
     tensors = {k.removeprefix(prefix): v for k, v in content["state_dict"].items() if k.startswith(prefix)}
-    return Checkpoint(trained, tensors, content["epoch"] + 1, content["global_step"])
+    history = history_of(content) if PROGRESS in content else None
+    epoch = content["epoch"] + 1 if history is None else len(history)
+    return Checkpoint(trained, tensors, epoch, content["global_step"], tuple(history or ()))
 
 
 def trained_from(described: dict[str, Any], path: Path) -> Trained:
@@ -239,10 +250,10 @@ def checkpoint_of_run(run: Path, key: str = "run") -> Path:
         raise UserError(f"{key}={run}: there is no such folder")
     path = run / CHECKPOINTS / LAST
     if path.is_file():
-        content = read_content(path, mapped=True)
-        training = checkpoint_from(content, path).trained.training or {}
-        best = best_epoch(history_of(content)) if training.get("recipe", {}).get("patience") else None
-        if best is not None and best.step != content["global_step"]:  # if equal, a kill may have prevented the copy
+        last = checkpoint_from(read_content(path, mapped=True), path)
+        training = last.trained.training or {}
+        best = best_epoch(last.history) if training.get("recipe", {}).get("patience") else None
+        if best is not None and best.step != last.step:  # if equal, a kill may have prevented the copy
             path = path.with_name(BEST)
             check_best(path, best)
     if not path.is_file():

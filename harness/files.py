@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO, Any
 
 PARTIAL = ".partial"  # ends the name of a file that is being written
+FOLDERS_VARIABLE = "CNN_ZOO_FOLDERS"  # names the file in which a sweep's jobs say which folders are theirs
 
 
 @contextmanager
@@ -56,3 +57,16 @@ def new_folder(wanted: Path) -> Path:
             number += 1
         else:
             return folder
+
+
+def announce(folder: Path) -> None:
+    """Tell the sweep that started this process, if one did, which folder is its."""
+    if FOLDERS_VARIABLE in os.environ:
+        with Path(os.environ[FOLDERS_VARIABLE]).open("a", encoding="ascii") as file:
+            file.write(json.dumps(str(folder.absolute())) + "\n")
+
+
+def announced(file: Path) -> list[str]:
+    """The folders that were told, each once."""
+    lines = file.read_text(encoding="ascii").splitlines() if file.exists() else []
+    return list(dict.fromkeys(json.loads(line) for line in lines))

@@ -11,11 +11,14 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from harness.config import DATA_SCHEMAS, MODEL_SCHEMAS, RECIPE_SCHEMAS, TrainConfig, schema_of
+from harness.config import DATA_SCHEMAS, MODEL_SCHEMAS, RECIPE_SCHEMAS, TrainConfig, TrainerConfig, schema_of
 from harness.errors import UserError
 from harness.evaluation.schema import RESULT_FILE
 
 AUTO = "auto"
+CONFIG = "config.yaml"
+EVALUATION = "-eval"  # in the name of an evaluation's folder, which lies among those of runs
+LIMITS = ("max_epochs", "max_batches")  # what changes a run's steps, of all that is set in `trainer`
 
 
 def continued(config: TrainConfig) -> tuple[TrainConfig, Path | None]:
@@ -27,32 +30,61 @@ def continued(config: TrainConfig) -> tuple[TrainConfig, Path | None]:
     if config.resume is None:
         return config, None
     if config.resume == AUTO:
-        return config, _newest_unfinished(config)
+        folder = _newest_unfinished(config)
+        before = config if folder is None else read_config(folder / CONFIG)
+        return dataclasses.replace(config, trainer=_trainer(config, before)), folder
     changed = [o for o in HydraConfig.get().overrides.task if o.partition("=")[0].partition(".")[0] != "trainer"]
     foreign = [override for override in changed if not override.startswith("resume=")]
     if foreign:
         raise UserError(f"{foreign[0]}: a run goes on with its own settings; beside resume= only trainer may be set")
     folder = Path(config.resume)
-    before = read_config(folder / "config.yaml")
+    before = read_config(folder / CONFIG)
     if (folder / RESULT_FILE).exists():
         raise UserError(f"resume={folder}: this run is finished; its record is {folder / RESULT_FILE}")
-    overridden = any(o.startswith("trainer") for o in HydraConfig.get().overrides.task)
-    return dataclasses.replace(before, trainer=config.trainer if overridden else before.trainer), folder
+    return dataclasses.replace(before, trainer=_trainer(config, before)), folder
+
+
+def _trainer(config: TrainConfig, before: TrainConfig) -> TrainerConfig:
+    """Where a run goes on: as it began, but for what the command line sets; with its own limits in any case.
+
+    Raises:
+        UserError: other limits, with which the steps before and after would not be those of one run.
+    """
+    given = {o.partition("=")[0] for o in HydraConfig.get().overrides.task}
+    wanted, own = config.trainer, before.trainer
+    for key in LIMITS:
+        asked, began = getattr(wanted, key), getattr(own, key)
+        if asked != began and (f"trainer.{key}" in given or asked is not None):
+            said = f"trainer.{key}={_yaml(asked)}"
+            if f"trainer.{key}" not in given:
+                said = f"trainer={wanted.name}: sets {said}"
+            raise UserError(f"{said}; this run began with {_yaml(began)}, and its steps cannot change: leave it out")
+    if "trainer" in given:
+        return dataclasses.replace(wanted, **{key: getattr(own, key) for key in LIMITS})
+    keys = [key.removeprefix("trainer.") for key in given if key.startswith("trainer.")]
+    return dataclasses.replace(own, **{key: getattr(wanted, key) for key in keys})
+
+
+def _yaml(value: int | None) -> str:
+    return "null" if value is None else str(value)
 
 
 def _newest_unfinished(config: TrainConfig) -> Path | None:
     runs = Path(config.runs) / f"{config.model.name}-{config.data.name}"
     for folder in sorted(runs.glob("*/"), reverse=True):
-        if (folder / RESULT_FILE).exists() or not (folder / "config.yaml").exists():
+        if (folder / RESULT_FILE).exists() or not (folder / CONFIG).exists() or EVALUATION in folder.name:
             continue
-        if _same_run(read_config(folder / "config.yaml"), config):
+        if _same_run(read_config(folder / CONFIG), config):
             return folder
     return None
 
 
 def _same_run(first: TrainConfig, second: TrainConfig) -> bool:
-    """Whether two configs differ in nothing but where they run."""
-    return dataclasses.replace(first, trainer=second.trainer, resume=second.resume) == second
+    """Whether two configs differ in nothing but where they run: of `trainer`, the limits must be equal."""
+    limits = {key: getattr(first.trainer, key) for key in LIMITS}
+    return dataclasses.replace(first, trainer=second.trainer, resume=second.resume) == second and limits == {
+        key: getattr(second.trainer, key) for key in LIMITS
+    }
 
 
 def read_config(path: Path) -> TrainConfig:

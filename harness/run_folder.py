@@ -22,7 +22,7 @@ from omegaconf import OmegaConf
 from harness import interruption
 from harness.config import EvalConfig, TrainConfig
 from harness.errors import UserError, file_error
-from harness.files import PARTIAL, new_folder, write_json, write_text
+from harness.files import PARTIAL, announce, new_folder, write_json, write_text
 
 PACKAGES = ("torch", "torchvision", "lightning", "hydra-core", "numpy", "scikit-learn", "scipy")
 
@@ -84,6 +84,7 @@ def _take(folder: Path) -> None:
     except Timeout as error:
         raise UserError(f"{folder}: another process is running in this folder; wait for it, or stop it") from error
     _LOCKS.append(lock)
+    announce(folder)
     log.setLevel(logging.INFO)
     log.propagate = False
     log.handlers = [_Console(), _LogFile(folder / "log.txt", encoding="utf-8")]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Iterable
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import hydra
 from hydra.core.global_hydra import GlobalHydra
@@ -18,6 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 from harness.build import check
 from harness.config import CompareConfig, Config, composed, typed_config
 from harness.errors import StoppedError, UserError
+from harness.files import FOLDERS_VARIABLE, announced
 from harness.help import CONFIGS, one_line
 from harness.interruption import SIGNALS, heard
 
@@ -27,36 +29,46 @@ def sweep(name: str, schema: type[Config], overrides: list[str]) -> int:
 
     Exit code 1 if one failed.
     """
-    jobs, places = _checked_jobs(name, schema, overrides)
-    started = time.time()
+    jobs = _checked_jobs(name, schema, overrides)
+    with TemporaryDirectory() as place:
+        return _run_jobs(jobs, Path(place) / "folders", schema is not CompareConfig)
+
+
+def _run_jobs(jobs: list[list[str]], told: Path, compared: bool) -> int:
+    """Run one after the other; each adds its folder to the file `told`, and what those hold is compared."""
     failed: list[str] = []
     for number, job in enumerate(jobs, 1):
         print(f"job {number} of {len(jobs)}: {' '.join(job)}", flush=True)
-        code = _run_job([sys.executable, sys.argv[0], *job])
+        code = _run_job([sys.executable, sys.argv[0], *job], {**os.environ, FOLDERS_VARIABLE: str(told)})
         if code - 128 in SIGNALS:
             raise StoppedError(f"the sweep was stopped in job {number} of {len(jobs)}", code)
         if code:
             failed.append(" ".join(job))
     for job_line in failed:
         print(f"failed: {job_line}", file=sys.stderr)
-    print(f"{len(jobs) - len(failed)} of {len(jobs)} jobs done")
-    if schema is not CompareConfig:
-        _compare(places, started)
+    done = f"{len(jobs) - len(failed)} of {len(jobs)} jobs done"
+    if compared:
+        _compare(announced(told), done)
+    else:
+        print(done)
     return 1 if failed else 0
 
 
-def _compare(places: Iterable[str], started: float) -> None:
-    """One table of the records that were written since then."""
+def _compare(folders: list[str], done: str) -> None:
+    """Say what became of the jobs, with one table of the records in their folders."""
     from harness.evaluation.compare import compare, find_records
     from harness.evaluation.tables import show
 
-    records, _ = find_records(sorted(places))
-    show(compare([record for record in records if record.path.stat().st_mtime >= started]))
+    records, passed_over = find_records(folders)
+    for line in passed_over:
+        print(f"passed over: {line}")
+    print(done)
+    show(compare(records))
 
 
-def _run_job(command: list[str]) -> int:
+def _run_job(command: list[str], environment: dict[str, str]) -> int:
     """Run a job to its end; it hears Ctrl-C from the terminal itself, and is told of other signals."""
-    with subprocess.Popen(command) as process:
+    with subprocess.Popen(command, env=environment) as process:
 
         def tell(number: signal.Signals) -> None:
             if number != signal.SIGINT:
@@ -66,11 +78,12 @@ def _run_job(command: list[str]) -> int:
             return process.wait()
 
 
-def _checked_jobs(name: str, schema: type[Config], overrides: list[str]) -> tuple[list[list[str]], set[str]]:
-    """The jobs, and the folders that hold their runs."""
+def _checked_jobs(name: str, schema: type[Config], overrides: list[str]) -> list[list[str]]:
     with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
         jobs = _combinations(overrides)
-        return jobs, {_checked(name, schema, job).runs for job in jobs}
+        for job in jobs:
+            _check(name, schema, job)
+        return jobs
 
 
 def _combinations(overrides: list[str]) -> list[list[str]]:
@@ -85,10 +98,8 @@ def _combinations(overrides: list[str]) -> list[list[str]]:
     return [list(job) for job in itertools.product(*swept)]
 
 
-def _checked(name: str, schema: type[Config], job: list[str]) -> Config:
+def _check(name: str, schema: type[Config], job: list[str]) -> None:
     try:
-        config = typed_config(composed(name, job), schema)
-        check(config)
-        return config
+        check(typed_config(composed(name, job), schema))
     except (HydraException, OmegaConfBaseException, UserError) as error:
         raise UserError(f"job {' '.join(job)}: {one_line(error)}; no job was started") from error

@@ -6,6 +6,7 @@ import csv
 import hashlib
 import json
 import math
+import re
 import shutil
 import subprocess
 import sys
@@ -14,14 +15,39 @@ from typing import Any
 
 import pytest
 from conftest import ROOT, run_script
+from PIL import Image
 from scipy.stats import binomtest
 
+from harness.evaluation.chart import draw_comparisons
 from harness.evaluation.compare import compare, find_records, holm, mcnemar
 from harness.evaluation.intervals import wilson
 from harness.evaluation.schema import PREDICTIONS_COLUMNS
-from harness.evaluation.tables import comparison_csv, markdown
+from harness.evaluation.tables import comparison_csv, markdown, show
 
 IMAGES = 40
+
+
+PLACE = {"device": "cpu", "devices": 1, "threads": 2, "torch": "2.15.0"}
+RECIPE = {
+    "name": "modern",
+    "epochs": 5,
+    "learning_rate": 0.1,
+    "batch_size": 32,
+    "class_weights": None,
+    "patience": None,
+}
+
+
+def trained(seed: int = 0, recipe: dict[str, Any] | None = None, **changes: Any) -> dict[str, Any]:
+    """What a record says of a training run."""
+    known = {"seed": seed, "epochs": 5, "max_batches": None, "recipe": {**RECIPE, **(recipe or {})}}
+    return {**known, "images": 90, "fingerprint": "t", "validated": {}, "places": [PLACE], **changes}
+
+
+def older(version: int = 1, **changes: Any) -> dict[str, Any]:
+    """What a record of an older version has otherwise."""
+    training = {"seed": 0, "epochs": 5, "max_batches": None, "recipe": {"name": "modern", "epochs": 5}}
+    return {"version": version, "training": {**training, **changes}, "training_data": None}
 
 
 def write_record(folder: Path, name: str, wrong: set[int], seed: int = 0, **changes: Any) -> Path:
@@ -32,15 +58,19 @@ def write_record(folder: Path, name: str, wrong: set[int], seed: int = 0, **chan
         csv.writer(file, lineterminator="\n").writerows([PREDICTIONS_COLUMNS, *rows])
     content = {
         "schema": "cnn-zoo result",
-        "version": 1,
+        "version": 3,
         "model": {"name": name, "options": {}, "parameters": 1234},
         "data": {"name": "d", "split": "test", "images": IMAGES, "fingerprint": "f"},
         "protocol": {"name": "whole_image", "batch_size": 10, "precision": "32-true"},
         "seen": IMAGES,
         "top1_error": 100 * len(wrong) / IMAGES,
         "top5_error": 0.0,
-        "weights": {"sha256": hashlib.sha256(f"{name}{seed}{changes}".encode()).hexdigest()},
-        "training": {"seed": seed, "epochs": 5, "max_batches": None, "recipe": {"name": "modern"}},
+        "weights": {
+            "sha256": hashlib.sha256(f"{name}{seed}{changes}".encode()).hexdigest(),
+            **{"epoch": 5, "step": 100, "file": "last.ckpt"},
+        },
+        "training": trained(seed),
+        "training_data": {"name": "d", "validation": 10, "mean": [0.5]},
         "trained_on": "d",
         "predictions": {
             "file": "predictions.csv",
@@ -89,7 +119,7 @@ def test_seeds_are_one_row_and_models_are_paired_by_seed(tmp_path: Path) -> None
     (comparison,) = compare(records)
     assert passed_over == []
     good, bad = comparison.rows
-    assert good.model.startswith("good [modern, 5 epochs]") and good.seeds == (0, 1, 2)
+    assert good.model == "good" and good.seeds == (0, 1, 2)
     assert good.top1_error == pytest.approx(100 * (2 + 2 + 4) / 3 / IMAGES)
     assert good.top1_deviation == pytest.approx(100 * (4 / 3) ** 0.5 / IMAGES)
     assert good.top1_interval == pytest.approx(wilson(8 / 3, IMAGES))
@@ -153,24 +183,148 @@ def test_other_data_splits_protocols_and_pixels_are_other_comparisons(tmp_path: 
 
 
 def test_recipes_options_and_origin_are_other_rows(tmp_path: Path) -> None:
-    training = {"seed": 0, "epochs": 5, "max_batches": None, "recipe": {"name": "modern"}}
-    write_record(tmp_path / "a", "m", {1})
-    write_record(tmp_path / "b", "m", {1}, training={**training, "epochs": 6})
-    write_record(tmp_path / "c", "m", {1}, model={"name": "m", "options": {"hidden": [3]}, "parameters": 9})
-    write_record(tmp_path / "d", "m", {1}, trained_on="elsewhere")
+    for number, version in enumerate((3, 2)):
+        marked = {} if version == 3 else older(version)
+        root = tmp_path / str(version)
+        model = {"name": "m", "options": {"hidden": [3]}, "parameters": 9}
+        other = {**model, "options": {"hidden": [4, 5]}}
+        write_record(root / "a", "m", {1}, model=model, **marked)
+        write_record(root / "b", "m", {1}, model=model, **{**marked, "training": trained(epochs=3)})
+        write_record(root / "c", "m", {1}, model=other, **marked)
+        write_record(root / "d", "m", {1}, model=model, **{**marked, "training_data": {"name": "e"}, "trained_on": "e"})
+        write_record(root / "e", "m", {1}, model=model, **{**marked, "training": trained(recipe={"name": "finetune"})})
+        (comparison,) = compare(find_records([str(root)])[0])
+        mark = ("", " (older record)")[number]
+        assert sorted(row.model for row in comparison.rows) == [
+            f"m hidden=[3] recipe=finetune data=d{mark}",
+            f"m hidden=[3] recipe=modern data=d{mark}",
+            f"m hidden=[3] recipe=modern data=e{mark}",
+            f"m hidden=[3] recipe=modern max_epochs=3 data=d{mark}",
+            f"m hidden=[4,5] recipe=modern data=d{mark}",
+        ]
+
+
+ONE = {"training": trained()}
+OTHERS: dict[str, dict[str, Any]] = {  # what may differ beside the seed, and how a row with it is called
+    "learning_rate=0.01": {"training": trained(recipe={"learning_rate": 0.01})},
+    "batch_size=64": {"training": trained(recipe={"batch_size": 64})},
+    "class_weights=balanced": {"training": trained(recipe={"class_weights": "balanced"})},
+    "patience=3": {"training": trained(recipe={"patience": 3})},
+    "max_epochs=2": {"training": trained(epochs=2)},
+    "torch=2.14.0": {"training": trained(places=[{**PLACE, "torch": "2.14.0"}])},
+    "torch=2.15.0,2.14.0": {"training": trained(places=[PLACE, {**PLACE, "torch": "2.14.0"}])},
+    "devices=2": {"training": trained(places=[{**PLACE, "devices": 2}])},
+    "device=cuda": {"training": trained(places=[{**PLACE, "device": "cuda"}])},
+    "validation=20": {"training_data": {"name": "d", "validation": 20, "mean": [0.5]}},
+    "mean=[0.4]": {"training_data": {"name": "d", "validation": 10, "mean": [0.4]}},
+    "fingerprint=other": {"training": trained(fingerprint="other")},
+    "epoch=best_on_validation": {"weights": {"sha256": "w", "epoch": 4, "step": 80, "file": "best_on_validation.ckpt"}},
+    "epoch=3,step=70": {"weights": {"sha256": "w", "epoch": 3, "step": 70, "file": None}},
+    "weights=a.pth:12345678": {
+        "pretrained": {"name": "a.pth", "sha256": "123456789", "source": "local file", "part": "", "adapted": []}
+    },
+}
+
+
+@pytest.mark.parametrize("label", OTHERS)
+def test_what_can_move_a_number_is_a_row_of_its_own_and_its_label_says_it(label: str, tmp_path: Path) -> None:
+    for seed in (0, 1):
+        write_record(tmp_path / f"a{seed}", "m", {1, seed + 2}, seed)
+        other = {**OTHERS[label]}
+        if "training" in other or seed:
+            other["training"] = {**(other.get("training") or trained()), "seed": seed}
+        write_record(tmp_path / f"b{seed}", "m", {10, 11, seed + 12}, **other)
+    records, passed_over = find_records([str(tmp_path)])
+    (comparison,) = compare(records)
+    assert not passed_over and not comparison.left_out
+    first, second = comparison.rows
+    assert first.seeds == second.seeds == (0, 1) and second.model == f"m {label}"
+    assert first.model.startswith("m") and first.model != second.model and first.settings != second.settings
+    key = label.partition("=")[0]
+    assert set(re.findall(r"(\w+)=", first.model)) <= {key}  # nothing else is said
+    assert [(test.first, test.second, test.seed) for test in comparison.tests] == [
+        (first.model, second.model, 0),
+        (first.model, second.model, 1),
+    ]
+
+
+def test_a_label_says_what_differs_among_rows_of_the_same_model_recipe_and_data(tmp_path: Path) -> None:
+    slow, other = {"learning_rate": 0.01}, {"name": "he_2015_cifar", "momentum": 0.9, "batch_size": 128}
+    rows: list[tuple[str, dict[str, Any]]] = [("m", {}), ("m", slow), ("n", {}), ("n", other)]
+    for number, (name, recipe) in enumerate(rows):
+        write_record(tmp_path / str(number), name, {number}, training=trained(recipe=recipe))
     (comparison,) = compare(find_records([str(tmp_path)])[0])
     assert sorted(row.model for row in comparison.rows) == [
-        "m [modern, 5 epochs, elsewhere]",
-        "m [modern, 5 epochs]",
-        "m [modern, 6 epochs]",
-        "m(hidden=[3]) [modern, 5 epochs]",
+        "m recipe=modern learning_rate=0.01",
+        "m recipe=modern learning_rate=0.1",
+        "n recipe=he_2015_cifar",
+        "n recipe=modern learning_rate=0.1",
     ]
+
+
+def test_equal_records_are_one_and_an_evaluation_is_its_runs(tmp_path: Path) -> None:
+    same: dict[str, Any] = {"weights": {"sha256": "w", "epoch": 5, "step": 100, "file": "last.ckpt"}}
+    write_record(tmp_path / "run", "m", {1}, **same)
+    write_record(tmp_path / "run-eval", "m", {1}, **same)
+    write_record(tmp_path / "older-eval", "m", {1}, **{**same, **older(2)})  # by a program that knew less
+    records, passed_over = find_records([str(tmp_path)])
+    assert not passed_over and [record.path.parent.name for record in records] == ["run"]
+    best = {**same["weights"], "file": "best_on_validation.ckpt"}  # which was the last epoch
+    write_record(tmp_path / "best-eval", "m", {1}, weights=best)
+    (comparison,) = compare(find_records([str(tmp_path)])[0])
+    assert [row.model for row in comparison.rows] == ["m", "m epoch=best_on_validation"]
+
+
+def test_a_seed_that_is_there_twice_is_told_apart_or_left_out_in_a_line(tmp_path: Path) -> None:
+    """Never averaged as two: by its threads, or batches of the evaluation; else the first is taken."""
+    write_record(tmp_path / "a", "m", {1})
+    write_record(tmp_path / "b", "m", {1, 2}, training=trained(places=[{**PLACE, "threads": 1}]))
+    write_record(tmp_path / "c", "m", {1, 2, 3}, seed=1)
+    (comparison,) = compare(find_records([str(tmp_path)])[0])
+    assert {row.model: row.seeds for row in comparison.rows} == {"m threads=1": (0,), "m threads=2": (0, 1)}
+    (tmp_path / "a" / "result.json").unlink()
+    (comparison,) = compare(find_records([str(tmp_path)])[0])  # of different seeds, they are one row
+    assert [(row.model, row.seeds) for row in comparison.rows] == [("m", (0, 1))]
+    write_record(tmp_path / "d", "m", {5}, training=trained(seed=1))
+    (comparison,) = compare(find_records([str(tmp_path)])[0])
+    (left_out,) = comparison.left_out
+    assert left_out.startswith(
+        f"{tmp_path / 'd' / 'result.json'}: other predictions than {tmp_path / 'c' / 'result.json'}"
+    )
+    assert sorted(row.seeds for row in comparison.rows) == [(0,), (1,)]
+    assert f"Left out: {left_out}" in markdown([comparison])
+
+
+def test_older_records_have_rows_of_their_own_that_are_marked(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        write_record(tmp_path / f"new{seed}", "m", {1, 2 + seed}, seed)
+        for version in (1, 2):
+            weights = {"sha256": f"{seed}{version}"}
+            known = older(version, seed=seed + 2 * version)
+            write_record(tmp_path / f"{version} {seed}", "m", {5, 6 + version, 10 + seed}, weights=weights, **known)
+    (comparison,) = compare(find_records([str(tmp_path)])[0])
+    assert [(row.model, row.seeds) for row in comparison.rows] == [("m", (0, 1)), ("m (older record)", (2, 3, 4, 5))]
+
+
+def test_a_picture_and_a_table_of_twenty_rows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for number in range(20):
+        recipe = {"learning_rate": 0.001 * number, "batch_size": 8 * number, "loss": f"loss_{number}"}
+        write_record(tmp_path / str(number), "resnet20", {number}, training=trained(recipe=recipe))
+    comparisons = compare(find_records([str(tmp_path)])[0])
+    assert len(comparisons[0].tests) == 190
+    show(comparisons)
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 120 and lines[-1].startswith("and 150 more tests")
+    assert all(any(f"batch_size={8 * number} " in line for line in lines) for number in range(20))
+    draw_comparisons(tmp_path / "a.png", comparisons)
+    with Image.open(tmp_path / "a.png") as picture:
+        assert picture.width < 1300 and picture.height < 1300
 
 
 def test_what_is_no_record_is_passed_over_and_named(tmp_path: Path) -> None:
     good = write_record(tmp_path / "good", "m", {1})
     write_record(tmp_path / "same weights again", "m", {1})
-    new = '{"schema": "cnn-zoo result", "version": 2}'
+    new = '{"schema": "cnn-zoo result", "version": 3}'
     for name, text in {"broken": "{", "foreign": '{"schema": "x", "version": 1}', "new": new}.items():
         (tmp_path / name).mkdir()
         (tmp_path / name / "result.json").write_text(text)
@@ -227,8 +381,8 @@ def test_the_script_writes_tables_and_a_picture_and_keeps_the_older_ones(tmp_pat
     assert [float(row["top1_error"]) for row in rows] == [0.0, 7.5]
     assert float(rows[1]["top1_low_95"]) == pytest.approx(wilson(3, IMAGES)[0])
     text = (folder / "comparison.md").read_text()
-    assert "| second [modern, 5 epochs] | 1,234 | 40 | 1 | 0.00 (0.00-8.76) | 0.00 (0.00-8.76) |" in text
-    assert "| second [modern, 5 epochs] | first model [modern, 5 epochs] | 0 | 3 | 0 | 0.25 | 0.25 |" in text
+    assert "| second | 1,234 | 40 | 1 | 0.00 (0.00-8.76) | 0.00 (0.00-8.76) |" in text
+    assert "| second | first model | 0 | 3 | 0 | 0.25 | 0.25 |" in text
     assert (folder / "comparison.png").read_bytes().startswith(b"\x89PNG")
     assert math.isclose(float(rows[1]["top1_high_95"]), wilson(3, IMAGES)[1])
 

@@ -63,7 +63,7 @@ OTHER_WAYS = {  # what the default run passes by
     *("unless_set", "_likely_cause", "skeleton"),  # weights
     *("_fail", "_unknown_option", "_check_group", "_diverged", "_too_small", "_no_device"),  # runs that fail
     *("FineTuneConfig", "_check_what_has_a_default", "_other_kinds", "_balanced_loss"),  # recipes that train otherwise
-    *("check_recipe", "_check_patience"),
+    *("check_recipe", "_check_patience", "check_arithmetic"),
     *("lecun_mle", "lecun_map", "_torchvision", "_read", "_parquet", "reopen_run_folder", "load_weights"),
     *(
         "ImageFilesConfig",
@@ -75,7 +75,7 @@ OTHER_WAYS = {  # what the default run passes by
         "_range",
         "_of_files",
     ),  # images in files
-    *("EvalLoader", "eval_loader", "val_dataloader"),  # come after the step
+    *("EvalLoader", "eval_loader", "val_dataloader", "rebuilt"),  # come after the step
     *("on_load_checkpoint", "load_state_dict"),  # a run that goes on
     *("composed", "schema_of", "load_test", "validation_step", "on_validation_epoch_start"),
 }

@@ -12,15 +12,21 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
 import pytest
 import torch
 from conftest import ROOT, run_script
 from filelock import FileLock
+from in_process import call
 
+from harness import processes
 from harness.checkpoint import checkpoint_of_run, read_checkpoint, read_content
+from harness.config import TrainerConfig
 from harness.errors import UserError
 from harness.evaluation.record import weights_sha256
+from harness.resume import read_config
 
 SETTINGS = ("recipe.epochs=3", "trainer.checkpoint_every=7", "trainer.threads=1")
 PATIENT = ("recipe.epochs=3", "recipe.patience=3", "trainer.checkpoint_every=1000", "trainer.threads=1")
@@ -272,3 +278,108 @@ def test_a_full_disk_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:
     checkpoints = run_of(tmp_path) / "checkpoints"
     assert read_checkpoint(checkpoints / "last.ckpt").epoch == 2
     assert {path.name for path in checkpoints.iterdir()} == {"last.ckpt", "previous.ckpt", "best_on_validation.ckpt"}
+
+
+KILLED = ROOT / "tests" / "fixtures" / "2026-11" / "runs" / "mlp-digits" / "killed"  # in step 50 of 120
+ITS_SETTINGS = (
+    *("model=mlp", "model.hidden=[4]", "recipe.epochs=3", "recipe.batch_size=32", "recipe.learning_rate=0.02"),
+    *("recipe.crop_padding=0", "seed=1", "resume=auto"),
+)
+
+
+@pytest.fixture
+def killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of a run that did not end, below `runs/` of the working folder."""
+    run = Path("runs") / "mlp-digits" / "killed"
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(KILLED, run)
+    return run
+
+
+def began_with(run: Path, **limits: object) -> None:
+    text = (run / "config.yaml").read_text()
+    for key, value in limits.items():
+        text = re.sub(rf"  {key}: .*", f"  {key}: {value}", text)
+    (run / "config.yaml").write_text(text)
+
+
+@pytest.mark.parametrize(
+    ("setting", "line"),
+    [
+        ("trainer.max_batches=3", "trainer.max_batches=3; this run began with null, and its steps cannot change"),
+        ("trainer.max_epochs=2", "trainer.max_epochs=2; this run began with null, and its steps cannot change"),
+        ("trainer=smoke", "trainer=smoke: sets trainer.max_epochs=2; this run began with null"),
+        ("trainer.max_batches=null", "trainer.max_batches=null; this run began with 30, and its steps cannot change"),
+    ],
+)
+def test_what_changes_the_steps_of_a_run_is_refused(
+    setting: str, line: str, killed: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if setting.endswith("null"):
+        began_with(killed, max_batches=30)
+    assert call("train.py", f"resume={killed}", setting) == 2
+    errors = capsys.readouterr().err
+    assert line in errors and errors.count("\n") == 1
+    assert not (killed / "result.json").exists()
+
+
+@pytest.mark.parametrize("settings", [["trainer.threads=1"], ["trainer=cpu"], ["trainer.checkpoint_every=9"]])
+def test_only_the_given_keys_of_trainer_change(settings: list[str], killed: Path) -> None:
+    began_with(killed, max_batches=30, threads=1, checkpoint_every=11)
+    seen: list[TrainerConfig] = []
+
+    def watched(config: TrainerConfig, *arguments: Any, **options: Any) -> object:
+        seen.append(config)
+        raise UserError("enough")
+
+    before = read_config(killed / "config.yaml").trainer
+    with patch.object(processes, "gather", watched):
+        assert call("train.py", f"resume={killed}", *settings) == 2
+    (after,) = seen
+    assert (after.max_epochs, after.max_batches) == (None, 30)
+    if settings == ["trainer=cpu"]:
+        assert (after.name, after.accelerator, after.threads, after.checkpoint_every) == ("cpu", "cpu", None, 1000)
+    else:
+        key, _, value = settings[0].removeprefix("trainer.").partition("=")
+        assert vars(after) == {**vars(before), key: int(value)}
+
+
+def test_a_run_goes_on_with_the_limits_that_it_began_with(killed: Path) -> None:
+    assert call("train.py", *ITS_SETTINGS[:-1], "trainer.max_batches=30", "trainer.threads=1", "runs=whole") == 0
+    (whole,) = Path("whole/mlp-digits").iterdir()
+    shutil.rmtree(killed)
+    shutil.copytree(whole, killed)
+    (killed / "result.json").unlink()
+    (killed / "checkpoints" / "previous.ckpt").replace(killed / "checkpoints" / "last.ckpt")  # after two of three
+    assert call("train.py", f"resume={killed}", "trainer.threads=1", "trainer.checkpoint_every=4") == 0
+    for file in EXACT:
+        assert (killed / file).read_bytes() == (whole / file).read_bytes()
+
+
+@pytest.mark.parametrize("limits", [{"max_batches": 30}, {"max_epochs": 2}], ids=str)
+def test_auto_passes_by_runs_of_other_limits_and_evaluations(limits: dict[str, int], killed: Path) -> None:
+    shutil.copytree(killed, killed.with_name("shorter"))  # newer, by its name
+    began_with(killed.with_name("shorter"), **limits)
+    evaluation = killed.with_name("z-eval")  # one that was refused, or stopped
+    evaluation.mkdir()
+    shutil.copyfile(KILLED.with_name("finished-eval") / "config.yaml", evaluation / "config.yaml")
+    assert call("train.py", *ITS_SETTINGS) == 0
+    assert (killed / "result.json").exists() and not (killed.with_name("shorter") / "result.json").exists()
+    given = [f"trainer.{key}={value}" for key, value in limits.items()]
+    assert call("train.py", *ITS_SETTINGS, *given) == 0
+    assert (killed.with_name("shorter") / "result.json").exists()
+    assert len(list(killed.parent.iterdir())) == 3
+
+
+def test_auto_goes_on_where_the_run_began(killed: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    began_with(killed, strategy="ddp", devices=1)
+    seen: list[TrainerConfig] = []
+
+    def watched(config: TrainerConfig, *arguments: Any, **options: Any) -> object:
+        seen.append(config)
+        raise UserError("enough")
+
+    with patch.object(processes, "gather", watched):
+        call("train.py", *ITS_SETTINGS)
+        call("train.py", *ITS_SETTINGS, "trainer=cpu")
+    assert [(config.strategy, config.checkpoint_every) for config in seen] == [("ddp", 7), ("auto", 1000)]

@@ -114,9 +114,10 @@ def test_where_weights_came_from_follows_the_network(trained_run: Path, tmp_path
 
     records, passed_over = find_records([str(run), str(trained_run)])
     assert not passed_over
-    assert {record.subject for record in records} == {
-        "lenet5 [modern, 3 epochs]",
-        f"lenet5 [modern, 1 epochs, from {weights.name} {digest[:8]}]",
+    (comparison,) = compare(records)
+    assert {row.model for row in comparison.rows} == {
+        "lenet5 epochs=3 warmup_epochs=1.0",
+        f"lenet5 epochs=1 warmup_epochs=0.0 weights={weights.name}:{digest[:8]}",
     }
 
 
@@ -136,13 +137,14 @@ def test_records_of_pretrained_weights_and_of_version_1_are_compared(trained_run
     old["weights"]["sha256"] = "0" * 64
     (run / "result.json").write_text(json.dumps({**old, "version": 1}))
     records, passed_over = find_records([str(tmp_path)])
-    assert not passed_over and {record.content["version"] for record in records} == {1, 2}
+    assert not passed_over and {record.content["version"] for record in records} == {1, 3}
     (comparison,) = compare(records)
-    rows = {row.model.split(" ")[1]: row for row in comparison.rows}
-    assert rows["[modern,"].seeds == (0,) and rows["[a.ckpt"].seeds == rows["[b.ckpt"].seeds == ()
-    assert rows["[a.ckpt"].top1_error == rows["[modern,"].top1_error
+    rows = {row.model.split(":")[0]: row for row in comparison.rows}
+    old, a, b = "lenet5 (older record)", "lenet5 weights=a.ckpt", "lenet5 weights=b.ckpt"
+    assert rows[old].seeds == (0,) and rows[a].seeds == rows[b].seeds == ()
+    assert rows[a].top1_error == rows[old].top1_error
     (test,) = comparison.tests
-    assert {test.first.split(" ")[1], test.second.split(" ")[1]} == {"[a.ckpt", "[b.ckpt"} and test.seed is None
+    assert {test.first.split(":")[0], test.second.split(":")[0]} == {a, b} and test.seed is None
     assert sorted(cells[3] for cells in tables.error_cells(comparison)) == ["-", "-", "1"]
     assert tables.test_cells(comparison)[0][2] == "-"
 

@@ -68,3 +68,11 @@ class ImageFiles:
         for index, label in enumerate(self.labels.tolist()):
             digest.update(f"{self.id_of(index)}\n{label} {self.size_of(index)}\n".encode())
         return digest.hexdigest()
+
+    def listing(self) -> str:
+        """SHA-256 over the names in the folder, and which of them these are with which labels: no file is asked for."""
+        digest = hashlib.sha256(self.prefix.encode())
+        where = (self.folder.directories, self.folder.until, self.folder.names, self.folder.ends)
+        for array in (*where, self.positions.astype(np.int64), self.labels.numpy()):
+            digest.update(np.ascontiguousarray(array).data)
+        return digest.hexdigest()

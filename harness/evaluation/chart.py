@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import wrap
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -12,34 +13,41 @@ from matplotlib.figure import Figure
 from harness.evaluation.compare import Comparison
 
 BAR, WHISKER = "#4c78a8", "#222222"
+WIDTH = 44  # characters of a label's line
 
 
 def draw_comparisons(path: Path, comparisons: Sequence[Comparison]) -> None:
-    """One row of panels a comparison, top-1 and top-5 side by side; bars from the worst to the best model.
+    """One row of panels a comparison, top-1 and top-5 side by side; bars from the best model to the worst.
 
     A bar is the mean over seeds, its whisker the 95% Wilson interval.
     """
-    widest = max(len(comparison.rows) for comparison in comparisons)
-    figure = Figure(figsize=(max(9.0, 2.2 * widest + 2), 4.2 * len(comparisons)), layout="constrained")
+    named = [[_wrapped(row.model) for row in comparison.rows] for comparison in comparisons]
+    heights = [1.0 + sum(0.2 + 0.16 * (1 + name.count("\n")) for name in names) for names in named]
+    figure = Figure(figsize=(11.0, sum(heights)), layout="constrained")
     FigureCanvasAgg(figure)
-    panels = figure.subplots(len(comparisons), 2, squeeze=False)
-    for axes, comparison in zip(panels, comparisons, strict=True):
+    panels = figure.subplots(len(comparisons), 2, squeeze=False, sharey="row", height_ratios=heights)
+    for axes, comparison, names in zip(panels, comparisons, named, strict=True):
         for panel, k in zip(axes, (1, 5), strict=True):
-            _draw(panel, comparison, k)
+            _draw(panel, comparison, names, k)
     figure.savefig(path, dpi=110)
 
 
-def _draw(axes: Axes, comparison: Comparison, k: int) -> None:
-    rows = list(reversed(comparison.rows))
+def _wrapped(label: str) -> str:
+    return "\n".join(wrap(label, WIDTH, break_long_words=False, break_on_hyphens=False))
+
+
+def _draw(axes: Axes, comparison: Comparison, names: Sequence[str], k: int) -> None:
+    rows = comparison.rows
     errors = [row.top1_error if k == 1 else row.top5_error for row in rows]
     intervals = [row.top1_interval if k == 1 else row.top5_interval for row in rows]
     below = [max(0.0, error - low) for error, (low, _) in zip(errors, intervals, strict=True)]
     above = [max(0.0, high - error) for error, (_, high) in zip(errors, intervals, strict=True)]
-    labels = [row.model.replace(" [", "\n[") for row in rows]
-    axes.bar(labels, errors, width=0.6, color=BAR, yerr=(below, above), ecolor=WHISKER, capsize=4)
-    for place, (error, (_, high)) in enumerate(zip(errors, intervals, strict=True)):
-        axes.annotate(f"{error:.2f}", (place, high), xytext=(0, 3), textcoords="offset points", ha="center")
-    axes.set_title(f"{comparison.title}: top-{k} error (%)", fontsize=11)
-    axes.tick_params(axis="x", labelsize=8)
-    axes.set_ylim(0, 1.15 * max(high for _, high in intervals))
+    places = range(len(rows))
+    axes.barh(places, errors, height=0.6, color=BAR, xerr=(below, above), ecolor=WHISKER, capsize=3)
+    for place, error, (_, high) in zip(places, errors, intervals, strict=True):
+        axes.annotate(f"{error:.2f}", (high, place), xytext=(4, 0), textcoords="offset points", va="center", fontsize=8)
+    axes.set_title(f"{comparison.title}: top-{k} error (%)", fontsize=10)
+    axes.set_yticks(places, names, fontsize=8)
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.set_xlim(0, 1.2 * max(high for _, high in intervals))
     axes.spines[["top", "right"]].set_visible(False)

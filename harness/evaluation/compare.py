@@ -1,7 +1,8 @@
 """Models compared by their records: tables, intervals and paired tests. No torch, no logs.
 
 One comparison for each (data, split, protocol): numbers across them say nothing. Within one, runs that differ in
-nothing but the seed are one row: their mean, with the standard deviation over seeds. The interval is Wilson's for that
+nothing but the seed are one row: their mean, with the standard deviation over seeds; see `harness.evaluation.settings`.
+The interval is Wilson's for that
 many images, so it speaks of the test split's size, not of the seeds. The folds of a cross-validation, once all are
 there, are one run over all images; of a single seed's, the deviation is that over the folds.
 """
@@ -13,8 +14,9 @@ import hashlib
 import json
 import math
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from glob import glob
 from itertools import combinations
 from pathlib import Path
@@ -22,7 +24,8 @@ from typing import Any
 
 from harness.config import DECODERS, PRECISIONS
 from harness.evaluation.intervals import wilson
-from harness.evaluation.schema import LOCAL_FILE, READABLE_RESULTS, RESULT_FILE, RESULT_SCHEMA
+from harness.evaluation.schema import READABLE_RESULTS, RESULT_FILE, RESULT_SCHEMA
+from harness.evaluation.settings import Settings, labels, settings_of
 
 
 @dataclass(frozen=True)
@@ -38,21 +41,10 @@ class Record:
         training = self.content["training"]
         return int(training["seed"]) if training else None
 
-    @property
-    def subject(self) -> str:
-        """What was trained: the model with its options, and what else tells two runs on the same images apart."""
-        options = ",".join(f"{key}={value}" for key, value in self.content["model"]["options"].items())
-        training, pretrained = self.content["training"], self.content.get("pretrained")  # which version 1 had not
-        name = self.content["model"]["name"] + (f"({options})" if options else "")
-        weights = ""
-        if pretrained is not None:
-            local = f" {pretrained['sha256'][:8]}" if pretrained["source"] == LOCAL_FILE else ""
-            weights = pretrained["name"] + local
-        if training is None:
-            return f"{name} [{weights}]"
-        source = "" if self.content["trained_on"] == self.content["data"]["name"] else f", {self.content['trained_on']}"
-        begun = f", from {weights}" if weights else ""
-        return f"{name} [{training['recipe']['name']}, {training['epochs']} epochs{source}{begun}]"
+    @cached_property
+    def settings(self) -> Settings:
+        """What can move its number, but for the seed."""
+        return settings_of(self.content)
 
     @property
     def question(self) -> tuple[str, ...]:
@@ -96,6 +88,11 @@ class Folds(Record):
 
     folds: tuple[Record, ...] = ()
 
+    @cached_property
+    def settings(self) -> Settings:
+        """Those that the folds have in common."""
+        return self.folds[0].settings
+
     def right(self) -> dict[str, bool]:
         """The same over the folds, of which each image is in one."""
         return {image: right for fold in self.folds for image, right in fold.right().items()}
@@ -103,12 +100,15 @@ class Folds(Record):
 
 @dataclass(frozen=True)
 class Row:
-    """One model on one test split; errors and intervals in percent, deviations over seeds (None for one seed).
+    """Runs that differ in nothing but the seed; errors and intervals in percent, deviations over seeds (None for one).
 
-    `published` holds the top-1 and top-5 errors that the weights' publisher measured by the same protocol.
+    `model` is its label: the model, and the settings in which the rows of the comparison differ. `settings` is a
+    SHA-256 of all that can move the number. `published` holds the top-1 and top-5 errors that the weights' publisher
+    measured by the same protocol.
     """
 
     model: str
+    settings: str
     parameters: int
     images: int
     seeds: tuple[int, ...]
@@ -146,13 +146,14 @@ class Paired:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All models that were evaluated on the same images in the same way."""
+    """All models that were evaluated on the same images in the same way, and a line for each record left out."""
 
     data: str
     split: str
     protocol: str
     rows: tuple[Row, ...]
     tests: tuple[Paired, ...]
+    left_out: tuple[str, ...] = ()
 
     @property
     def title(self) -> str:
@@ -162,7 +163,7 @@ class Comparison:
 
 def find_records(places: Iterable[str]) -> tuple[list[Record], list[str]]:
     """The records in these folders (searched through) or glob patterns, and a line for each file passed over."""
-    records: dict[tuple[object, ...], Record] = {}
+    found: dict[tuple[object, ...], list[Record]] = {}
     passed_over = []
     for path in sorted(path for place in places for path in _record_files(place)):
         try:
@@ -174,11 +175,18 @@ def find_records(places: Iterable[str]) -> tuple[list[Record], list[str]]:
             elif hashlib.sha256(record.predictions.read_bytes()).hexdigest() != record.content["predictions"]["sha256"]:
                 passed_over.append(f"{path}: its predictions are not those that it was written with")
             else:
-                same = (*record.question, record.content["weights"]["sha256"])
-                records.setdefault(same, record)  # an evaluation of a run repeats the run's own record
+                outcome = (record.content["weights"]["sha256"], record.content["predictions"]["sha256"])
+                same = found.setdefault((record.question, record.seed, *outcome), [])
+                if all(other.settings.key != record.settings.key for other in same):
+                    same.append(record)  # an evaluation of a run repeats the run's own record
         except (OSError, ValueError, KeyError, TypeError) as error:
             passed_over.append(f"{path}: damaged ({type(error).__name__})")
-    return list(records.values()), passed_over
+    return [record for same in found.values() for record in _that_know_most(same)], passed_over
+
+
+def _that_know_most(same: Sequence[Record]) -> Sequence[Record]:
+    """Records of one outcome, without those of older versions where a newer one tells more of it."""
+    return [record for record in same if not record.settings.older] or same
 
 
 def _record_files(place: str) -> Iterable[Path]:
@@ -193,7 +201,7 @@ def _pooled(records: Sequence[Record]) -> list[Record]:
     for record in records:
         if record.fold is not None:
             _, folds = record.fold
-            same = (record.content["data"]["division"], record.question[3:], record.subject, record.seed)
+            same = (record.content["data"]["division"], record.question[3:], record.settings.key, record.seed)
             validations.setdefault((folds, same), []).append(record)
     for (folds, _), parts in validations.items():
         parts.sort(key=lambda part: part.fold or (0, 0))
@@ -220,15 +228,54 @@ def compare(records: Sequence[Record]) -> list[Comparison]:
 
 
 def _comparison(records: Sequence[Record]) -> Comparison:
-    subjects: dict[str, list[Record]] = {}
-    for record in sorted(records, key=lambda record: -1 if record.seed is None else record.seed):
-        subjects.setdefault(record.subject, []).append(record)
-    rows = sorted((_row(subject, runs) for subject, runs in subjects.items()), key=lambda row: row.top1_error)
+    groups, left_out = _grouped(records)
+    names = labels([runs[0].settings for runs in groups])
+    rows = sorted(zip(names, groups, strict=True), key=lambda named: (_error(named[1]), named[0]))
     data, split, _, protocol = records[0].question
-    return Comparison(data, split, protocol, tuple(rows), tuple(_tests([row.model for row in rows], subjects)))
+    return Comparison(
+        data, split, protocol, tuple(_row(*row) for row in rows), tuple(_tests(dict(rows))), tuple(left_out)
+    )
 
 
-def _row(subject: str, runs: Sequence[Record]) -> Row:
+def _error(runs: Sequence[Record]) -> float:
+    return statistics.mean(float(run.content["top1_error"]) for run in runs)
+
+
+def _grouped(records: Sequence[Record]) -> tuple[list[list[Record]], list[str]]:
+    """The runs of each row, in order of their seeds, each seed once; and a line for each record that is left out.
+
+    Where a seed is there twice, runs that differ in what moves the last bits are rows of their own. Of those that
+    differ in nothing, and yet in their predictions, the first by its path is taken.
+    """
+    groups: list[list[Record]] = []
+    for runs in _by([*records], lambda record: record.settings.key):
+        groups += [runs] if _each_once(runs) else _by(runs, lambda record: record.settings.exact_key)
+    left_out = []
+    for group in groups:
+        kept: dict[int | None, Record] = {}
+        for record in sorted(group, key=lambda record: record.path):
+            first = kept.setdefault(record.seed, record)
+            if first is not record:
+                left_out.append(
+                    f"{record.path}: other predictions than {first.path}, though the records differ in no setting and "
+                    "no seed; runs= picks another"
+                )
+        group[:] = sorted(kept.values(), key=lambda record: -1 if record.seed is None else record.seed)
+    return groups, left_out
+
+
+def _each_once(runs: Sequence[Record]) -> bool:
+    return len({run.seed for run in runs}) == len(runs)
+
+
+def _by(records: Sequence[Record], key: Callable[[Record], str]) -> list[list[Record]]:
+    groups: dict[str, list[Record]] = {}
+    for record in records:
+        groups.setdefault(key(record), []).append(record)
+    return list(groups.values())
+
+
+def _row(label: str, runs: Sequence[Record]) -> Row:
     contents = [run.content for run in runs]
     images = contents[0]["seen"]
 
@@ -242,15 +289,16 @@ def _row(subject: str, runs: Sequence[Record]) -> Row:
     seeds = tuple(run.seed for run in runs if run.seed is not None)
     beside = contents[0].get("published")
     published = (beside["top1_error"], beside["top5_error"]) if beside else None
-    return Row(subject, contents[0]["model"]["parameters"], images, seeds, *summary(1), *summary(5), published)
+    parameters, settings = contents[0]["model"]["parameters"], runs[0].settings.key
+    return Row(label, settings, parameters, images, seeds, *summary(1), *summary(5), published)
 
 
-def _tests(models: Sequence[str], subjects: dict[str, list[Record]]) -> list[Paired]:
-    """Every pair of models, for every seed that both were trained with, and of pretrained ones."""
-    right = {(subject, run.seed): run.right() for subject, runs in subjects.items() for run in runs}
+def _tests(rows: Mapping[str, Sequence[Record]]) -> list[Paired]:
+    """Every pair of rows, for every seed that both were trained with, and of pretrained ones."""
+    right = {(label, run.seed): run.right() for label, runs in rows.items() for run in runs}
     found = []
-    for first, second in combinations(models, 2):
-        for seed in [run.seed for run in subjects[first] if (second, run.seed) in right]:
+    for first, second in combinations(rows, 2):
+        for seed in [run.seed for run in rows[first] if (second, run.seed) in right]:
             one, other = right[first, seed], right[second, seed]
             only_first = sum(one[image] and not other[image] for image in one)
             only_second = sum(other[image] and not one[image] for image in one)

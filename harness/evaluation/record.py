@@ -10,13 +10,14 @@ import hashlib
 import io
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from harness.checkpoint import Trained
+from harness.checkpoint import BEST, LAST, Checkpoint, Trained
 from harness.config import DataConfig, FolderConfig, ImageFilesConfig, ProtocolConfig
 from harness.data import hub
 from harness.data.class_folders import fold_recorded
@@ -40,6 +41,29 @@ from harness.run_folder import log
 UNREADABLE_FILE = "unreadable.csv"
 TIMING_FILE = "evaluation_timing.json"
 PACKAGES = ("torch", "lightning", "pillow", "simplejpeg")
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Of which moment of a training run weights are.
+
+    Attributes:
+        epoch: how many were done.
+        step: how many were done.
+        file: the checkpoint that holds them: `last.ckpt` after the last epoch, `best_on_validation.ckpt`; None for any
+            other.
+    """
+
+    epoch: int
+    step: int
+    file: str | None
+
+    @classmethod
+    def of(cls, checkpoint: Checkpoint, path: Path) -> Moment:
+        """That of a checkpoint, read from this path."""
+        epochs = (checkpoint.trained.training or {}).get("epochs")
+        known = BEST if path.name == BEST else LAST if checkpoint.epoch == epochs else None
+        return cls(checkpoint.epoch, checkpoint.step, known)
 
 
 def error_rates(counts: Counts) -> dict[str, Any]:
@@ -120,13 +144,20 @@ def published_beside(
     return {**errors, **covered, "source": f"the publisher of {weights.name}"}
 
 
+def training_data(trained: Trained) -> dict[str, Any] | None:
+    """The config of the data that a network was trained on, without where it lay; None if it was not trained here."""
+    if trained.data is None or trained.training is None:
+        return None
+    return {key: value for key, value in vars(trained.data).items() if key not in ("root", "download")}
+
+
 def write_record(
     folder: Path,
     evaluator: Evaluator,
     trained: Trained,
     *,
     data: DataConfig,
-    epoch: int | None,
+    moment: Moment | None,
     best: dict[str, Any] | None = None,
 ) -> None:
     """Write `result.json` and `predictions.csv` and say what they say.
@@ -136,7 +167,7 @@ def write_record(
         evaluator: after its test.
         trained: what the checkpoint says of the network.
         data: the data set of the split.
-        epoch: that the weights are of; None for pretrained ones.
+        moment: that the weights are of; None for pretrained ones.
         best: the epoch that the validation split would have chosen; kept beside the result, never it.
     """
     assert evaluator.predictions is not None and evaluator.timing is not None
@@ -168,11 +199,12 @@ def write_record(
         "published": published_beside(trained, data, evaluator.protocol, rates),
         "weights": {
             "source": "trained here" if trained.training else "pretrained",
-            "epoch": epoch,
+            **(vars(moment) if moment else {"epoch": None}),
             "sha256": weights_sha256(network.state_dict()),
         },
         "pretrained": trained.pretrained and trained.pretrained.as_plain(),
         "training": trained.training,
+        "training_data": training_data(trained),
         "trained_on": trained.trained_on,
         "best_on_validation": best,
         "preprocessing": trained.preprocessing.as_plain(),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 RESULT_FILE = "result.json"  # written last: a run that has one is finished
 RESULT_SCHEMA = "cnn-zoo result"
-RESULT_VERSION = 2  # 2: pretrained weights, which were not trained here
-READABLE_RESULTS = (1, 2)
+RESULT_VERSION = 3  # 2: pretrained weights, which were not trained here; 3: all that can move a number
+READABLE_RESULTS = (1, 2, 3)
 LOCAL_FILE = "local file"  # the source of weights that were given as a file
 PREDICTIONS_VERSION = 1
 PREDICTIONS_COLUMNS = ("image", "label", *(f"{what}_{k}" for k in range(1, 6) for what in ("class", "probability")))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,10 +14,12 @@ from rich.table import Column, Table
 
 from harness.evaluation.compare import Comparison
 
+WIDTH = 120  # characters, where the output is no terminal
+MOST_TESTS = 40  # on a terminal; `comparison.md` has all
 ERROR_COLUMNS = ("model", "parameters", "images", "seeds", "top-1 error (%)", "top-5 error (%)")
 TEST_COLUMNS = ("model", "other model", "seed", "only it right", "only the other", "p", "p (Holm)")
 CSV_COLUMNS = (
-    *("data", "split", "protocol", "model", "parameters", "images", "seeds"),
+    *("data", "split", "protocol", "model", "settings", "parameters", "images", "seeds"),
     *(f"top{k}_{what}" for k in (1, 5) for what in ("error", "low_95", "high_95", "deviation")),
     *("top1_published", "top5_published"),
 )
@@ -62,18 +65,27 @@ def test_cells(comparison: Comparison) -> list[tuple[str, ...]]:
 
 
 def show(comparisons: Sequence[Comparison]) -> None:
-    """Print every comparison with its paired tests on the terminal."""
-    console = Console()
+    """Print every comparison on the terminal, its rows numbered, and by these numbers its paired tests."""
+    console = Console(width=None if sys.stdout.isatty() else WIDTH)
     for comparison in comparisons:
-        for title, columns, cells in (
-            (comparison.title, ERROR_COLUMNS, error_cells(comparison)),
-            ("McNemar's exact test, paired by seed", TEST_COLUMNS, test_cells(comparison)),
-        ):
-            if cells:
-                table = Table(*(Column(name, overflow="fold") for name in columns), title=title)
-                for row in cells:
-                    table.add_row(*map(escape, row))
-                console.print(table)
+        number = {row.model: str(place) for place, row in enumerate(comparison.rows, 1)}
+        errors = [(number[cells[0]], *cells) for cells in error_cells(comparison)]
+        _print(console, comparison.title, ("#", *ERROR_COLUMNS), errors)
+        tests = [(number[first], number[second], *rest) for first, second, *rest in test_cells(comparison)]
+        if tests:
+            columns = ("#", "other #", *TEST_COLUMNS[2:])
+            _print(console, "McNemar's exact test, paired by seed", columns, tests[:MOST_TESTS])
+        if len(tests) > MOST_TESTS:
+            print(f"and {len(tests) - MOST_TESTS:,} more tests; python compare.py writes all to comparison.md")
+        for line in comparison.left_out:
+            print(f"left out: {line}")
+
+
+def _print(console: Console, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    table = Table(*(Column(name, overflow="fold") for name in columns), title=escape(title))
+    for row in rows:
+        table.add_row(*map(escape, row))
+    console.print(table)
 
 
 def markdown(comparisons: Sequence[Comparison]) -> str:
@@ -84,6 +96,7 @@ def markdown(comparisons: Sequence[Comparison]) -> str:
         if comparison.tests:
             table = _markdown_table(TEST_COLUMNS, test_cells(comparison))
             parts.append(f"McNemar's exact test on the same images, paired by seed:\n\n{table}")
+        parts += [f"Left out: {line}" for line in comparison.left_out]
     return "\n\n".join(parts) + "\n"
 
 
@@ -108,6 +121,7 @@ def comparison_csv(comparisons: Sequence[Comparison]) -> str:
                     c.split,
                     c.protocol,
                     row.model,
+                    row.settings,
                     row.parameters,
                     row.images,
                     seeds,

@@ -1,0 +1,39 @@
+"""What a training run reports once it has trained: the error on the test split, and the record of it."""
+
+from __future__ import annotations
+
+from lightning import Callback
+from torch import nn
+
+from harness import build
+from harness.checkpoint import BEST, LAST, Trained
+from harness.config import TrainConfig
+from harness.data.module import TrainData
+from harness.evaluation.evaluator import evaluate
+from harness.evaluation.record import Moment, write_record
+from harness.processes import Team
+from harness.training.classifier import Classifier
+from harness.training.early_stopping import describe_best
+from harness.training.recorder import Recorder
+
+
+def report(
+    config: TrainConfig,
+    team: Team,
+    trained: Trained,
+    network: nn.Module,
+    data: TrainData,
+    classifier: Classifier,
+    recorder: Recorder,
+    progress: Callback,
+) -> None:
+    """Evaluate the network that the run reports as `eval.py` does: built anew, not as it was laid out for training."""
+    protocol, limits, history = config.protocol, config.trainer, classifier.history
+    tester = build.build_trainer(team, recorder.folder, protocol.precision, [progress])
+    rebuilt = build.rebuilt(trained, network.state_dict())
+    test = (data.splits.test, trained.preprocessing, protocol)
+    evaluator = evaluate(tester, rebuilt, *test, decoder=data.decoder, workers=limits.workers)
+    if team.leads:
+        file = BEST if config.recipe.patience else LAST
+        moment = Moment(recorder.reported, history[recorder.reported - 1].step, file)
+        write_record(recorder.folder, evaluator, trained, data=config.data, moment=moment, best=describe_best(history))

@@ -1,0 +1,35 @@
+"""The scripts inside the tests' own process: the same command line without the seconds that importing torch takes."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+from unittest.mock import patch
+
+from eval import evaluate_network
+from harness import run_folder
+from harness.cli import main
+from harness.config import EvalConfig, TrainConfig
+from train import train
+
+
+def call(script: str, *arguments: str) -> int:
+    """Run `train.py` or `eval.py` with these arguments; its exit code."""
+    logging.getLogger("cnn_zoo").handlers.clear()  # of the call before
+    run_folder._LOCKS.clear()  # which its process would have given back at its end
+    with patch.object(sys, "argv", [script, *arguments]):
+        try:
+            if script == "train.py":
+                main("train", TrainConfig, train)
+            else:
+                main("eval", EvalConfig, evaluate_network)
+        except SystemExit as end:
+            return int(end.code or 0)
+    return 0
+
+
+def only(folder: Path) -> Path:
+    """The only thing in a folder."""
+    (found,) = folder.iterdir()
+    return found
