@@ -87,7 +87,7 @@ def check(evaluator: Evaluator, numbers: list[int], unread: set[int]) -> None:
 
 @pytest.mark.parametrize("batch_size", [1, 4, 23, 100])
 @pytest.mark.parametrize("protocol", ["center_crop", "ten_crop"])
-@pytest.mark.parametrize("unread", [(), (3, 0, 22), (8,)], ids=str)
+@pytest.mark.parametrize("unread", [(), (3, 0, 22), (8,)], ids=["all-read", "three-unread", "one-unread"])
 def test_an_evaluation_of_files_is_the_one_by_hand(
     files: ImageFiles, unread: tuple[int, ...], protocol: str, batch_size: int
 ) -> None:

@@ -128,6 +128,7 @@ def windows_of_both(
         (70, 90, (0.08, 1.0), (3 / 4, 4 / 3)),
         (1700, 1900, (0.08, 1.0), (3 / 4, 4 / 3)),
         (1700, 1900, (0.05, 0.3), (1 / 4, 4.0)),  # few attempts fail: nothing but the draw itself
+        (1700, 1900, (0.05, 0.3), (1.0, 3.0)),  # lying pictures alone
         (1000, 3000, (0.5, 1.0), (3 / 4, 4 / 3)),  # all fail, or most
         (40, 30, (0.2, 0.9), (1 / 2, 2.0)),
         (9, 7, (0.3, 0.6), (3 / 4, 4 / 3)),  # a few places for each window: the last row and column count
