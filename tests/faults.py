@@ -142,6 +142,58 @@ LOADING = [
         "seen = len(indices)",
         "test_file_loader.py::test_what_cannot_be_read_is_named_and_changes_no_other",
     ),
+    Fault(
+        "every device trains on the whole batch, for its loader is not told which it is",
+        MODULE,
+        "position=lambda: trainer.global_step,\n            device=trainer.strategy.root_device,\n"
+        "            rank=trainer.global_rank,\n            devices=trainer.world_size,\n"
+        "            max_batches=self.max_batches,\n        )\n\n    def _train_files",
+        "position=lambda: trainer.global_step,\n            device=trainer.strategy.root_device,\n"
+        "            max_batches=self.max_batches,\n        )\n\n    def _train_files",
+        "test_module.py::test_devices_share_each_batch_of_an_epoch",
+    ),
+    Fault(
+        "every device evaluates the whole split, for its loader is not told which it is",
+        MODULE,
+        "split, preprocessing, batch_size=protocol.batch_size, device=device, rank=rank, devices=devices",
+        "split, preprocessing, batch_size=protocol.batch_size, device=device",
+        "test_module.py::test_devices_share_the_validation_split",
+    ),
+    Fault(
+        "every device trains a probe on the whole batch",
+        FEATURES,
+        "batch[trainer.global_rank :: trainer.world_size], len(batch)",
+        "batch, len(batch)",
+        "test_module.py::test_devices_share_each_batch_of_an_epoch",
+    ),
+    Fault(
+        "every device validates a probe on the whole split",
+        FEATURES,
+        "device=features.labels.device)[trainer.global_rank :: devices]",
+        "device=features.labels.device)",
+        "test_module.py::test_devices_share_the_validation_split",
+    ),
+    Fault(
+        "a probe that goes on in an epoch repeats its first steps",
+        FEATURES,
+        "for number in range(first, steps):",
+        "for number in range(0, steps - first):",
+        "test_module.py::test_devices_share_each_batch_of_an_epoch",
+    ),
+    Fault(
+        "features of an image that could not be read are trained on",
+        FEATURES,
+        "if index not in self.unreadable]",
+        "]",
+        "test_module.py::test_features_of_a_batch_are_those_of_its_images",
+    ),
+    Fault(
+        "an unreadable image shifts the positions of those behind it",
+        "harness/data/workers.py",
+        "request.indices[kept], unreadable",
+        "request.indices[: len(kept)], unreadable",
+        "test_file_loader.py::test_what_cannot_be_read_is_named_and_changes_no_other",
+    ),
 ]
 
 PICTURES = [
@@ -337,6 +389,97 @@ PICTURES = [
         "Splits(train.subset(chosen), train.subset(held_out), test)",
         "Splits(train, train.subset(held_out), test)",
         "test_sources.py::test_digits_splits_are_those_written_down",
+    ),
+    Fault(
+        "a recipe's flip is forgotten",
+        MODULE,
+        "mirror=self.recipe.flip",
+        "mirror=False",
+        "test_module.py::test_images_are_augmented_as_the_recipe_says",
+    ),
+    Fault(
+        "a recipe's crop is forgotten",
+        MODULE,
+        "crop_padding=self.recipe.crop_padding or 0",
+        "crop_padding=0",
+        "test_module.py::test_images_are_augmented_as_the_recipe_says",
+    ),
+    Fault(
+        "damaged JPEG files are read as far as they go",
+        "harness/data/decode.py",
+        '"RGB", strict=True)',
+        '"RGB", strict=False)',
+        "test_decode.py",
+    ),
+    Fault(
+        "a picture is turned the wrong way round",
+        "harness/data/decode.py",
+        "{3: 2, 4: 2, 5: 3, 6: 3, 7: 1, 8: 1}",
+        "{3: 2, 4: 2, 5: 1, 6: 1, 7: 3, 8: 3}",
+        "test_decode.py::test_upright_is_what_pillow_makes_of_exif_rotation",
+    ),
+    Fault(
+        "grey is the mean of the colours",
+        PIXELS,
+        "(19595 * red + 38470 * green + 7471 * blue + 0x8000) >> 16",
+        "(red + green + blue) // 3",
+        "test_folder_data.py::test_grey_is_pillows",
+    ),
+    Fault(
+        "labels of ImageNet are the positions of folders that are there",
+        "harness/data/imagenet.py",
+        "np.array([order[name] for name in folder.classes])[folder.label]",
+        "folder.label.astype(np.int64)",
+        "test_folder.py::test_labels_are_the_official_ones_for_any_subset",
+    ),
+    Fault(
+        "labels of a flat folder are those of the next image",
+        "harness/data/imagenet.py",
+        "lines[np.array(numbers) - 1]",
+        "lines[np.array(numbers) % len(lines)]",
+        "test_folder.py::test_a_flat_folder_takes_its_labels_from_the_development_kit",
+    ),
+    Fault(
+        "labels of a folder to report on are positions among its own classes",
+        "harness/data/class_folders.py",
+        "[order.get(name, -1) for name in folder.classes]",
+        "[*range(len(folder.classes))]",
+        "test_folder_data.py::test_folders_are_taken_as_they_lie_and_classes_by_name",
+    ),
+    Fault(
+        "a fold holds images of the next",
+        "harness/data/class_folders.py",
+        "(ranks + before) % folds == fold",
+        "(ranks + before) % folds <= fold",
+        "test_folder_data.py::test_folds_hold_every_picture_once_in_proportion",
+    ),
+    Fault(
+        "a division does not depend on its seed",
+        "harness/data/class_folders.py",
+        'hashlib.sha256(b"%d:%s" % (seed, name))',
+        'hashlib.sha256(b"%d:%s" % (0, name))',
+        "test_folder_data.py::test_a_whole_folder_is_divided_by_class_and_the_same_way_every_time",
+    ),
+    Fault(
+        "rows and columns of CIFAR are exchanged",
+        "harness/data/sources.py",
+        "images.permute(0, 3, 1, 2).contiguous()",
+        "images.permute(0, 3, 2, 1).contiguous()",
+        "test_sources.py::test_cifar_files_are_read",
+    ),
+    Fault(
+        "validation images are not taken in proportion",
+        "harness/data/sources.py",
+        "test_size=held_out, stratify=labels.numpy(), random_state=0",
+        "test_size=held_out, random_state=0",
+        "test_sources.py",
+    ),
+    Fault(
+        "the test split is the training split",
+        "harness/data/sources.py",
+        'train=split == "train", download=False',
+        "train=True, download=False",
+        "test_sources.py::test_cifar_files_are_read",
     ),
 ]
 
@@ -558,6 +701,91 @@ TRAINING = [
         "pixels = batch.images",
         "test_memory_format.py",
     ),
+    Fault(
+        "a step counts what was counted before again",
+        CLASSIFIER,
+        "        self._pending.clear()\n",
+        "",
+        "test_training.py::test_a_checkpoint_may_fall_on_the_step_of_a_look",
+    ),
+    Fault(
+        "validation counts go on from epoch to epoch",
+        CLASSIFIER,
+        "self._validation = (torch.zeros((), device=self.device), torch.zeros_like(self._right))",
+        "self._validation = getattr(self, '_kept', (torch.zeros((), device=self.device), "
+        "torch.zeros_like(self._right)))\n        self.__dict__['_kept'] = self._validation",
+        "test_training.py::test_history_counts_every_image",
+    ),
+    Fault(
+        "the best checkpoint is the last",
+        RECORDER,
+        "if best_epoch(history) is history[-1]:",
+        "if True:",
+        "test_training.py::test_the_best_on_validation_is_kept_beside_the_last",
+    ),
+    Fault(
+        "a frozen stage is decayed and pushed on by momentum",
+        "harness/training/fine_tuner.py",
+        "parameter.grad = None",
+        "parameter.grad = torch.zeros_like(parameter)",
+        "test_finetune.py::test_every_stage_is_stepped_at_its_rate_and_a_frozen_one_not_at_all",
+    ),
+    Fault(
+        "batch norms of a frozen stage go on with their statistics",
+        "harness/training/parameter_groups.py",
+        "            layer.train(not frozen)\n",
+        "            layer.train()\n",
+        "test_finetune.py::test_frozen_stages_and_their_batch_norms_stay_bit_for_bit",
+    ),
+    Fault(
+        "early stages learn faster than late ones",
+        "harness/training/parameter_groups.py",
+        "range(len(backbone) - 1, -1, -1)",
+        "range(len(backbone))",
+        "test_finetune.py::test_rates_fall_from_the_head_to_the_images",
+    ),
+    Fault(
+        "class weights are those of the images for validation",
+        "harness/build.py",
+        "balanced_weights(splits.train.labels",
+        "balanced_weights(splits.validation.labels",
+        "test_finetune.py::test_the_weighted_loss_is_a_mean_over_images_and_an_epochs_over_all_of_its",
+    ),
+    Fault(
+        "the rubbish class of LeCun's loss has the wrong sign",
+        "harness/training/losses.py",
+        "value=-rubbish",
+        "value=rubbish",
+        "test_lenet.py",
+    ),
+    Fault(
+        "too many unreadable images are borne with",
+        "harness/training/unreadable.py",
+        "if len(now) > MOST * len(self.split):",
+        "if len(now) > len(self.split):",
+        "test_finetune.py::test_a_linear_probe_skips_and_lists_what_cannot_be_read",
+    ),
+    Fault(
+        "the halving of He 2015 comes late",
+        "configs/recipe/he_2015_cifar.yaml",
+        "milestones: [82, 123]",
+        "milestones: [82, 132]",
+        "test_recipe_values.py::test_he_2015_on_cifar",
+    ),
+    Fault(
+        "weight decay of torchvision's recipe is ten times as strong",
+        "configs/recipe/torchvision_v1.yaml",
+        "weight_decay: 1.0e-4",
+        "weight_decay: 1.0e-3",
+        "test_recipe_values.py::test_torchvisions_first_weights",
+    ),
+    Fault(
+        "ImageNet's mean is in the order of OpenCV",
+        "configs/data/imagenet.yaml",
+        "mean: [0.485, 0.456, 0.406]",
+        "mean: [0.406, 0.456, 0.485]",
+        "test_recipe_values.py::test_imagenets_preprocessing_is_torchvisions",
+    ),
 ]
 
 RESUMING = [
@@ -637,6 +865,20 @@ RESUMING = [
         "_SHIFTS = (30, 27, 31)",
         "_SHIFTS = (30, 27, 32)",
         "test_stateless.py",
+    ),
+    Fault(
+        "a checkpoint at the end of an epoch is written before its validation",
+        RECORDER,
+        "if done < pl_module.steps_per_epoch and (",
+        "if (",
+        "test_resume_in_process.py::test_cut_off_around_a_validation",
+    ),
+    Fault(
+        "random numbers are uniform to 1.0",
+        "harness/data/stateless.py",
+        ".double() / (1 << 53)",
+        ".double() / ((1 << 53) - 1) * 1.001",
+        "test_file_loader.py::test_uniform_numbers_are_uniform_and_each_indexs_own",
     ),
 ]
 
@@ -753,6 +995,20 @@ EVALUATION = [
         "return tuple(range(len(ours)))",
         "test_meaning.py::test_classes_are_matched_by_name_in_any_order_and_number",
     ),
+    Fault(
+        "images that a run was selected by are reported on",
+        "harness/training/own_pictures.py",
+        'if row["split"] != "test"',
+        'if row["split"] == "train"',
+        "test_folder_data.py::test_an_evaluation_reports_on_no_picture_that_the_run_has_learnt_from",
+    ),
+    Fault(
+        "a score that guessing reaches is accepted",
+        "harness/evaluation/meaning.py",
+        "binom.sf(counts.correct_top1 - 1, counts.seen, 1 / classes) <= CHANCE",
+        "binom.sf(counts.correct_top1, counts.seen, 1 / classes) <= CHANCE",
+        "test_meaning.py",
+    ),
 ]
 
 STATISTICS = [
@@ -796,6 +1052,20 @@ STATISTICS = [
         COMPARE,
         "statistics.stdev(",
         "statistics.pstdev(",
+        "test_compare.py::test_seeds_are_one_row_and_models_are_paired_by_seed",
+    ),
+    Fault(
+        "the interval of no errors begins above nothing",
+        "harness/evaluation/intervals.py",
+        "0.0 if errors == 0 else 100 * (centre - half)",
+        "100 * (centre - half / 2)",
+        "test_counts.py::test_wilson_equals_scipy",
+    ),
+    Fault(
+        "models are paired with themselves over seeds",
+        COMPARE,
+        "one, other = right[first, seed], right[second, seed]",
+        "one, other = right[first, seed], right[first, seed]",
         "test_compare.py::test_seeds_are_one_row_and_models_are_paired_by_seed",
     ),
 ]

@@ -21,9 +21,13 @@ from pathlib import Path
 
 from faults import FAULTS, Fault
 
-os.environ |= {"OMP_NUM_THREADS": "1", "COLUMNS": "1000"}  # before torch is loaded; the whole line of a test that failed
+os.environ |= {
+    "OMP_NUM_THREADS": "1",
+    "COLUMNS": "1000",
+}  # before torch is loaded; the whole line of a test that failed
 sys.dont_write_bytecode = True  # what is compiled of a fault could outlive it
-sys.path.pop(0)  # the tests of this tree; those of the copy are wanted
+if __name__ == "__main__":  # and not in a worker of a test
+    sys.path.pop(0)  # the tests of this tree; those of the copy are wanted
 
 import hydra  # noqa: E402, F401  # loaded once, for every copy of this process
 import lightning  # noqa: E402, F401

@@ -13,7 +13,8 @@ from faults import FAULTS, Fault
 def test_a_fault_can_be_planted_and_its_tests_are_there(fault: Fault) -> None:
     text = (ROOT / fault.file).read_text(encoding="utf-8")
     assert text.count(fault.old) == 1, "mend the table in tests/faults.py"
-    ast.parse(text.replace(fault.old, fault.new))
+    if fault.file.endswith(".py"):
+        ast.parse(text.replace(fault.old, fault.new))
     for name in fault.tests.split():
         file, _, test = name.partition("::")
         assert f"def {test}" in (ROOT / "tests" / file).read_text(encoding="utf-8")
