@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 from pathlib import Path
 
@@ -97,14 +98,21 @@ def test_a_strip_is_resized_only_where_it_is_seen(monkeypatch: pytest.MonkeyPatc
     assert six_crop(np.asarray(picture(10_000, 1)), SMALL, "fast").shape == (6, 32, 32, 3)
 
 
-def test_a_random_crop_is_the_window_that_torchvision_would_resize() -> None:
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+def test_a_random_crop_is_the_window_that_torchvision_would_resize(interpolation: str) -> None:
+    preprocessing = dataclasses.replace(SMALL, interpolation=interpolation)
     image, draws = picture(90, 70), np.random.default_rng(0).random(DRAWS)
     top, left, height, width = random_box(70, 90, draws, (0.08, 1), (0.75, 4 / 3))
-    expected = transforms.functional.resized_crop(image, top, left, height, width, [32, 32])
+    box = (top, left, height, width)
+    expected = transforms.functional.resized_crop(image, *box, [32, 32], InterpolationMode(interpolation))
     pixels = np.asarray(image)
-    found = random_resized_crop(pixels, draws, SMALL, (0.08, 1), (0.75, 4 / 3), "pil")
+    found = random_resized_crop(pixels, draws, preprocessing, (0.08, 1), (0.75, 4 / 3), "pil")
     assert np.array_equal(found[0], np.asarray(expected))
-    assert not np.array_equal(found, random_resized_crop(pixels, draws[::-1], SMALL, (0.08, 1), (0.75, 4 / 3), "pil"))
+    fast = random_resized_crop(pixels, draws, preprocessing, (0.08, 1), (0.75, 4 / 3), "fast")
+    assert np.abs(fast.astype(int) - found).max() <= 1
+    assert not np.array_equal(
+        found, random_resized_crop(pixels, draws[::-1], preprocessing, (0.08, 1), (0.75, 4 / 3), "pil")
+    )
 
 
 WINDOWS = 4000

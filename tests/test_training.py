@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import json
 import math
@@ -29,7 +30,7 @@ from harness.evaluation.counts import Counts
 from harness.interruption import told
 from harness.training.classifier import FLUSH_EVERY, PROGRESS, Classifier
 from harness.training.early_stopping import is_over
-from harness.training.history import Epoch, best_epoch
+from harness.training.history import Epoch, best_epoch, describe_best, metrics_csv
 from harness.training.recorder import Recorder
 from harness.training.schedules import learning_rate
 
@@ -108,6 +109,8 @@ def test_constant_step_and_cosine_schedules() -> None:
     stepped = recipe(schedule="step", milestones=[1, 2.5])
     rates = [learning_rate(stepped, step, 10) for step in (0, 9, 10, 24, 25, 39)]
     assert rates == pytest.approx([0.1, 0.1, 0.01, 0.01, 0.001, 0.001])
+    halved = recipe(schedule="step", milestones=[1, 2, 3], gamma=0.5, learning_rate=0.8)
+    assert [learning_rate(halved, 10 * epoch, 10) for epoch in range(4)] == pytest.approx([0.8, 0.4, 0.2, 0.1])
     cosine = recipe(schedule="cosine")
     assert learning_rate(cosine, 0, 10) == 0.1
     assert learning_rate(cosine, 20, 10) == pytest.approx(0.05)
@@ -240,6 +243,31 @@ def test_patience_is_the_epochs_in_a_row_without_a_better_one() -> None:
     history = past((5, 1.0), (6, 1.0), (6, 1.0), (5, 0.1), (4, 0.1))
     assert [is_over(history[:epochs], 2) for epochs in range(6)] == [False] * 4 + [True] * 2
     assert not is_over(history, None) and not is_over(history, 4) and is_over(history, 3)
+
+
+def test_every_number_of_an_epoch_stands_in_its_column() -> None:
+    epochs = [
+        Epoch(1, 5, 0.25, 1.5, Counts(10, 30, 40), 2.5, Counts(1, 4, 10)),
+        Epoch(2, 10, 0.125, 0.5, Counts(20, 36, 40), 3.5, Counts(3, 8, 10)),
+    ]
+    first, second = csv.DictReader(metrics_csv(epochs).splitlines())
+    names = ("loss", "images", "top1_error", "top5_error")
+    assert {key: float(value) for key, value in first.items()} == {
+        **{"epoch": 1, "step": 5, "learning_rate": 0.25},
+        **dict(zip([f"train_{name}" for name in names], (1.5, 40, 75, 25), strict=True)),
+        **dict(zip([f"validation_{name}" for name in names], (2.5, 10, 90, 60), strict=True)),
+    }
+    assert (second["train_loss"], second["validation_top1_error"]) == ("0.5", "70.0")
+    best = describe_best(epochs)
+    assert best is not None and (best["epoch"], best["validation_top1_error"]) == (2, 70.0)
+    without = Epoch(1, 5, 0.25, 1.5, Counts(10, 30, 40), None, None)
+    assert metrics_csv([without]).endswith("1,5,0.25,1.5,40,75.0,25.0,,,,\n") and describe_best([without]) is None
+
+
+def test_the_rate_of_an_epoch_is_that_of_its_last_step(tmp_path: Path) -> None:
+    settings = recipe(schedule="cosine")
+    history = fit(Network(), tmp_path, settings).history
+    assert [epoch.learning_rate for epoch in history] == [learning_rate(settings, 5 * n - 1, 5) for n in (1, 2, 3, 4)]
 
 
 def test_history_counts_every_image(tmp_path: Path) -> None:
