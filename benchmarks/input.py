@@ -148,7 +148,8 @@ def _loaders(folder: Path, files: list[bytes]) -> dict[str, Callable[[], float]]
         moments = []
         for _ in loader:
             moments.append(time.perf_counter())
-        assert len(moments) == BATCHES
+        if len(moments) != BATCHES:
+            raise RuntimeError(f"the loader gave {len(moments)} batches instead of {BATCHES}")
         return (moments[-1] - moments[UNMEASURED - 1]) * len(files) / ((BATCHES - UNMEASURED) * BATCH)
 
     def preset(made: transforms.Compose, workers: int) -> float:

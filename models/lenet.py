@@ -131,6 +131,9 @@ class PartialConvolution(nn.Module):
 
     Args:
         table: rows are input maps, columns are output maps, X marks a connection; equally many X in every row.
+
+    Raises:
+        ValueError: rows with different numbers of X.
     """
 
     by_column: torch.Tensor
@@ -138,7 +141,8 @@ class PartialConvolution(nn.Module):
     def __init__(self, table: str) -> None:
         super().__init__()
         rows = [[column for column, mark in enumerate(row.split()) if mark == "X"] for row in table.strip().split("\n")]
-        assert len({len(columns) for columns in rows}) == 1
+        if len({len(columns) for columns in rows}) != 1:
+            raise ValueError("the table of connections must have equally many X in every row")
         columns = [column for row in rows for column in row]  # of each X, row by row
         heights = [columns.count(column) for column in range(max(columns) + 1)]  # input maps of each output map
         self.input_maps = len(rows)

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parent.parent
 Script = Callable[..., subprocess.CompletedProcess[str]]
 
 
-def run_script(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+def run_script(*arguments: str, cwd: Path = ROOT, timeout: float = 600) -> subprocess.CompletedProcess[str]:
     """`python ARGUMENTS`, with its output; a script is named relative to the repository."""
     script, *rest = arguments
     named = [str(ROOT / script)] if script.endswith(".py") else [script]
@@ -28,7 +28,7 @@ def run_script(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess
         env=environment,
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=timeout,
     )
 
 

@@ -110,6 +110,7 @@ def test_training_does_not_depend_on_workers_devices_or_position(split: ImageFil
     assert len(late) == 1 and torch.equal(late[0].images, alone[2].images)
     second = by_index(train_loader(split, step=3))
     assert second.keys() == reference.keys() and not same(reference, second)
+    assert list(second) == stateless.order(5, 1, IMAGES).tolist() != order.tolist()
 
 
 def test_one_loader_serves_epoch_after_epoch(split: ImageFiles) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 from conftest import ROOT
 from PIL import Image
+from scipy.stats import ks_2samp
 from torchvision import transforms
 from torchvision.transforms import InterpolationMode
 
@@ -96,29 +98,83 @@ def test_a_strip_is_resized_only_where_it_is_seen(monkeypatch: pytest.MonkeyPatc
     assert six_crop(np.asarray(picture(10_000, 1)), SMALL, "fast").shape == (6, 32, 32, 3)
 
 
-def test_a_random_crop_is_the_window_that_torchvision_would_resize() -> None:
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+def test_a_random_crop_is_the_window_that_torchvision_would_resize(interpolation: str) -> None:
+    preprocessing = dataclasses.replace(SMALL, interpolation=interpolation)
     image, draws = picture(90, 70), np.random.default_rng(0).random(DRAWS)
     top, left, height, width = random_box(70, 90, draws, (0.08, 1), (0.75, 4 / 3))
-    expected = transforms.functional.resized_crop(image, top, left, height, width, [32, 32])
+    box = (top, left, height, width)
+    expected = transforms.functional.resized_crop(image, *box, [32, 32], InterpolationMode(interpolation))
     pixels = np.asarray(image)
-    found = random_resized_crop(pixels, draws, SMALL, (0.08, 1), (0.75, 4 / 3), "pil")
+    found = random_resized_crop(pixels, draws, preprocessing, (0.08, 1), (0.75, 4 / 3), "pil")
     assert np.array_equal(found[0], np.asarray(expected))
-    assert not np.array_equal(found, random_resized_crop(pixels, draws[::-1], SMALL, (0.08, 1), (0.75, 4 / 3), "pil"))
+    fast = random_resized_crop(pixels, draws, preprocessing, (0.08, 1), (0.75, 4 / 3), "fast")
+    assert np.abs(fast.astype(int) - found).max() <= 1
+    assert not np.array_equal(
+        found, random_resized_crop(pixels, draws[::-1], preprocessing, (0.08, 1), (0.75, 4 / 3), "pil")
+    )
 
 
-def test_random_windows_are_spread_like_torchvisions() -> None:
-    """Means over 4,000 windows agree within five standard errors, and every window lies inside."""
+WINDOWS = 4000
+
+
+def windows_of_both(
+    height: int, width: int, scale: tuple[float, float], ratio: tuple[float, float]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Random windows by torchvision and by us, (`WINDOWS`, 4): top, left, height, width."""
     torch.manual_seed(0)
-    image = torch.empty(1, 70, 90)
-    theirs = [transforms.RandomResizedCrop.get_params(image, [0.08, 1.0], [0.75, 4 / 3]) for _ in range(4000)]
-    draws = np.random.default_rng(0).random((4000, DRAWS))
-    ours = [random_box(70, 90, row, (0.08, 1), (0.75, 4 / 3)) for row in draws]
-    assert all(t >= 0 and x >= 0 and t + h <= 70 and x + w <= 90 and h > 0 and w > 0 for t, x, h, w in ours)
-    a, b = np.array(theirs, dtype=float), np.array(ours, dtype=float)
-    for f in (a, b):
-        f[:, 2] *= f[:, 3]  # area instead of height, which depends on it
-    error = np.sqrt(a.var(0) / 4000 + b.var(0) / 4000)
-    assert (np.abs(a.mean(0) - b.mean(0)) < 5 * error).all()
+    image, get = torch.empty(1, height, width), transforms.RandomResizedCrop.get_params
+    theirs = [get(image, list(scale), list(ratio)) for _ in range(WINDOWS)]
+    draws = np.random.default_rng(0).random((WINDOWS, DRAWS))
+    ours = [random_box(height, width, row, scale, ratio) for row in draws]
+    return np.array(theirs, dtype=float), np.array(ours, dtype=float)
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "scale", "ratio"),
+    [
+        (70, 90, (0.08, 1.0), (3 / 4, 4 / 3)),
+        (1700, 1900, (0.08, 1.0), (3 / 4, 4 / 3)),
+        (1700, 1900, (0.05, 0.3), (1 / 4, 4.0)),  # few attempts fail: nothing but the draw itself
+        (1700, 1900, (0.05, 0.3), (1.0, 3.0)),  # lying pictures alone
+        (1000, 3000, (0.5, 1.0), (3 / 4, 4 / 3)),  # all fail, or most
+        (40, 30, (0.2, 0.9), (1 / 2, 2.0)),
+        (9, 7, (0.3, 0.6), (3 / 4, 4 / 3)),  # a few places for each window: the last row and column count
+    ],
+)
+def test_random_windows_are_spread_like_torchvisions(
+    height: int, width: int, scale: tuple[float, float], ratio: tuple[float, float]
+) -> None:
+    """Kolmogorov-Smirnov: area, aspect, and how much of the image lies above, below, left and right of the window."""
+    spread = []
+    for boxes in windows_of_both(height, width, scale, ratio):
+        top, left, h, w = boxes.T
+        bottom, right = height - top - h, width - left - w
+        assert min(top.min(), left.min(), bottom.min(), right.min()) >= 0 and min(h.min(), w.min()) > 0
+        spread.append(np.stack([h * w, w / h, top, left, bottom, right, top - left, bottom - right]))
+    for theirs, ours in zip(*spread, strict=True):
+        assert ks_2samp(theirs, ours).pvalue > 0.001
+
+
+def test_the_draws_of_a_window_are_independent() -> None:
+    """Area and aspect, and both places, of windows that always lie inside."""
+    _, ours = windows_of_both(1700, 1900, (0.05, 0.2), (1 / 2, 2.0))
+    top, left, h, w = ours.T
+    parts = np.stack([h * w, np.log(w / h), top / (1700 - h), left / (1900 - w)])
+    assert np.abs(np.corrcoef(parts) - np.eye(4)).max() < 4 / WINDOWS**0.5
+
+
+def test_a_random_window_reaches_every_place() -> None:
+    """The first and the last row and column, each as often as those between."""
+    places = {(y, x): 0 for y in range(4) for x in range(5)}
+    for draws in np.random.default_rng(0).random((8000, DRAWS)):
+        top, left, h, w = random_box(8, 9, draws, (25 / 72, 25 / 72), (1.0, 1.0))
+        assert (h, w) == (5, 5)
+        places[top, left] += 1
+    assert max(abs(count - 400) for count in places.values()) < 5 * 400**0.5
+    nearly_one = np.full(DRAWS, np.nextafter(1.0, 0.0))
+    assert random_box(8, 9, nearly_one, (25 / 72, 25 / 72), (1.0, 1.0)) == (3, 4, 5, 5)
+    assert random_box(8, 9, np.zeros(DRAWS), (25 / 72, 25 / 72), (1.0, 1.0)) == (0, 0, 5, 5)
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 10_000), (10_000, 1), (3, 100)])

@@ -38,9 +38,15 @@ def photo(width: int = 40, height: int = 30, kind: str = "JPEG") -> bytes:
     return file.getvalue()
 
 
-def write(path: Path, images: Sequence[bytes | None], labels: Sequence[int], columns: tuple[str, str]) -> None:
+def write(
+    path: Path,
+    images: Sequence[bytes | None],
+    labels: Sequence[int],
+    columns: tuple[str, str],
+    names: Sequence[str] = NAMES,
+) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    features = {columns[0]: {"_type": "Image"}, columns[1]: {"names": NAMES, "_type": "ClassLabel"}}
+    features = {columns[0]: {"_type": "Image"}, columns[1]: {"names": names, "_type": "ClassLabel"}}
     table = pa.table({columns[0]: [{"bytes": image, "path": None} for image in images], columns[1]: labels})
     pq.write_table(table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})}), path)
 
@@ -127,6 +133,30 @@ def test_photographs_are_unpacked_once_and_read_like_a_folder(cache: Path, tmp_p
     assert list(splits.test.ids) == [f"hub_photos/val/%2Ehidden é/000000{row}.jpg" for row in range(2)]
     shutil.rmtree(cache.parent)  # all is unpacked
     assert facts(photos(tmp_path / "root", revision=COMMIT)) == known and sorted(folder.rglob("*.*")) == files
+
+
+def test_every_file_of_the_hub_has_an_order_of_classes_of_its_own(cache: Path, tmp_path: Path) -> None:
+    """`test` comes before `train` in the order of their names; training's order rules."""
+    columns, others = ("image", "label"), NAMES[::-1]
+    kinds = {"JPEG": NAMES[0], "PNG": NAMES[1], "GIF": NAMES[2]}  # the format says the class
+    pictures = [photo(8, 8, kind) for kind in kinds]
+    write(cache / "train-00000-of-00002.parquet", pictures * 2, [0, 1, 2] * 2, columns)
+    write(cache / "train-00001-of-00002.parquet", pictures, [1, 2, 0], columns, [NAMES[2], *NAMES[:2]])
+    write(cache / "test-00000-of-00001.parquet", pictures, [2, 1, 0], columns, others)
+    assert facts(small()).class_names == tuple(NAMES)
+    of_one_size = sources.load(HubConfig(**{**vars(small()), "validation": 0}))
+    assert of_one_size.train.labels.tolist() == [0, 1, 2] * 3 and of_one_size.test.labels.tolist() == [0, 1, 2]
+    whole = photos(tmp_path / "root")
+    splits, names = sources.load(whole), facts(whole).class_names
+    extensions = {".jpg": NAMES[0], ".png": NAMES[1], ".gif": NAMES[2]}
+    for split in (splits.train, splits.validation, splits.test):
+        assert isinstance(split, ImageFiles) and len(split) >= 3
+        for image, label in zip(split.ids, split.labels.tolist(), strict=True):
+            assert names[label] == extensions[Path(image).suffix]
+    write(cache / "test-00000-of-00001.parquet", pictures, [0, 1, 2], columns, ["100%", "x", ".hidden é"])
+    for config in (small(), photos(tmp_path / "anew")):
+        with pytest.raises(UserError, match=r"test-0.*.parquet: its class 'x' is none of the 3 of .*train-0"):
+            facts(config)
 
 
 def test_a_training_split_alone_is_divided_and_folds_fall_out(cache: Path, tmp_path: Path) -> None:

@@ -109,6 +109,17 @@ def test_epochs_differ_in_order_and_pixels(split: ImageSet) -> None:
     assert any(not torch.equal(first[i], second[i]) for i in range(IMAGES))
 
 
+@pytest.mark.parametrize("seed", [0, 5])
+@pytest.mark.parametrize("epoch", [0, 1])
+def test_an_epoch_is_a_function_of_its_number_and_the_seed(split: ImageSet, seed: int, epoch: int) -> None:
+    one = loader(split, step=5 * epoch)
+    one.seed = seed
+    assert torch.equal(torch.cat([batch.indices for batch in one]), stateless.order(seed, epoch, IMAGES))
+    assert (seed == 5) == all(
+        torch.equal(mine.images, other.images) for mine, other in zip(one, loader(split, step=5 * epoch), strict=True)
+    )
+
+
 @pytest.mark.parametrize("devices", [1, 2, 3, 40])
 @pytest.mark.parametrize("batch_size", [1, 8, 37, 100])
 def test_evaluation_sees_every_image_once(split: ImageSet, devices: int, batch_size: int) -> None:

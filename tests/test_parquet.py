@@ -126,6 +126,146 @@ def test_foreign_damaged_and_missing_files(tmp_path: Path) -> None:
         facts(config(tmp_path))
 
 
+def named(*names: str) -> bytes:
+    """Metadata of a file whose labels are positions among these names."""
+    return json.dumps({"info": {"features": {"label": {"names": names, "_type": "ClassLabel"}}}}).encode()
+
+
+def one_a_name(path: Path, *names: str) -> None:
+    """An image of each class, in the order of the names; the level of its pixels says the class."""
+    level = {"blue": 10, "green": 20, "red": 30}
+    images = [png(np.full((8, 8, 3), level.get(name, 0), dtype=np.uint8)) for name in names]
+    write(path, images, range(len(names)), named(*names))
+
+
+@pytest.mark.parametrize(
+    ("train", "reported", "classes"),
+    [
+        ([("blue", "green", "red")], ("red", "green", "blue"), ("blue", "green", "red")),
+        ([("red", "blue", "green")], ("blue", "green", "red"), ("red", "blue", "green")),
+        ([("blue", "green", "red"), ("green", "red", "blue")], ("red", "blue", "green"), ("blue", "green", "red")),
+        ([("blue", "green", "red"), ("red", "green")], ("green",), ("blue", "green", "red")),
+    ],
+)
+@pytest.mark.parametrize("split", ["test", "validation"])
+def test_labels_are_matched_by_name_to_those_of_training(
+    split: str, train: list[tuple[str, ...]], reported: tuple[str, ...], classes: tuple[str, ...], tmp_path: Path
+) -> None:
+    for number, names in enumerate(train):
+        one_a_name(tmp_path / f"train-{number}.parquet", *names)
+    one_a_name(tmp_path / f"{split}.parquet", *reported)
+    assert facts(config(tmp_path)).class_names == classes
+    splits = sources.load(config(tmp_path, validation=0))
+    level = {10: "blue", 20: "green", 30: "red"}
+    for images in (splits.train, splits.test):
+        assert isinstance(images, ImageSet)
+        assert [level[int(image[0, 0, 0])] for image in images.images] == [classes[k] for k in images.labels.tolist()]
+    assert len(splits.train) == sum(map(len, train)) and len(splits.test) == len(reported)
+
+
+def test_a_class_that_training_does_not_know_is_refused(tmp_path: Path) -> None:
+    one_a_name(tmp_path / "train-0.parquet", "blue", "green")
+    one_a_name(tmp_path / "test.parquet", "green", "Blue")
+    message = r"test.parquet: its class 'Blue' is none of the 2 of .*train-0.parquet: blue, green$"
+    with pytest.raises(UserError, match=message):
+        facts(config(tmp_path))
+    one_a_name(tmp_path / "test.parquet", "green", "blue")
+    one_a_name(tmp_path / "train-1.parquet", "blue", "green", "red")
+    with pytest.raises(UserError, match=r"train-1.parquet: its class 'red' is none of the 2 of .*train-0.parquet"):
+        facts(config(tmp_path))
+    one_a_name(tmp_path / "train-1.parquet", "blue", "blue")
+    with pytest.raises(UserError, match=r"train-1.parquet: two of its classes are called 'blue'"):
+        facts(config(tmp_path))
+
+
+def test_a_label_past_the_names_of_its_own_file_is_refused(tmp_path: Path) -> None:
+    one_a_name(tmp_path / "train.parquet", "blue", "green", "red")
+    write(tmp_path / "test.parquet", [png(pixels(1, 0)[0])], [2], named("red", "blue"))
+    with pytest.raises(UserError, match=r"test.parquet: row 0: label 2 is none of the 2 classes"):
+        sources.load(config(tmp_path, validation=0))
+
+
+@pytest.mark.parametrize("silent", ["train-0", "train-1", "test", "validation"])
+@pytest.mark.parametrize("metadata", [None, b"{", named(), named("abc").replace(b'["abc"]', b'"abc"')])
+def test_a_file_without_class_names_beside_those_that_have_them_is_refused(
+    silent: str, metadata: bytes | None, tmp_path: Path
+) -> None:
+    for name in ("train-0", "train-1", "test", "validation"):
+        one_a_name(tmp_path / f"{name}.parquet", "blue", "green", "red")
+    write(tmp_path / f"{silent}.parquet", [png(pixels(1, 0)[0])] * 3, [0, 1, 2], metadata)
+    named_too = "train-1" if silent == "train-0" else "train-0"
+    message = rf"{silent}.parquet: it does not say the names of its classes, as .*{named_too}.parquet does"
+    with pytest.raises(UserError, match=message) as caught:
+        facts(config(tmp_path))
+    assert "\n" not in str(caught.value)
+
+
+def test_numbers_of_columns_with_two_names_are_not_mixed(tmp_path: Path) -> None:
+    write_set(tmp_path, named=False)
+    table = pq.read_table(tmp_path / "test.parquet")
+    pq.write_table(table.rename_columns(["img", "fine_label"]), tmp_path / "test.parquet")
+    with pytest.raises(UserError, match=r"test.parquet: its labels are called 'fine_label', those of .*0.parquet 'la"):
+        facts(config(tmp_path))
+
+
+@pytest.mark.parametrize("kind", [pa.string(), pa.dictionary(pa.int32(), pa.string()), pa.float64(), pa.bool_()])
+@pytest.mark.parametrize("name", ["train-1", "test", "validation"])
+def test_labels_that_are_no_integers_are_refused_in_any_file(name: str, kind: Any, tmp_path: Path) -> None:
+    write_set(tmp_path, named=False)
+    write(tmp_path / f"{name}.parquet", [png(pixels(1, 0)[0])], pa.array([None], kind))
+    with pytest.raises(UserError, match=rf"{name}.parquet: the column 'label' holds .* where integers belong"):
+        facts(config(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ("train-00000-of-00003 train-00002-of-00003", r"holds 2 of 3 files like train-00000-of-00003.parquet: put the"),
+        ("train-00001-of-00002", r"holds 1 of 2 files like train-00001-of-00002.parquet"),
+        ("train_1_of_3 train_3_of_3", "holds 2 of 3 files like train_1_of_3"),
+        ("train-0-of-2 train-2-of-2", "holds 2 of 2 files like train-0-of-2"),
+        (
+            "train-00000-of-00002 train-00001-of-00003",
+            r"train-00000-of-00002.parquet and .*1-of-00003.parquet cannot b",
+        ),
+        ("train-00000-of-00002 train_b-00001-of-00002", "cannot both be of one split"),
+        ("train-00000-of-00001 train", r"-00000-of-00001.parquet and .*train.parquet cannot both be of one split"),
+        (
+            "train-00000-of-00002 train-0-of-2 train-00001-of-00002",
+            r"-0-of-2.parquet and .*-00000-of-00002.parquet can",
+        ),
+        ("train-00000-of-00001-0a1b train-00000-of-00001-9c8d", "cannot both be of one split; take one of them away"),
+        ("train test-00001-of-00002", "holds 1 of 2 files like test-00001-of-00002.parquet"),
+        ("train test validation-00000-of-00004", "holds 1 of 4 files like validation-00000-of-00004.parquet"),
+        ("sub/train-00000-of-00002", "holds 1 of 2 files like train-00000-of-00002.parquet"),
+        ("train/00000-of-00002", "holds 1 of 2 files like 00000-of-00002.parquet"),
+    ],
+)
+def test_files_of_a_split_that_are_not_all_there_or_of_two_sets_are_refused(
+    files: str, message: str, tmp_path: Path
+) -> None:
+    for name in files.split():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        one_a_name(tmp_path / f"{name}.parquet", "blue", "green", "red")
+    if "test" not in files:
+        one_a_name((tmp_path / files.split()[0]).parent / "test.parquet", "blue", "green", "red")
+    with pytest.raises(UserError, match=message) as caught:
+        facts(config(tmp_path))
+    assert f"data.root={tmp_path}: " in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "train",
+    ["train-00000-of-00002 train-00001-of-00002", "train-1-of-2 train-2-of-2", "train-0 train-7", "train-a-0 trainb"],
+)
+def test_files_that_are_all_there_or_without_a_total_are_read(train: str, tmp_path: Path) -> None:
+    for name in train.split():
+        one_a_name(tmp_path / f"{name}.parquet", "blue", "green", "red")
+    one_a_name(tmp_path / "test-00000-of-00001-b42a775f407cee45.parquet", "blue", "green", "red")
+    known = facts(config(tmp_path))
+    assert (known.train, known.test) == (6, 3)
+
+
 def test_a_mistake_is_told_before_torch_is_loaded(tmp_path: Path) -> None:
     done = run_script("train.py", "data=parquet", "data.root=nowhere", cwd=tmp_path)
     assert done.returncode == 2 and done.stderr.count("\n") == 1

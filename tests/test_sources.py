@@ -208,6 +208,13 @@ def test_no_validation_split() -> None:
     assert len(splits.train) == 1437 and len(splits.validation) == 0
 
 
+def test_classes_get_other_labels() -> None:
+    labels = torch.tensor([2, 0, 1, 2])
+    split = ImageSet(torch.zeros(4, 1, 2, 2, dtype=torch.uint8), labels, list("abcd"))
+    other = sources.relabelled(split, [7, 5, 0])
+    assert other.labels.tolist() == [0, 7, 5, 0] and list(other.ids) == list("abcd") and split.labels is labels
+
+
 def test_fingerprint_knows_pixels_labels_and_order() -> None:
     split = load(config("digits")).test
     others = [

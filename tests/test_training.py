@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import json
 import math
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from conftest import run_script
 from torch import nn
 
 from harness import build
 from harness.checkpoint import Trained, read_checkpoint
 from harness.config import DataConfig, ProtocolConfig, RecipeConfig
+from harness.data.loader import Batch, Unreadable
 from harness.data.module import TrainData
 from harness.data.preprocessing import Preprocessing
 from harness.data.sources import ImageSet, Splits
 from harness.errors import UserError
+from harness.evaluation.counts import Counts
+from harness.history import PROGRESS, Epoch, best_epoch, metrics_csv
 from harness.processes import Team
 from harness.training.classifier import FLUSH_EVERY, Classifier
+from harness.training.early_stopping import describe_best, is_over
 from harness.training.recorder import Recorder
 from harness.training.schedules import learning_rate
 
@@ -43,6 +51,7 @@ RECIPE = RecipeConfig(
 )
 PROTOCOL = ProtocolConfig("whole_image", 7, "32-true")
 ALONE = Team("cpu", 1)
+NOWHERE = Path("no folder: nothing is written")
 PREPROCESSING = Preprocessing(1, 6, None, None, (0.5,), (0.5,))
 
 
@@ -98,6 +107,8 @@ def test_constant_step_and_cosine_schedules() -> None:
     stepped = recipe(schedule="step", milestones=[1, 2.5])
     rates = [learning_rate(stepped, step, 10) for step in (0, 9, 10, 24, 25, 39)]
     assert rates == pytest.approx([0.1, 0.1, 0.01, 0.01, 0.001, 0.001])
+    halved = recipe(schedule="step", milestones=[1, 2, 3], gamma=0.5, learning_rate=0.8)
+    assert [learning_rate(halved, 10 * epoch, 10) for epoch in range(4)] == pytest.approx([0.8, 0.4, 0.2, 0.1])
     cosine = recipe(schedule="cosine")
     assert learning_rate(cosine, 0, 10) == 0.1
     assert learning_rate(cosine, 20, 10) == pytest.approx(0.05)
@@ -110,6 +121,15 @@ def test_warmup_rises_linearly_to_the_full_rate() -> None:
     rates = [learning_rate(warm, step, 10) for step in range(40)]
     assert rates[:20] == pytest.approx([0.1 * (step + 1) / 20 for step in range(20)])
     assert max(rates) == pytest.approx(0.1) and rates[20:] == sorted(rates[20:], reverse=True)
+
+
+@pytest.mark.parametrize(("warmup", "steps_per_epoch"), [(0, 10), (1, 10), (2, 3), (0.5, 10)])
+def test_a_cosine_is_half_a_wave_from_the_warmups_end_to_nothing(warmup: float, steps_per_epoch: int) -> None:
+    settings = recipe(schedule="cosine", warmup_epochs=warmup)
+    first, end = round(warmup * steps_per_epoch), 4 * steps_per_epoch
+    expected = [0.1 * (1 + math.cos(math.pi * (step - first) / (end - first))) / 2 for step in range(first, end)]
+    assert [learning_rate(settings, step, steps_per_epoch) for step in range(first, end)] == pytest.approx(expected)
+    assert learning_rate(settings, end, steps_per_epoch) == pytest.approx(0.0)
 
 
 def test_the_optimiser_is_torchs_sgd_with_the_scheduled_rate(tmp_path: Path) -> None:
@@ -139,6 +159,113 @@ def test_the_optimiser_is_torchs_sgd_with_the_scheduled_rate(tmp_path: Path) -> 
     assert [epoch.train_loss for epoch in classifier.history] == pytest.approx(
         [sum(losses[e * 5 : e * 5 + 5]) / 37 for e in range(4)]
     )
+
+
+@pytest.mark.parametrize("validation", [7, 8, 10, 13, 5])
+def test_the_validation_loss_is_the_mean_over_images_whatever_the_last_batch_holds(
+    validation: int, tmp_path: Path
+) -> None:
+    """By hand, in one batch; the protocol's hold 7."""
+    network = Network()
+    (epoch,) = fit(network, tmp_path, recipe(epochs=1), validation=validation).history
+    held_out = images(validation, 1)
+    pixels = (held_out.images.float() / 255 - 0.5) / 0.5
+    losses = F.cross_entropy(network.fc(pixels.flatten(1)), held_out.labels, reduction="none").tolist()
+    assert epoch.validation_loss == pytest.approx(sum(losses) / validation, rel=1e-5)
+    assert epoch.validation is not None and epoch.validation.seen == validation
+
+
+def on_device(rank: int, devices: int) -> Classifier:
+    """A classifier as it stands on one of several devices, which are not there."""
+    classifier = Classifier(Network(), RECIPE, 5, seed=3)
+    classifier._trainer = SimpleNamespace(world_size=devices, global_rank=rank)  # type: ignore[assignment]
+    classifier.on_train_epoch_start()
+    return classifier
+
+
+@pytest.mark.parametrize("shares", [(8,), (4, 4), (4, 3), (3, 3, 2), (1, 0, 0), (2, 1, 0)])
+@pytest.mark.parametrize("unreadable", [0, 1])
+def test_the_mean_of_the_devices_losses_is_that_over_the_batch(shares: tuple[int, ...], unreadable: int) -> None:
+    """An image that could not be read counts as one without loss."""
+    logits, whole = torch.randn(sum(shares), 36), sum(shares) + unreadable
+    losses, start = [], 0
+    for rank, count in enumerate(shares):
+        classifier = on_device(rank, len(shares))
+        classifier.network.fc.load_state_dict({"weight": torch.eye(3, 36), "bias": torch.zeros(3)})  # type: ignore[union-attr]
+        at = torch.arange(start, start + count)
+        bad = tuple(Unreadable(100 + number, "why") for number in range(unreadable if rank == 0 else 0))
+        batch = Batch(logits[at].view(-1, 1, 6, 6), at % 3, at, whole, bad)
+        losses.append(float(classifier._share_of_loss(batch, 0)))
+        start += count
+    expected = F.cross_entropy(logits[:, :3], torch.arange(sum(shares)) % 3, reduction="sum") / whole
+    assert sum(losses) / len(shares) == pytest.approx(float(expected))
+
+
+def test_random_layers_draw_otherwise_in_each_step_and_on_each_device() -> None:
+    seeds = set()
+    for rank in range(3):
+        for step in range(20):
+            on_device(rank, 3)._seed_random_layers(step)
+            seeds.add(torch.default_generator.initial_seed())
+    assert len(seeds) == 60
+
+
+def test_the_counters_of_a_checkpoint_go_on_in_one_device_alone() -> None:
+    """They are sums over all devices."""
+    progress: dict[str, Any] = {"history": [], "losses": torch.arange(5.0), "right": torch.tensor([1, 2, 3])}
+    for rank in range(2):
+        classifier = on_device(rank, 2)
+        classifier.on_load_checkpoint({PROGRESS: progress})
+        assert classifier._losses.tolist() == ([0, 1, 2, 3, 4] if rank == 0 else [0] * 5)
+        assert classifier._right.tolist() == ([1, 2, 3] if rank == 0 else [0] * 3)
+
+
+def past(*epochs: tuple[int, float]) -> list[Epoch]:
+    """A history of (right answers of 10, loss) on the validation split."""
+    none = Counts(0, 0, 10)
+    return [Epoch(n, n, 0.1, 1.0, none, loss, Counts(right, 10, 10)) for n, (right, loss) in enumerate(epochs, 1)]
+
+
+def test_the_best_epoch_has_the_fewest_errors_then_the_smallest_loss_and_comes_first() -> None:
+    for history, best in (
+        (past((5, 1.0), (7, 3.0), (6, 0.5)), 2),
+        (past((5, 1.0), (7, 3.0), (7, 2.0), (7, 2.5)), 3),
+        (past((7, 2.0), (7, 2.0)), 1),
+        (past((0, 2.0)), 1),
+    ):
+        found = best_epoch(history)
+        assert found is not None and found.epoch == best
+
+
+def test_patience_is_the_epochs_in_a_row_without_a_better_one() -> None:
+    history = past((5, 1.0), (6, 1.0), (6, 1.0), (5, 0.1), (4, 0.1))
+    assert [is_over(history[:epochs], 2) for epochs in range(6)] == [False] * 4 + [True] * 2
+    assert not is_over(history, None) and not is_over(history, 4) and is_over(history, 3)
+
+
+def test_every_number_of_an_epoch_stands_in_its_column() -> None:
+    epochs = [
+        Epoch(1, 5, 0.25, 1.5, Counts(10, 30, 40), 2.5, Counts(1, 4, 10)),
+        Epoch(2, 10, 0.125, 0.5, Counts(20, 36, 40), 3.5, Counts(3, 8, 10)),
+    ]
+    first, second = csv.DictReader(metrics_csv(epochs).splitlines())
+    names = ("loss", "images", "top1_error", "top5_error")
+    assert {key: float(value) for key, value in first.items()} == {
+        **{"epoch": 1, "step": 5, "learning_rate": 0.25},
+        **dict(zip([f"train_{name}" for name in names], (1.5, 40, 75, 25), strict=True)),
+        **dict(zip([f"validation_{name}" for name in names], (2.5, 10, 90, 60), strict=True)),
+    }
+    assert (second["train_loss"], second["validation_top1_error"]) == ("0.5", "70.0")
+    best = describe_best(epochs)
+    assert best is not None and (best["epoch"], best["validation_top1_error"]) == (2, 70.0)
+    without = Epoch(1, 5, 0.25, 1.5, Counts(10, 30, 40), None, None)
+    assert metrics_csv([without]).endswith("1,5,0.25,1.5,40,75.0,25.0,,,,\n") and describe_best([without]) is None
+
+
+def test_the_rate_of_an_epoch_is_that_of_its_last_step(tmp_path: Path) -> None:
+    settings = recipe(schedule="cosine")
+    history = fit(Network(), tmp_path, settings).history
+    assert [epoch.learning_rate for epoch in history] == [learning_rate(settings, 5 * n - 1, 5) for n in (1, 2, 3, 4)]
 
 
 def test_history_counts_every_image(tmp_path: Path) -> None:

@@ -100,7 +100,8 @@ def _padded(image: Pixels, size: int) -> Pixels:
 
 def _resized_size(image: Pixels, preprocessing: Preprocessing) -> tuple[int, int]:
     wanted = preprocessing.resize or preprocessing.size
-    assert wanted >= preprocessing.size
+    if wanted < preprocessing.size:
+        raise ValueError(f"a shorter edge of {wanted} pixels is too short for a crop of {preprocessing.size}")
     height, width = image.shape[:2]
     short, long = min(height, width), max(height, width)
     resized = wanted, int(wanted * long / short)

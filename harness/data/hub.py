@@ -12,7 +12,6 @@ import logging
 import re
 import shutil
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote, unquote
 
@@ -128,26 +127,13 @@ def _files(config: HubConfig | HubPhotosConfig) -> Files:
             f"{where}: no parquet file at data.revision={config.revision}; of most data sets in other formats the hub "
             "keeps a copy in parquet at data.revision=refs/convert/parquet"
         )
-    files = parquet.find_files(folder, where, config.subset)
-    for paths in files.values():
-        _check_complete(paths, where)
-    return files
-
-
-def _check_complete(paths: Sequence[Path], where: str) -> None:
-    """Refuse a part of the files of a split, whose names say how many there are: `train-00000-of-00005`."""
-    for path in paths:
-        numbered = re.fullmatch(r".*-of-(\d+)", path.stem)
-        if numbered and len(paths) < int(numbered[1]):
-            raise UserError(
-                f"{where}: the hub's cache holds {len(paths)} of {int(numbered[1])} files like {path.name}: a download "
-                f"that was cut short; delete {path.parent}, so that it starts again"
-            )
+    return parquet.find_files(folder, where, config.subset, cached=True)
 
 
 def _unpack(files: Files, folder: Path) -> None:
     """Every picture of every split into a file of its own; all of them, or no folder."""
-    classes = [_folder_name(name) for name in parquet.class_names(files)]
+    class_names = parquet.class_names(files)
+    classes = [_folder_name(name) for name in class_names]
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)  # of a process that was killed
     print(f"unpacking the pictures to {folder}", file=sys.stderr)
@@ -156,9 +142,7 @@ def _unpack(files: Files, folder: Path) -> None:
             place = partial / FOLDERS[split] if len(files) > 1 else partial  # which is then divided
             for name in classes:
                 (place / name).mkdir(parents=True)
-            for number, (where, encoded, label) in enumerate(parquet.rows(paths)):
-                if label is None or not 0 <= label < len(classes):
-                    raise UserError(f"{where}: label {label} is none of the {len(classes)} classes")
+            for number, (_, encoded, label) in enumerate(parquet.rows(paths, class_names)):
                 (place / classes[label] / f"{number:07d}{_extension(encoded)}").write_bytes(encoded)
             for name in classes:
                 if not any((place / name).iterdir()):

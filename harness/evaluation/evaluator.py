@@ -106,7 +106,8 @@ class Evaluator(L.LightningModule):
         classes = torch.tensor(self.classes, device=self.device)  # a device may have had no image
         self.classes = int(self.trainer.strategy.reduce(classes, reduce_op="max"))
         images = len(self.split)
-        assert self.counts.seen == images, f"{self.counts.seen} of {images} images were seen"
+        if self.counts.seen != images:
+            raise RuntimeError(f"{self.counts.seen:,} images were counted in a split of {images:,}: no score")
         self.timing = self._timing()
         mine = ([torch.cat(parts).cpu() for parts in zip(*self._seen, strict=True)], self._unreadable)
         shares: list[Share] = [mine]
@@ -123,7 +124,8 @@ class Evaluator(L.LightningModule):
         unread = [bad, self.split.labels[bad].cpu(), torch.full(none, -1), torch.zeros(none)]
         indices, labels, classes, probabilities = (torch.cat(parts) for parts in zip(*shares, unread, strict=True))
         at = indices.argsort()
-        assert torch.equal(indices[at], torch.arange(len(self.split))), "an image was seen twice or never"
+        if not torch.equal(indices[at], torch.arange(len(self.split))):
+            raise RuntimeError("an image of the split was counted twice and another one never: no score")
         return Predictions(labels[at], classes[at], probabilities[at])
 
     def _timing(self) -> Timing:
@@ -143,7 +145,11 @@ def evaluate(
     decoder: str | None = None,
     workers: int | None = None,
 ) -> Evaluator:
-    """Evaluate a network on every image of a split: the one way, after training and in `eval.py` alike."""
+    """Evaluate a network on every image of a split: the one way, after training and in `eval.py` alike.
+
+    Raises:
+        RuntimeError: an image was not counted exactly once.
+    """
     evaluator = Evaluator(network, split, protocol)
     data = EvalData(split, preprocessing, protocol, decoder, workers)
     trainer.test(evaluator, datamodule=data, verbose=False)

@@ -18,11 +18,18 @@ class Arithmetic(Protocol):
 
 
 def prepare(network: nn.Module, how: Arithmetic) -> None:
-    """Lay the weights out and compile the network, in place; its state and its numbers stay what they are."""
-    if how.channels_last:
-        network.to(memory_format=torch.channels_last)
+    """Lay the weights out and compile the network, in place; its state and its numbers stay what they are.
+
+    They may lie otherwise before: an evaluation at the end of a training run rounds like one of its checkpoint.
+    """
+    network.to(memory_format=torch.channels_last if how.channels_last else torch.contiguous_format)
     if how.compile:
         network.compile()
+
+
+def laid_out(images: torch.Tensor, how: Arithmetic) -> torch.Tensor:
+    """Images (N, C, H, W) as they lie in memory for a network that is prepared."""
+    return images.contiguous(memory_format=torch.channels_last) if how.channels_last else images
 
 
 def class_scores(network: nn.Module, images: torch.Tensor, how: Arithmetic, batch_size: int) -> torch.Tensor:
@@ -43,9 +50,7 @@ def class_scores(network: nn.Module, images: torch.Tensor, how: Arithmetic, batc
     flat = images.flatten(0, 1) if images.ndim == 5 else images
     if len(images) < batch_size:
         flat = F.pad(flat, (0, 0) * 3 + (0, (batch_size - len(images)) * views))
-    if how.channels_last:
-        flat = flat.contiguous(memory_format=torch.channels_last)
-    logits: torch.Tensor = network(flat)[: len(images) * views].float()
+    logits: torch.Tensor = network(laid_out(flat, how))[: len(images) * views].float()
     if views == 1:
         return logits
     return logits.log_softmax(1).view(len(images), views, -1).logsumexp(1) - math.log(views)

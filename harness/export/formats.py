@@ -64,7 +64,8 @@ def _write_torchvision(loaded: Loaded) -> bytes:
 def _run_torchvision(path: Path, loaded: Loaded) -> Runnable:
     shapes = {key: value.shape for key, value in loaded.network.state_dict().items()}
     tensors, unexpected = under_our_keys(loaded.trained.model, read_content(path), shapes)
-    assert not unexpected
+    if unexpected:
+        raise RuntimeError(f"{path.name}: {loaded.trained.model} has no tensors {', '.join(unexpected[:3])}")
     return _with_numbers(loaded, tensors)
 
 

@@ -15,7 +15,7 @@ from harness.data.loader import Batch
 from harness.data.stateless import Stream
 from harness.errors import UserError
 from harness.evaluation.counts import Counts, count_correct
-from harness.evaluation.scores import class_scores, prepare
+from harness.evaluation.scores import class_scores, laid_out, prepare
 from harness.history import PROGRESS, Epoch, history_of
 from harness.training.batch_norm import forward_one
 from harness.training.losses import LOSSES
@@ -100,7 +100,8 @@ class Classifier(L.LightningModule):
         if images == 0:  # fewer images in the last batch than devices: zero gradients, no batch statistics
             return torch.stack([parameter.sum() for parameter in self.network.parameters()]).sum() * 0.0
         lone = images == 1 and self.recipe.batch_size > self.trainer.world_size  # of the last, smaller batch
-        logits = forward_one(self.network, batch.images) if lone else self.network(batch.images)
+        pixels = laid_out(batch.images, self.recipe)
+        logits = forward_one(self.network, pixels) if lone else self.network(pixels)
         loss: torch.Tensor = self.loss(logits, batch.labels)
         self._pending.append((batch_idx, loss.detach(), logits.detach(), batch.labels))
         return loss * (images * self.trainer.world_size / batch.global_size)
