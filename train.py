@@ -26,36 +26,26 @@ def train(config: TrainConfig) -> None:
     from harness.processes import gather
 
     with gather(config.trainer) as team:
-        if not team.leads:
-            team.follow()
-            resumed = team.folder if team.resumed else None
-        train_together(config, resumed, team)
+        train_together(config, resumed if team.leads else team.follow(), team)
 
 
 def train_together(config: TrainConfig, resumed: Path | None, team: Team) -> None:
     """Data, network, run folder, training, evaluation of the last epoch or the best, record."""
-    from harness.checkpoint import Trained, checkpoint_to_resume
+    from harness.checkpoint import Trained
     from harness.data.datasets import facts
     from harness.data.sources import load
     from harness.interruption import doing, go_on
     from harness.progress import ProgressBar
     from harness.report import report
-    from harness.run_folder import log, make_run_folder, reopen_run_folder
+    from harness.run_folder import log, make_run_folder
     from harness.training.conditions import under_conditions
     from harness.training.own_pictures import watch_files
-    from harness.training.recorder import Recorder, repair
+    from harness.training.recorder import Recorder, reopened
 
     model, recipe, protocol, limits = config.model, config.recipe, config.protocol, config.trainer
     build.check_arithmetic(team, recipe=recipe.precision, protocol=protocol.precision)
     class_names = facts(config.data).class_names
-    checkpoint = before = None
-    if resumed is not None:
-        if team.leads:
-            reopen_run_folder(resumed)
-        checkpoint, before, line = checkpoint_to_resume(resumed)
-        log.info(line)
-        if checkpoint is not None and team.leads:
-            repair(resumed)
+    checkpoint, before = reopened(resumed, team) if resumed is not None else (None, None)
     network, preprocessing, pretrained = build.start_network(config, class_names, before)
     splits = load(config.data)
     data, classifier = build.build_training(config, network, splits, preprocessing, len(class_names))

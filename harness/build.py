@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import os
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -345,12 +344,10 @@ def build_trainer(
     from harness.processes import TeamEnvironment
 
     warnings.filterwarnings("ignore", module="lightning", message=".*LeafSpec.*")  # inside Lightning
-    for variable in [name for name in os.environ if name.startswith("PL_TRAINER_")]:
-        del os.environ[variable]  # Lightning would take options of the trainer from there
     trainer = lightning.Trainer(
         accelerator=team.accelerator,
         devices=team.size if team.size > 1 or team.accelerator == "cpu" else [team.device],
-        strategy="ddp" if team.size > 1 else "auto",
+        strategy="ddp" if team.distributed else "auto",
         precision=precision,  # type: ignore[arg-type]  # checked by the schema
         callbacks=list(callbacks),
         plugins=[AtomicCheckpointIO(), TeamEnvironment(team)],
@@ -364,9 +361,5 @@ def build_trainer(
         deterministic="warn" if torch.cuda.is_available() else None,
         **options,
     )
-    trainer._signal_connector.register_signal_handlers = _nothing  # type: ignore[method-assign]  # see interruption.py
+    trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]  # they are heard
     return trainer
-
-
-def _nothing() -> None:
-    """Signals are the harness's."""

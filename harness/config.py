@@ -25,6 +25,7 @@ SCHEDULES = ("constant", "step", "cosine")
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 ACCELERATORS = ("auto", "cpu", "gpu")
 STRATEGIES = ("auto", "ddp")
+MOST = {"devices": 1024, "threads": 1024, "workers": 256}  # libgomp aborts beyond some 2,000 threads
 DECODERS = ("fast", "pil")
 INTERPOLATIONS = ("bilinear", "bicubic")
 
@@ -39,14 +40,9 @@ def _one_of(key: str, value: str, choices: tuple[str, ...]) -> None:
         raise UserError(f"{key}={value}: no such choice; the nearest are: {nearest(value, choices)}")
 
 
-def _at_least(key: str, value: float, least: float) -> None:
-    if not value >= least:
-        raise UserError(f"{key}={value}: must be at least {least}")
-
-
-def _at_most(key: str, value: float, most: float) -> None:
-    if not value <= most:
-        raise UserError(f"{key}={value}: must be at most {most}")
+def _at_least(key: str, value: float, least: float, most: float = float("inf")) -> None:
+    if not least <= value <= most:
+        raise UserError(f"{key}={value}: must be at " + (f"most {most}" if value > most else f"least {least}"))
 
 
 def _range(key: str, value: list[float], most: float) -> None:
@@ -396,15 +392,10 @@ class TrainerConfig:
     def __post_init__(self) -> None:
         _one_of("trainer.accelerator", self.accelerator, ACCELERATORS)
         _one_of("trainer.strategy", self.strategy, STRATEGIES)
-        _at_least("trainer.devices", self.devices, 0)
-        _at_least("trainer.checkpoint_every", self.checkpoint_every, 1)
-        for key in ("threads", "max_epochs", "max_batches"):
+        numbers = {"devices": 0, "workers": 0, "checkpoint_every": 1, "threads": 1, "max_epochs": 1, "max_batches": 1}
+        for key, least in numbers.items():
             if getattr(self, key) is not None:
-                _at_least(f"trainer.{key}", getattr(self, key), 1)
-        if self.workers is not None:
-            _at_least("trainer.workers", self.workers, 0)
-        for key, most in (("devices", 1024), ("threads", 1024), ("workers", 256)):  # libgomp aborts beyond some 2,000
-            _at_most(f"trainer.{key}", getattr(self, key) or 0, most)
+                _at_least(f"trainer.{key}", getattr(self, key), least, MOST.get(key, float("inf")))
 
 
 @dataclass

@@ -113,6 +113,7 @@ class Team:
         local_rank: of this one on its machine.
         device: position of this one's device on its machine.
         launcher: what started them: `torchrun`, `srun`, or `STARTED_HERE`: rank 0 starts the others.
+        distributed: whether they are connected, which one alone need not be.
         note: a line for the log; empty for none.
     """
 
@@ -125,6 +126,7 @@ class Team:
         *,
         device: int = 0,
         launcher: str = STARTED_HERE,
+        distributed: bool = False,
         note: str = "",
     ) -> None:
         self.accelerator = accelerator
@@ -133,6 +135,7 @@ class Team:
         self.local_rank = local_rank
         self.device = device
         self.launcher = launcher
+        self.distributed = distributed or size > 1
         self.note = note
         self.folder = Path()
         self.resumed = False
@@ -157,14 +160,15 @@ class Team:
             advice: what to do once a process has died.
         """
         self.folder, self.resumed, self.advice = folder, resumed, advice
-        if self.size > 1:
+        if self.distributed:
             self._connect()
             self._broadcast()
 
-    def follow(self) -> None:
-        """Wait for the word of rank 0, of which `folder` and `resumed` are then known."""
+    def follow(self) -> Path | None:
+        """Wait for the word of rank 0: the folder if it was there before; `folder` is known in any case."""
         self._connect()
         self._broadcast()
+        return self.folder if self.resumed else None
 
     def _connect(self) -> None:
         options: dict[str, Any] = {"rank": self.rank, "world_size": self.size}
@@ -231,7 +235,7 @@ class Team:
             StoppedError: in rank 0, another process died.
             SystemExit: in another rank, when rank 0 speaks for it.
         """
-        if self.size == 1 or not torch.distributed.is_initialized():
+        if not (self.distributed and torch.distributed.is_initialized()):
             self._ending = True
             self._kill()
             return
@@ -330,7 +334,9 @@ def gather(config: TrainerConfig) -> Team:
         UserError: devices that the machine lacks, or tasks of a launcher that do not fit them.
     """
     accelerator, size, there = devices_of(config)
-    team = _team(accelerator, size, there)
+    team = _team(accelerator, size, there, config.strategy == "ddp")
+    for variable in [name for name in os.environ if name.startswith("PL_TRAINER_")]:
+        del os.environ[variable]  # Lightning would take options of its trainer from there
     rank_zero_only.rank = team.rank  # type: ignore[attr-defined]  # which Lightning took from whatever variables were there
     if not team.leads:
         interruption.be_silent()
@@ -340,16 +346,17 @@ def gather(config: TrainerConfig) -> Team:
     return team
 
 
-def _team(accelerator: str, size: int, there: int) -> Team:
+def _team(accelerator: str, size: int, there: int, distributed: bool) -> Team:
     if MEMBER in os.environ and interruption.is_member():
         rank = int(os.environ[MEMBER].split("/")[0])
         return Team(accelerator, size, rank, rank, device=rank)
     tasks = launched(os.environ)
     if tasks is None or tasks.size == 1:
-        return Team(accelerator, size)
+        return Team(accelerator, size, distributed=distributed)
     if size == 1:
         which = f"task {tasks.rank + 1} of {tasks.size} of {tasks.launcher}"
-        return Team(accelerator, 1, device=tasks.local_rank % there, note=f"{which} trains alone: trainer.devices=1")
+        device, note = tasks.local_rank % there, f"{which} trains alone: trainer.devices=1"
+        return Team(accelerator, 1, device=device, distributed=distributed, note=note)
     if size != tasks.size or tasks.nodes > 1:
         if tasks.rank:
             raise SystemExit(EXIT_CODE)  # the first task says why

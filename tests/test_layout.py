@@ -61,10 +61,19 @@ OTHER_WAYS = {  # what the default run passes by
     *("FolderConfig", "HubSource", "HubConfig", "HubPhotosConfig"),  # other sources
     *("_divided", "_to_train_on", "relabelled", "grey"),
     *("unless_set", "_likely_cause", "skeleton"),  # weights
-    *("_fail", "_unknown_option", "_check_group", "_diverged", "_too_small", "_no_device"),  # runs that fail
+    *(
+        "_fail",
+        "_unknown_option",
+        "_check_form",
+        "_check_group",
+        "_diverged",
+        "_too_small",
+        "_LogFile",
+        "_add_line",
+    ),  # runs that fail
     *("FineTuneConfig", "_check_what_has_a_default", "_other_kinds", "_balanced_loss"),  # recipes that train otherwise
     *("check_recipe", "_check_patience", "check_arithmetic"),
-    *("lecun_mle", "lecun_map", "_torchvision", "_read", "_parquet", "reopen_run_folder", "load_weights"),
+    *("lecun_mle", "lecun_map", "_torchvision", "_read", "_parquet", "reopen_run_folder", "reopened", "load_weights"),
     *(
         "ImageFilesConfig",
         "_train_files",

@@ -11,7 +11,7 @@ from typing import Any, cast
 import lightning as L
 from lightning.pytorch.callbacks import Checkpoint
 
-from harness.checkpoint import BEST, CHECKPOINTS, KEY, LAST, Trained, check_best, read_content
+from harness.checkpoint import BEST, CHECKPOINTS, KEY, LAST, Trained, check_best, checkpoint_to_resume, read_content
 from harness.data.file_loader import EvalFileLoader, TrainFileLoader
 from harness.data.loader import Batch, EvalLoader, TrainLoader
 from harness.data.waiting import advice
@@ -19,7 +19,8 @@ from harness.data.workers import available_cores
 from harness.files import atomic, write_text
 from harness.history import Epoch, best_epoch, history_of, metrics_csv, read_timing, timing_csv
 from harness.interruption import Interruption
-from harness.run_folder import log
+from harness.processes import Team
+from harness.run_folder import log, reopen_run_folder
 from harness.training.classifier import Classifier
 from harness.training.curves import draw_curves
 from harness.training.early_stopping import describe, is_over
@@ -194,3 +195,25 @@ def repair(folder: Path) -> None:
         if history[-1].step == content["global_step"]:
             keep_if_best(folder, history)
         draw_curves(folder / CURVES_FILE, history)
+
+
+def reopened(folder: Path, team: Team) -> tuple[Path | None, Trained | None]:
+    """Take the folder of a run that goes on, repair it, and find the checkpoint to go on from and what it says.
+
+    Args:
+        folder: of the run.
+        team: of the run; its rank 0 alone writes.
+
+    Returns:
+        None and None for a run that has not written a checkpoint yet.
+
+    Raises:
+        UserError: another process is writing to the folder, or no checkpoint in it can be read.
+    """
+    if team.leads:
+        reopen_run_folder(folder)
+    checkpoint, trained, line = checkpoint_to_resume(folder)
+    log.info(line)
+    if checkpoint is not None and team.leads:
+        repair(folder)
+    return checkpoint, trained
