@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
+import scripts
 
 # Small tensors gain nothing from more threads, and lose much where the cores are shared; read when torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -17,19 +17,14 @@ ROOT = Path(__file__).parent.parent
 Script = Callable[..., subprocess.CompletedProcess[str]]
 
 
-def run_script(*arguments: str, cwd: Path = ROOT, timeout: float = 600) -> subprocess.CompletedProcess[str]:
+def run_script(
+    *arguments: str, cwd: Path = ROOT, timeout: float = 600, environment: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     """`python ARGUMENTS`, with its output; a script is named relative to the repository."""
     script, *rest = arguments
     named = [str(ROOT / script)] if script.endswith(".py") else [script]
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("HYDRA_", "CNN_ZOO_"))}
-    return subprocess.run(
-        [sys.executable, *named, *rest],
-        cwd=cwd,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-    )
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("HYDRA_", "CNN_ZOO_"))}
+    return scripts.run([*named, *rest], cwd, {**kept, **(environment or {})}, timeout)
 
 
 @pytest.fixture(scope="session")

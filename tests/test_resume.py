@@ -34,10 +34,7 @@ EXACT = ("metrics.csv", "result.json", "predictions.csv")
 
 
 def start(*arguments: str, kill_at: str = "never:0") -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(ROOT / "tests" / "killed_train.py"), *arguments]
-    return subprocess.run(
-        command, cwd=ROOT, env={**os.environ, "KILL_AT": kill_at}, capture_output=True, text=True, timeout=300
-    )
+    return run_script("tests/killed_train.py", *arguments, environment={"KILL_AT": kill_at}, timeout=300)
 
 
 def run_of(runs: Path) -> Path:
