@@ -60,10 +60,10 @@ def new_folder(wanted: Path) -> Path:
 
 
 def announce(folder: Path) -> None:
-    """Tell the sweep that started this process, if one did, which folder is its."""
+    """Tell the sweep that started this process, if one did and from the same working folder, which folder is its."""
     if FOLDERS_VARIABLE in os.environ:
         with Path(os.environ[FOLDERS_VARIABLE]).open("a", encoding="ascii") as file:
-            file.write(json.dumps(str(folder.absolute())) + "\n")
+            file.write(json.dumps(str(folder)) + "\n")
 
 
 def announced(file: Path) -> list[str]:
