@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -25,6 +26,19 @@ def run_script(
     named = [str(ROOT / script)] if script.endswith(".py") else [script]
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("HYDRA_", "CNN_ZOO_"))}
     return scripts.run([*named, *rest], cwd, {**kept, **(environment or {})}, timeout)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail where a test was skipped for a reason that `EXPECTED_SKIPS`, a regular expression, does not know."""
+    expected = os.environ.get("EXPECTED_SKIPS")
+    terminal = session.config.pluginmanager.get_plugin("terminalreporter")
+    if expected is None or terminal is None or hasattr(session.config, "workerinput"):
+        return
+    reasons = {str(report.longrepr[2]).removeprefix("Skipped: ") for report in terminal.stats.get("skipped", [])}
+    unexpected = sorted(reason for reason in reasons if not re.search(expected, reason))
+    if unexpected:
+        terminal.write_line(f"skipped without being expected: {'; '.join(unexpected)}", red=True)
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 @pytest.fixture(scope="session")
