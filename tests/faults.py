@@ -482,6 +482,34 @@ PICTURES = [
         "train=True, download=False",
         "test_sources.py::test_cifar_files_are_read",
     ),
+    Fault(
+        "a random crop is resized bilinearly whatever the weights want",
+        GEOMETRY,
+        "resize(window, size, str(preprocessing.interpolation), decoder, size)",
+        'resize(window, size, "bilinear", decoder, size)',
+        "test_geometry.py::test_a_random_crop_is_the_window_that_torchvision_would_resize",
+    ),
+    Fault(
+        "the files of a split are read in the reverse order",
+        PARQUET,
+        'sorted(root.rglob("*.parquet"))',
+        'sorted(root.rglob("*.parquet"), reverse=True)',
+        "test_parquet.py::test_pixels_labels_and_names",
+    ),
+    Fault(
+        "a share of a class is rounded down",
+        "harness/data/class_folders.py",
+        "np.rint(percent / 100 * images)",
+        "np.floor(percent / 100 * images)",
+        "test_folder_data.py::test_shares_of_a_class_are_rounded",
+    ),
+    Fault(
+        "classes of other data keep their own labels",
+        "harness/data/sources.py",
+        "labels=torch.tensor(classes)[split.labels]",
+        "labels=split.labels",
+        "test_sources.py::test_classes_get_other_labels",
+    ),
 ]
 
 TRAINING = [
@@ -787,6 +815,48 @@ TRAINING = [
         "mean: [0.406, 0.456, 0.485]",
         "test_recipe_values.py::test_imagenets_preprocessing_is_torchvisions",
     ),
+    Fault(
+        "gamma is 0.1 whatever the recipe says",
+        SCHEDULES,
+        "recipe.gamma **",
+        "0.1 **",
+        "test_training.py::test_constant_step_and_cosine_schedules",
+    ),
+    Fault(
+        "the rate that is written down is the recipe's, not the scheduled one",
+        CLASSIFIER,
+        "self.global_step, self.current_rate, loss,",
+        "self.global_step, self.recipe.learning_rate, loss,",
+        "test_training.py::test_the_rate_of_an_epoch_is_that_of_its_last_step",
+    ),
+    Fault(
+        "top-1 and top-5 are exchanged in metrics.csv",
+        HISTORY,
+        "(loss, counts.seen, counts.top1_error, counts.top5_error)",
+        "(loss, counts.seen, counts.top5_error, counts.top1_error)",
+        "test_training.py::test_every_number_of_an_epoch_stands_in_its_column",
+    ),
+    Fault(
+        "the training loss stands for the validation loss in metrics.csv",
+        HISTORY,
+        "*fields(e.validation_loss, e.validation)",
+        "*fields(e.train_loss, e.validation)",
+        "test_training.py::test_every_number_of_an_epoch_stands_in_its_column",
+    ),
+    Fault(
+        "the best epoch is described by its top-5 error",
+        HISTORY,
+        '"validation_top1_error": best.validation.top1_error',
+        '"validation_top1_error": best.validation.top5_error',
+        "test_training.py::test_every_number_of_an_epoch_stands_in_its_column",
+    ),
+    Fault(
+        "the first epoch of a run that freezes trains everything",
+        "harness/training/fine_tuner.py",
+        "self._freeze()\n        log",
+        "log",
+        "test_finetune.py::test_a_run_goes_on_bit_for_bit",
+    ),
 ]
 
 RESUMING = [
@@ -1010,6 +1080,13 @@ EVALUATION = [
         "binom.sf(counts.correct_top1, counts.seen, 1 / classes) <= CHANCE",
         "test_meaning.py",
     ),
+    Fault(
+        "of the images that could not be read only the last batch's are counted",
+        EVALUATOR,
+        "        self._unreadable += batch.unreadable\n",
+        "        self._unreadable = list(batch.unreadable)\n",
+        "test_exact_evaluation.py::test_an_evaluation_of_files_is_the_one_by_hand",
+    ),
 ]
 
 STATISTICS = [
@@ -1068,6 +1145,20 @@ STATISTICS = [
         "one, other = right[first, seed], right[second, seed]",
         "one, other = right[first, seed], right[first, seed]",
         "test_compare.py::test_seeds_are_one_row_and_models_are_paired_by_seed",
+    ),
+    Fault(
+        "the interval of right answers stands for that of errors",
+        COMPARE,
+        "wilson(mean * images / 100, images)",
+        "wilson(images - mean * images / 100, images)",
+        "test_compare.py::test_seeds_are_one_row_and_models_are_paired_by_seed",
+    ),
+    Fault(
+        "McNemar's tail lacks its last term",
+        COMPARE,
+        "range(min(only_first, only_second) + 1)",
+        "range(min(only_first, only_second))",
+        "test_compare.py::test_mcnemar_is_the_exact_binomial_test",
     ),
 ]
 

@@ -36,7 +36,7 @@ import scipy.stats  # noqa: E402, F401
 import torchvision  # noqa: E402, F401
 
 ROOT = Path(__file__).parent.parent
-LONGEST = 600  # seconds of tests, which a fault may make go on for ever
+LONGEST = 300  # seconds of tests, which a fault may make go on for ever
 SHOWN = 100  # letters of what a test says
 FAILED = 1  # pytest's exit code when tests ran and failed
 BROKEN = ("NameError", "SyntaxError", "IndentationError", "ImportError", "ModuleNotFoundError", "UnboundLocalError")

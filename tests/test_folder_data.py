@@ -90,6 +90,13 @@ def test_a_new_picture_moves_few_others(tmp_path: Path) -> None:
     assert len(before - names(divide(config(root, validation=0)))[2]) <= 3  # at most one a class
 
 
+@pytest.mark.parametrize(("images", "train", "validation", "test"), [(13, 8, 2, 3), (20, 14, 2, 4), (23, 15, 3, 5)])
+def test_shares_of_a_class_are_rounded(images: int, train: int, validation: int, test: int, tmp_path: Path) -> None:
+    """20% of all are reported on, 15% of what is left select."""
+    parts = divide(config(classes(tmp_path, images)))
+    assert [len(part) for part in parts[1:]] == [3 * train, 3 * validation, 3 * test]
+
+
 def test_classes_of_few_pictures_keep_one_to_train_on(tmp_path: Path) -> None:
     for name, images in (("a", 1), ("b", 2), ("c", 3)):
         for number in range(images):
