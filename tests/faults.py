@@ -845,7 +845,7 @@ TRAINING = [
     ),
     Fault(
         "the best epoch is described by its top-5 error",
-        HISTORY,
+        "harness/training/early_stopping.py",
         '"validation_top1_error": best.validation.top1_error',
         '"validation_top1_error": best.validation.top5_error',
         "test_training.py::test_every_number_of_an_epoch_stands_in_its_column",
