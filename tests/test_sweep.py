@@ -55,7 +55,7 @@ def test_a_sweep_over_settings_is_a_row_for_each(capsys: pytest.CaptureFixture[s
         (("data.validation=180,100",), {"mlp validation=180", "mlp validation=100"}),
         (("trainer.max_epochs=1,null", "recipe.batch_size=64"), {"mlp max_epochs=1", "mlp"}),
     ],
-    ids=str,
+    ids=("validation", "epochs"),  # a set has no order that two workers of a test run share
 )
 def test_a_sweep_over_anything(swept: tuple[str, ...], labels: set[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert call("train.py", "-m", "model=mlp", "model.hidden=[8]", "recipe.epochs=2", *QUICK, *swept) == 0
