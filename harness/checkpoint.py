@@ -253,8 +253,9 @@ def checkpoint_of_run(run: Path, key: str = "run") -> Path:
         last = checkpoint_from(read_content(path, mapped=True), path)
         training = last.trained.training or {}
         best = best_epoch(last.history) if training.get("recipe", {}).get("patience") else None
-        if best is not None and best.step != last.step:  # if equal, a kill may have prevented the copy
-            path = path.with_name(BEST)
+        kept = path.with_name(BEST)
+        if best is not None and (best.step != last.step or (kept.is_file() and _step_of(kept) == best.step)):
+            path = kept  # else the last epoch is the best one, and a kill came before it was copied
             check_best(path, best)
     if not path.is_file():
         raise UserError(f"{key}={run}: no checkpoint in it ({path.relative_to(run)}); did it finish its first epoch?")
@@ -263,12 +264,15 @@ def checkpoint_of_run(run: Path, key: str = "run") -> Path:
 
 def check_best(path: Path, best: Epoch) -> None:
     """Raise `UserError` if the file, kept as the best checkpoint, is not of the epoch that the run's history names."""
-    step = read_content(path, mapped=True)["global_step"]
-    if step != best.step:
+    if _step_of(path) != best.step:
         raise UserError(
-            f"{path}: of step {step:,}, but the best epoch, {best.epoch}, ended at step {best.step:,}; was the file "
-            f"replaced? The last checkpoint is {path.with_name(LAST)}"
+            f"{path}: of step {_step_of(path):,}, but the best epoch, {best.epoch}, ended at step {best.step:,}; was "
+            f"the file replaced? The last checkpoint is {path.with_name(LAST)}"
         )
+
+
+def _step_of(path: Path) -> int:
+    return int(read_content(path, mapped=True)["global_step"])
 
 
 def checkpoint_to_resume(run: Path) -> tuple[Path | None, Trained | None, str]:

@@ -118,6 +118,7 @@ def test_lightning_reads_and_writes_nothing_that_it_was_not_told_of(
             return super().forward(x)
 
     torch.manual_seed(0)
+    gather(trainer())
     network = fit(Sees(), after_folder, RECIPE).network
     assert all(torch.equal(network.state_dict()[key], value) for key, value in before.items())
     assert seen["during"] == handlers

@@ -1,0 +1,23 @@
+"""`eval.py` on a machine that says it has eight cores, so that three processes are not refused."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from harness.interruption import listen
+
+if __name__ == "__main__":
+    listen("eval.py")
+
+from eval import evaluate_network
+from harness import processes
+from harness.cli import main
+from harness.config import EvalConfig
+
+processes.available_cores = lambda: 8  # type: ignore[attr-defined]
+
+if __name__ == "__main__":
+    main("eval", EvalConfig, evaluate_network)
