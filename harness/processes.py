@@ -16,7 +16,6 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -262,12 +261,14 @@ class Team:
 
     def _said_by_rank_0(self, error: Exception) -> bool:
         """Whether rank 0 fails for the same reason, or is gone."""
+        deadline = time.monotonic() + GRACE
         try:
-            self._store.wait([_key(error)], timedelta(seconds=GRACE))
-        except torch.distributed.DistStoreError:
-            return False
+            while not self._store.check([_key(error)]):
+                if time.monotonic() > deadline:
+                    return False
+                time.sleep(0.05)
         except RuntimeError:
-            return True
+            pass
         return True
 
     def _wait(self, seconds: float) -> None:
@@ -340,8 +341,9 @@ def gather(config: TrainerConfig) -> Team:
     rank_zero_only.rank = team.rank  # type: ignore[attr-defined]  # which Lightning took from whatever variables were there
     if not team.leads:
         interruption.be_silent()
-        log.addHandler(logging.NullHandler())
-        log.propagate = False
+        only_errors = logging.StreamHandler()
+        only_errors.setLevel(logging.ERROR)
+        log.handlers, log.propagate = [only_errors], False
     _set_threads(config.threads, size)
     return team
 

@@ -951,6 +951,62 @@ RESUMING = [
         ".double() / ((1 << 53) - 1) * 1.001",
         "test_file_loader.py::test_uniform_numbers_are_uniform_and_each_indexs_own",
     ),
+    Fault(
+        "nothing is repaired when nothing is left to train: metrics",
+        RECORDER,
+        "write_text(folder / METRICS_FILE, metrics_csv(history))\n    if history:",
+        "if history:",
+        "test_resume_in_process.py::test_what_a_kill_behind_the_last_checkpoint_prevented_is_done_when_nothing_is_left_to_train",
+    ),
+    Fault(
+        "nothing is repaired when nothing is left to train: the best checkpoint",
+        RECORDER,
+        "            keep_if_best(folder, history)\n        draw",
+        "            pass\n        draw",
+        "test_resume_in_process.py::test_what_a_kill_behind_the_last_checkpoint_prevented_is_done_when_nothing_is_left_to_train",
+    ),
+    Fault(
+        "a checkpoint in a scheduler's working folder is loaded",
+        "harness/build.py",
+        "default_root_dir=folder,",
+        "default_root_dir=None,",
+        "test_processes.py::test_lightning_reads_and_writes_nothing_that_it_was_not_told_of",
+    ),
+    Fault(
+        "Lightning takes the signals over",
+        "harness/build.py",
+        "trainer._signal_connector.register_signal_handlers = lambda: None",
+        "lambda: None",
+        "test_processes.py::test_lightning_reads_and_writes_nothing_that_it_was_not_told_of",
+    ),
+    Fault(
+        "options of Lightning's trainer come from the environment",
+        "harness/processes.py",
+        'if name.startswith("PL_TRAINER_")',
+        'if name.startswith("PL_TRAINER_X")',
+        "test_processes.py::test_lightning_reads_and_writes_nothing_that_it_was_not_told_of",
+    ),
+    Fault(
+        "a rank that another run left over is believed",
+        "harness/processes.py",
+        "if MEMBER in os.environ and interruption.is_member():",
+        "if MEMBER in os.environ:",
+        "test_processes.py::test_left_over_variables_mean_nothing",
+    ),
+    Fault(
+        "a task that trains alone takes the rank that its launcher gave it",
+        "harness/processes.py",
+        "return Team(accelerator, 1, device=device,",
+        "return Team(accelerator, 1, tasks.rank, device=device,",
+        "test_processes.py::test_tasks_of_a_launcher_are_one_run_or_each_alone",
+    ),
+    Fault(
+        "processes stop after different steps",
+        "harness/interruption.py",
+        "self._interval = now, 0, int(interval)",
+        "self._interval = now, 0, 10**9",
+        "test_interruption.py::test_processes_ask_each_other_about_once_a_second",
+    ),
 ]
 
 EVALUATION = [

@@ -31,7 +31,8 @@ from harness.data.pixels import Normalise
 from harness.data.preprocessing import Preprocessing
 from harness.data.stateless import Stream
 from harness.data.waiting import Waiting, advice
-from harness.data.workers import workers_at_hand
+from harness.data.workers import Windows, decoding, workers_at_hand
+from harness.errors import UserError
 
 PREPROCESSING = Preprocessing(3, 16, 18, "bilinear", (0.1, 0.2, 0.3), (0.5, 0.6, 0.7))
 IMAGES = 19
@@ -298,3 +299,28 @@ def test_advice_is_given_when_more_than_a_tenth_is_waiting() -> None:
     assert "30% of the time went by waiting for images; trainer.workers=4 would" in str(advice(0.3, 2, 4, "fast"))
     assert "data.decoder=fast" in str(advice(0.3, 2, 4, "pil"))
     assert "every core decodes already" in str(advice(0.3, 4, 4, "fast"))
+
+
+class Full:
+    """The memory of a worker where /dev/shm has no room; torch's words."""
+
+    def next(self, shape: tuple[int, ...]) -> torch.Tensor:
+        raise RuntimeError("unable to allocate shared memory(shm) for file </torch_1>: No space left on device (28)")
+
+
+class Deadly:
+    """The memory of a worker that the system kills when it asks for some."""
+
+    def next(self, shape: tuple[int, ...]) -> torch.Tensor:
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError
+
+
+@pytest.mark.parametrize(("memory", "line"), [(Full(), "trainer.workers=0 decodes without"), (Deadly(), "was killed")])
+def test_what_workers_die_of_is_one_line(memory: object, line: str, split: ImageFiles) -> None:
+    loader = train_loader(split, workers=1)
+    windows = Windows(PREPROCESSING, "fast", memory=memory)  # type: ignore[arg-type]
+    loader.decoded = decoding(windows, loader.decoded.sampler, 1, pinned=False)
+    with pytest.raises(UserError, match=line) as told:
+        list(loader)
+    assert "\n" not in str(told.value)

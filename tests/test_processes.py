@@ -38,6 +38,7 @@ def clear(monkeypatch: pytest.MonkeyPatch, **variables: str) -> None:
 
 
 LEFT_OVER = {"RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "2", "SLURM_PROCID": "1", "SLURM_NTASKS": "2"}
+LEFT_OVER |= {"CNN_ZOO_MEMBER": "1/2/4711", "CNN_ZOO_PARENT": "1"}
 
 
 @pytest.mark.parametrize("devices", [1, 2])

@@ -13,7 +13,7 @@ from test_finetune import Run, Small, changed, copies
 from test_training import RECIPE
 from torch import nn
 
-from harness.checkpoint import BEST, CHECKPOINTS, LAST, read_checkpoint
+from harness.checkpoint import BEST, CHECKPOINTS, LAST, read_checkpoint, read_content
 
 PLAIN = dataclasses.replace(RECIPE, epochs=4, weight_decay=0.01, nesterov=True, schedule="cosine", warmup_epochs=1)
 
@@ -83,3 +83,38 @@ def test_cut_off_around_a_validation(
     callbacks = (CutInValidation(moment, epoch),)
     run(tmp_path, cut_at=5 * epoch, checkpoint_every=checkpoint_every, callbacks=callbacks)
     assert_equal(run(tmp_path), unbroken)
+
+
+@pytest.mark.parametrize("missing", ["metrics.csv", "curves.png", BEST, "timing.csv"])
+def test_what_a_kill_behind_the_last_checkpoint_prevented_is_done_when_nothing_is_left_to_train(
+    missing: str, tmp_path: Path
+) -> None:
+    """The run reports its best epoch; that is its last one, whose checkpoint may not have been copied yet."""
+    patient = dataclasses.replace(PLAIN, patience=4)
+    whole = Run(tmp_path, patient, network=WithDropout())
+    best = whole.recorder.reported
+    files = {name: (tmp_path / name).read_bytes() for name in ("metrics.csv", "timing.csv")}
+    kept = tmp_path / CHECKPOINTS / BEST
+    if missing == BEST:
+        last = read_content(tmp_path / CHECKPOINTS / LAST)
+        for epoch in last["cnn_zoo_progress"]["history"][:-1]:
+            epoch["validation"]["correct_top1"] = 0  # now the last is the best
+        torch.save(last, tmp_path / CHECKPOINTS / LAST)
+        best = 4
+        assert read_checkpoint(kept).epoch < 4, "this test needs another best epoch before"
+    elif missing == "curves.png":
+        (tmp_path / missing).unlink()
+    else:
+        lines = files[missing].splitlines(keepends=True)
+        (tmp_path / missing).write_bytes(
+            b"".join(lines[:-1] if missing == "metrics.csv" else [*lines, b"5,1,1,1,1,1\n"])
+        )
+    again = Run(tmp_path, patient, network=WithDropout())
+    assert again.recorder.reported == best == read_checkpoint(kept).epoch
+    assert not changed(copies(again.network), again.network)
+    assert all(
+        torch.equal(value, again.network.state_dict()[key]) for key, value in read_checkpoint(kept).state_dict.items()
+    )
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+    if missing != BEST:
+        assert {name: (tmp_path / name).read_bytes() for name in files} == files
