@@ -45,6 +45,8 @@ MISTAKES = [
     ("model=alexnet_2012", "alexnet_2012 needs images of at least 64 pixels a side, not 32; networks that fit: mlp"),
     ("data.root=my_photos", "data.root: of which data? name it as well: data=NAME"),
     ("seed", "seed: cannot be read; write key=value"),
+    ("hydra/launcher=joblib", "hydra/launcher=joblib: Hydra composes the settings and does nothing else here"),
+    ("hydra.run.dir=elsewhere", "hydra.run.dir=elsewhere: Hydra composes the settings and does nothing else here"),
     ("--epochs", "unrecognized arguments: --epochs; settings are written key=value"),
 ]
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import ast
 import io
+import re
 import sys
 import tokenize
 from pathlib import Path
 
 import pytest
 from conftest import ROOT
+from packaging.requirements import Requirement
 
 TORCH = {"torch", "torchvision", "lightning"}
 HARNESS_ROOMS = ("data", "training", "evaluation", "insight")
@@ -116,3 +118,10 @@ def test_one_training_run_can_be_followed_in_a_thousand_lines() -> None:
         "harness/training/losses.py harness/evaluation/counts.py"
     )
     assert sum(code_lines(ROOT / path) for path in way.split()) < 1000
+
+
+def test_versions_of_lightning_that_held_a_credential_stealer_are_never_installed() -> None:
+    """GHSA-w37p-236h-pfx3."""
+    (lightning,) = re.findall(r'"(lightning[^"]*)"', (ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    allowed = Requirement(lightning).specifier
+    assert [version for version in ("2.6.1", "2.6.2", "2.6.3", "2.6.4") if version in allowed] == ["2.6.1", "2.6.4"]
