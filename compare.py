@@ -5,7 +5,7 @@ from harness.interruption import listen
 if __name__ == "__main__":
     listen("compare.py")  # before the imports below, which take their time
 
-from harness.cli import main
+from harness.command.cli import main
 from harness.config import CompareConfig
 
 

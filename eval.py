@@ -15,7 +15,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
 from harness import build
-from harness.cli import main
+from harness.command.cli import main
 from harness.config import DataConfig, EvalConfig, ImageFilesConfig, ProtocolConfig, composed
 from harness.resume import CONFIG, read_config
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness import build
-from harness.cli import main
+from harness.command.cli import main
 from harness.config import TrainConfig
 from harness.resume import continued
 

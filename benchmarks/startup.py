@@ -29,8 +29,8 @@ def after(module, name, milestone):
         mark(milestone)
         return result
     setattr(module, name, wrapped)
-import harness.config, harness.cli
-after(harness.cli, "check", "config composed")
+import harness.config, harness.command.cli
+after(harness.command.cli, "check", "config composed")
 import builtins
 plain_import = builtins.__import__
 def watched(name, *arguments, **options):

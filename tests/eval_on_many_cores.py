@@ -14,7 +14,7 @@ if __name__ == "__main__":
 
 from eval import evaluate_network
 from harness import processes
-from harness.cli import main
+from harness.command.cli import main
 from harness.config import EvalConfig
 
 processes.available_cores = lambda: 8  # type: ignore[attr-defined]

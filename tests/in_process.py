@@ -9,7 +9,7 @@ from unittest.mock import patch
 
 from eval import evaluate_network
 from harness import run_folder
-from harness.cli import main
+from harness.command.cli import main
 from harness.config import EvalConfig, TrainConfig
 from train import train
 

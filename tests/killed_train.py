@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from harness import build
 from harness.checkpoint import AtomicCheckpointIO
-from harness.cli import main
+from harness.command.cli import main
 from harness.config import TrainConfig
 from train import train
 

@@ -13,9 +13,9 @@ import pytest
 import yaml
 from conftest import ROOT, run_script
 
-from harness.cli import quoted_path
+from harness.command.cli import quoted_path
+from harness.command.help import CONFIGS, help_page
 from harness.config import LOSSES, TrainConfig, composed, register_schemas, typed_config
-from harness.help import CONFIGS, help_page
 from harness.training import losses
 from models import MODELS
 

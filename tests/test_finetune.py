@@ -21,6 +21,7 @@ from torch import nn
 
 from harness import build
 from harness.checkpoint import BEST, CHECKPOINTS, LAST, Trained, checkpoint_of_run, read_checkpoint
+from harness.command.help import CONFIGS
 from harness.config import (
     DataConfig,
     FineTuneConfig,
@@ -40,7 +41,6 @@ from harness.data.image_files import ImageFiles
 from harness.data.preprocessing import Preprocessing
 from harness.data.sources import ImageSet, Split, Splits
 from harness.errors import UserError
-from harness.help import CONFIGS
 from harness.processes import Team
 from harness.resume import read_config
 from harness.training.class_weights import WeightedCrossEntropy, balanced_weights

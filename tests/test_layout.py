@@ -50,7 +50,7 @@ def test_only_build_and_weights_import_models(path: Path) -> None:
 
 @pytest.mark.parametrize("path", sources(*(f"harness/{room}" for room in HARNESS_ROOMS)), ids=str)
 def test_rooms_do_not_import_what_stands_above_them(path: Path) -> None:
-    assert not imports(path) & {"harness.build", "harness.cli"}
+    assert not imports(path) & {"harness.build", "harness.command.cli"}
 
 
 def test_evaluation_does_not_import_training() -> None:
@@ -112,7 +112,7 @@ def code_lines(path: Path) -> int:
 def test_one_training_run_can_be_followed_in_a_thousand_lines() -> None:
     """From `train.py` to the optimiser step: command line, config, images, batches, step, counts."""
     way = (
-        "train.py harness/cli.py harness/config.py harness/build.py harness/run_folder.py harness/data/sources.py "
+        "train.py harness/command/cli.py harness/config.py harness/build.py harness/run_folder.py harness/data/sources.py "
         "harness/data/module.py harness/data/loader.py harness/data/stateless.py harness/data/pixels.py "
         "harness/data/preprocessing.py harness/training/classifier.py harness/training/schedules.py "
         "harness/training/losses.py harness/evaluation/counts.py"

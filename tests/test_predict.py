@@ -22,8 +22,8 @@ from PIL import Image
 from test_runs import only
 from torch import nn
 
-from harness.arguments import Parser
 from harness.checkpoint import Trained
+from harness.command.arguments import Parser
 from harness.config import DataConfig
 from harness.data.datasets import DATASETS, IMAGENET_CLASSES
 from harness.data.geometry import centre_crop, six_crop

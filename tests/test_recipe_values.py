@@ -10,6 +10,7 @@ import pytest
 import torch
 from torchvision.datasets import MNIST
 
+from harness.command.help import CONFIGS
 from harness.config import (
     DataConfig,
     ImageFilesConfig,
@@ -20,7 +21,6 @@ from harness.config import (
     typed_config,
 )
 from harness.data import sources
-from harness.help import CONFIGS
 from harness.training.schedules import learning_rate
 
 

@@ -30,7 +30,7 @@ def run_job(command: list[str], environment: dict[str, str]) -> int:
 @pytest.fixture(autouse=True)
 def in_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("harness.sweep._run_job", run_job)
+    monkeypatch.setattr("harness.command.sweep._run_job", run_job)
 
 
 def rows(out: str) -> dict[str, str]:

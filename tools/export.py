@@ -28,7 +28,7 @@ from harness.interruption import listen
 if __name__ == "__main__":
     listen("export.py")  # before the imports below, which take their time
 
-from harness import arguments
+from harness.command import arguments
 from harness.export.names import ENDINGS, check_out
 from harness.prediction.find import find_images
 

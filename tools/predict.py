@@ -23,7 +23,7 @@ from harness.interruption import listen
 if __name__ == "__main__":
     listen("predict.py")  # before the imports below, which take their time
 
-from harness import arguments
+from harness.command import arguments
 from harness.errors import UserError
 from harness.prediction.find import find_images
 from harness.prediction.output import Names, check_out, tell

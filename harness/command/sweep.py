@@ -17,10 +17,10 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from harness.build import check
+from harness.command.help import CONFIGS, one_line
 from harness.config import CompareConfig, Config, composed, typed_config
 from harness.errors import StoppedError, UserError
 from harness.files import FOLDERS_VARIABLE, announced
-from harness.help import CONFIGS, one_line
 from harness.interruption import SIGNALS, heard
 
 

@@ -19,10 +19,10 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from harness.build import check
+from harness.command.help import CONFIGS, GROUPS, choices, help_page, one_line
+from harness.command.sweep import sweep
 from harness.config import PATH_KEYS, Config, register_schemas, typed_config
 from harness.errors import EXIT_CODE, StoppedError, UserError, file_error
-from harness.help import CONFIGS, GROUPS, choices, help_page, one_line
-from harness.sweep import sweep
 
 
 def main(name: str, schema: type[Config], task: Callable[[Config], None]) -> None:
