@@ -14,10 +14,10 @@ def compare_records(config: CompareConfig) -> None:
     from datetime import datetime
     from pathlib import Path
 
+    from harness.comparison.chart import draw_comparisons
+    from harness.comparison.records import compare, find_records
+    from harness.comparison.tables import show, write_tables
     from harness.errors import UserError
-    from harness.evaluation.chart import draw_comparisons
-    from harness.evaluation.compare import compare, find_records
-    from harness.evaluation.tables import show, write_tables
     from harness.files import new_folder
 
     records, passed_over = find_records(config.runs.split(","))

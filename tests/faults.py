@@ -28,7 +28,7 @@ PIXELS, GEOMETRY, FEATURES = "harness/data/pixels.py", "harness/data/geometry.py
 CLASSIFIER, SCHEDULES = (f"harness/training/{name}.py" for name in ("classifier", "schedules"))
 HISTORY = "harness/history.py"
 COUNTS, EVALUATOR, SCORES = (f"harness/evaluation/{name}.py" for name in ("counts", "evaluator", "scores"))
-PARQUET, RECORDER, COMPARE = "harness/data/parquet.py", "harness/training/recorder.py", "harness/evaluation/compare.py"
+PARQUET, RECORDER, COMPARE = "harness/data/parquet.py", "harness/training/recorder.py", "harness/comparison/records.py"
 
 LOADING = [
     Fault(

@@ -18,11 +18,11 @@ from conftest import ROOT, run_script
 from PIL import Image
 from scipy.stats import binomtest
 
-from harness.evaluation.chart import draw_comparisons
-from harness.evaluation.compare import compare, find_records, holm, mcnemar
+from harness.comparison.chart import draw_comparisons
+from harness.comparison.records import compare, find_records, holm, mcnemar
+from harness.comparison.tables import comparison_csv, markdown, show
 from harness.evaluation.intervals import wilson
 from harness.evaluation.schema import PREDICTIONS_COLUMNS
-from harness.evaluation.tables import comparison_csv, markdown, show
 
 IMAGES = 40
 

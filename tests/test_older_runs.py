@@ -13,7 +13,7 @@ import pytest
 from conftest import ROOT
 from in_process import call, only
 
-from harness.evaluation.compare import compare, find_records
+from harness.comparison.records import compare, find_records
 from harness.evaluation.schema import PREDICTIONS_COLUMNS
 
 RUNS = sorted((ROOT / "tests" / "fixtures").glob("*/runs"))

@@ -18,9 +18,9 @@ from PIL import Image
 from test_runs import only
 
 from harness.checkpoint import Provenance, read_checkpoint
+from harness.comparison import tables
+from harness.comparison.records import compare, find_records
 from harness.data.datasets import DATASETS
-from harness.evaluation import tables
-from harness.evaluation.compare import compare, find_records
 from models import build_model
 from models.keymaps import from_akamaster
 

@@ -56,8 +56,8 @@ def _run_jobs(jobs: list[list[str]], told: Path, compared: bool) -> int:
 
 def _compare(folders: list[str], done: str) -> None:
     """Say what became of the jobs, with one table of the records in their folders."""
-    from harness.evaluation.compare import compare, find_records
-    from harness.evaluation.tables import show
+    from harness.comparison.records import compare, find_records
+    from harness.comparison.tables import show
 
     records, passed_over = find_records(folders)
     for line in passed_over:

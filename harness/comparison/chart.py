@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from harness.evaluation.compare import Comparison
+from harness.comparison.records import Comparison
 
 BAR, WHISKER = "#4c78a8", "#222222"
 WIDTH = 44  # characters of a label's line

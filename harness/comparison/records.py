@@ -22,10 +22,10 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+from harness.comparison.settings import Settings, labels, settings_of
 from harness.config import DECODERS, PRECISIONS
 from harness.evaluation.intervals import wilson
 from harness.evaluation.schema import READABLE_RESULTS, RESULT_FILE, RESULT_SCHEMA
-from harness.evaluation.settings import Settings, labels, settings_of
 
 
 @dataclass(frozen=True)

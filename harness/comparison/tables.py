@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
-from harness.evaluation.compare import Comparison
+from harness.comparison.records import Comparison
 
 WIDTH = 120  # characters, where the output is no terminal
 MOST_TESTS = 40  # on a terminal; `comparison.md` has all

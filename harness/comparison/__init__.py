@@ -1,0 +1,1 @@
+"""Records to rows, paired tests, tables and pictures; nothing here needs torch."""
