@@ -1,6 +1,6 @@
 """Compare models by the records of their runs: `python compare.py --help`."""
 
-from harness.interruption import listen
+from harness.run.interruption import listen
 
 if __name__ == "__main__":
     listen("compare.py")  # before the imports below, which take their time
@@ -18,7 +18,7 @@ def compare_records(config: CompareConfig) -> None:
     from harness.comparison.records import compare, find_records
     from harness.comparison.tables import show, write_tables
     from harness.errors import UserError
-    from harness.files import new_folder
+    from harness.run.files import new_folder
 
     records, passed_over = find_records(config.runs.split(","))
     if not records:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.interruption import listen
+from harness.run.interruption import listen
 
 if __name__ == "__main__":
     listen("eval.py")  # before the imports below, which take their time
@@ -17,19 +17,19 @@ from omegaconf import OmegaConf
 from harness import build
 from harness.command.cli import main
 from harness.config import DataConfig, EvalConfig, ImageFilesConfig, ProtocolConfig, composed
-from harness.resume import CONFIG, read_config
+from harness.run.resume import CONFIG, read_config
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from harness.checkpoint import Trained
     from harness.evaluation.record import Moment
-    from harness.processes import Team
+    from harness.run.checkpoint import Trained
+    from harness.run.processes import Team
 
 
 def evaluate_network(config: EvalConfig) -> None:
     """One evaluation, in each of its processes."""
-    from harness.processes import gather
+    from harness.run.processes import gather
 
     with gather(config.trainer) as team:
         if not team.leads:
@@ -44,9 +44,9 @@ def evaluate_together(config: EvalConfig, team: Team) -> None:
     from harness.evaluation.evaluator import evaluate
     from harness.evaluation.meaning import check_labels, check_score, match_classes
     from harness.evaluation.record import write_record
-    from harness.interruption import doing
-    from harness.progress import ProgressBar
-    from harness.run_folder import log, make_run_folder
+    from harness.run.folder import log, make_run_folder
+    from harness.run.interruption import doing
+    from harness.run.progress import ProgressBar
     from harness.training.own_pictures import check_unseen, warn_of_others
 
     network, trained, data, source, moment, best = (_of_weights if config.weights else _of_checkpoint)(config)
@@ -91,8 +91,8 @@ def _of_checkpoint(config: EvalConfig) -> Found:
 
     And the moment of its training, and the epoch that validation had chosen by then.
     """
-    from harness.checkpoint import checkpoint_of_run, read_checkpoint
     from harness.evaluation.record import Moment
+    from harness.run.checkpoint import checkpoint_of_run, read_checkpoint
     from harness.training.early_stopping import describe_best
 
     path = checkpoint_of_run(Path(config.run)) if config.run else Path(str(config.checkpoint))
@@ -108,8 +108,8 @@ def _of_checkpoint(config: EvalConfig) -> Found:
 
 def _of_weights(config: EvalConfig) -> Found:
     """The same of pretrained weights, which have no moment."""
-    from harness.checkpoint import Trained
     from harness.data.datasets import facts
+    from harness.run.checkpoint import Trained
     from harness.weights.load import KEPT, Weights
 
     assert config.weights is not None and config.model is not None and config.data is not None
@@ -125,7 +125,7 @@ def _of_weights(config: EvalConfig) -> Found:
 
 def _protocol(config: EvalConfig, trained: Trained, data: DataConfig) -> ProtocolConfig:
     """How to evaluate: as the command line says, and where it does not, as the run did; on other data, as that does."""
-    from harness.checkpoint import CHECKPOINTS
+    from harness.run.checkpoint import CHECKPOINTS
 
     given = {override.partition("=")[0] for override in HydraConfig.get().overrides.task}
     same = config.weights is None and trained.data is not None and trained.data.name == data.name

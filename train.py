@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.interruption import listen
+from harness.run.interruption import listen
 
 if __name__ == "__main__":
     listen("train.py")  # before the imports below, which take their time
@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING
 from harness import build
 from harness.command.cli import main
 from harness.config import TrainConfig
-from harness.resume import continued
+from harness.run.resume import continued
 
 if TYPE_CHECKING:
-    from harness.processes import Team
+    from harness.run.processes import Team
 
 
 def train(config: TrainConfig) -> None:
     """One training run, in each of its processes."""
     config, resumed = continued(config)
 
-    from harness.processes import gather
+    from harness.run.processes import gather
 
     with gather(config.trainer) as team:
         train_together(config, resumed if team.leads else team.follow(), team)
@@ -31,13 +31,13 @@ def train(config: TrainConfig) -> None:
 
 def train_together(config: TrainConfig, resumed: Path | None, team: Team) -> None:
     """Data, network, run folder, training, evaluation of the last epoch or the best, record."""
-    from harness.checkpoint import Trained
     from harness.data.datasets import facts
     from harness.data.sources import load
-    from harness.interruption import doing, go_on
-    from harness.progress import ProgressBar
     from harness.report import report
-    from harness.run_folder import log, make_run_folder
+    from harness.run.checkpoint import Trained
+    from harness.run.folder import log, make_run_folder
+    from harness.run.interruption import doing, go_on
+    from harness.run.progress import ProgressBar
     from harness.training.conditions import under_conditions
     from harness.training.own_pictures import watch_files
     from harness.training.recorder import Recorder, reopened

@@ -31,15 +31,15 @@ from torchvision import datasets, transforms
 
 from benchmarks.rounds import in_turns, machine, ratio
 from harness import build
-from harness.checkpoint import Trained
 from harness.config import DataConfig, ProtocolConfig, RecipeConfig, TrainerConfig
 from harness.data.datasets import DATASETS
 from harness.data.module import TrainData
 from harness.data.preprocessing import Preprocessing
 from harness.data.sources import ImageSet, Splits, load
 from harness.evaluation.counts import count_correct
-from harness.processes import gather
-from harness.progress import ProgressBar
+from harness.run.checkpoint import Trained
+from harness.run.processes import gather
+from harness.run.progress import ProgressBar
 from harness.training.classifier import Classifier
 from harness.training.recorder import Recorder
 from models import build_model

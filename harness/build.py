@@ -35,10 +35,10 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from harness.checkpoint import Provenance, Trained
     from harness.data.module import TrainData
     from harness.data.sources import Splits
-    from harness.processes import Team
+    from harness.run.checkpoint import Provenance, Trained
+    from harness.run.processes import Team
     from harness.training.classifier import Classifier
     from harness.weights.load import MismatchError, Weights
 
@@ -340,8 +340,8 @@ def build_trainer(
     import torch
     from lightning.pytorch.callbacks import Checkpoint
 
-    from harness.checkpoint import AtomicCheckpointIO
-    from harness.processes import TeamEnvironment
+    from harness.run.checkpoint import AtomicCheckpointIO
+    from harness.run.processes import TeamEnvironment
 
     warnings.filterwarnings("ignore", module="lightning", message=".*LeafSpec.*")  # inside Lightning
     trainer = lightning.Trainer(

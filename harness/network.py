@@ -14,13 +14,13 @@ from omegaconf.errors import OmegaConfBaseException
 from torch import nn
 
 from harness import build
-from harness.checkpoint import Trained, checkpoint_of_run
 from harness.command.cli import quoted_path
 from harness.command.help import CONFIGS, choices, one_line
 from harness.config import DataConfig, ModelConfig, composed, register_schemas
 from harness.data.datasets import facts
 from harness.data.preprocessing import Preprocessing
 from harness.errors import UserError
+from harness.run.checkpoint import Trained, checkpoint_of_run
 from harness.weights.convert import difference, under_our_keys
 from harness.weights.load import Weights
 from harness.weights.read import read_tensors

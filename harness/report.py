@@ -6,12 +6,12 @@ from lightning import Callback
 from torch import nn
 
 from harness import build
-from harness.checkpoint import BEST, LAST, Trained
 from harness.config import TrainConfig
 from harness.data.module import TrainData
 from harness.evaluation.evaluator import evaluate
 from harness.evaluation.record import Moment, write_record
-from harness.processes import Team
+from harness.run.checkpoint import BEST, LAST, Trained
+from harness.run.processes import Team
 from harness.training.classifier import Classifier
 from harness.training.early_stopping import describe_best
 from harness.training.recorder import Recorder

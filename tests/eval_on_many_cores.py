@@ -7,15 +7,15 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from harness.interruption import listen
+from harness.run.interruption import listen
 
 if __name__ == "__main__":
     listen("eval.py")
 
 from eval import evaluate_network
-from harness import processes
 from harness.command.cli import main
 from harness.config import EvalConfig
+from harness.run import processes
 
 processes.available_cores = lambda: 8  # type: ignore[attr-defined]
 

@@ -26,7 +26,7 @@ class Fault(NamedTuple):
 LOADER, FILE_LOADER, MODULE = "harness/data/loader.py", "harness/data/file_loader.py", "harness/data/module.py"
 PIXELS, GEOMETRY, FEATURES = "harness/data/pixels.py", "harness/data/geometry.py", "harness/training/features.py"
 CLASSIFIER, SCHEDULES = (f"harness/training/{name}.py" for name in ("classifier", "schedules"))
-HISTORY = "harness/history.py"
+HISTORY = "harness/run/history.py"
 COUNTS, EVALUATOR, SCORES = (f"harness/evaluation/{name}.py" for name in ("counts", "evaluator", "scores"))
 PARQUET, RECORDER, COMPARE = "harness/data/parquet.py", "harness/training/recorder.py", "harness/comparison/records.py"
 
@@ -981,28 +981,28 @@ RESUMING = [
     ),
     Fault(
         "options of Lightning's trainer come from the environment",
-        "harness/processes.py",
+        "harness/run/processes.py",
         'if name.startswith("PL_TRAINER_")',
         'if name.startswith("PL_TRAINER_X")',
         "test_processes.py::test_lightning_reads_and_writes_nothing_that_it_was_not_told_of",
     ),
     Fault(
         "a rank that another run left over is believed",
-        "harness/processes.py",
+        "harness/run/processes.py",
         "if MEMBER in os.environ and interruption.is_member():",
         "if MEMBER in os.environ:",
         "test_processes.py::test_left_over_variables_mean_nothing",
     ),
     Fault(
         "a task that trains alone takes the rank that its launcher gave it",
-        "harness/processes.py",
+        "harness/run/processes.py",
         "return Team(accelerator, 1, device=device,",
         "return Team(accelerator, 1, tasks.rank, device=device,",
         "test_processes.py::test_tasks_of_a_launcher_are_one_run_or_each_alone",
     ),
     Fault(
         "processes stop after different steps",
-        "harness/interruption.py",
+        "harness/run/interruption.py",
         "self._interval = now, 0, int(interval)",
         "self._interval = now, 0, 10**9",
         "test_interruption.py::test_processes_ask_each_other_about_once_a_second",

@@ -8,9 +8,9 @@ from pathlib import Path
 from unittest.mock import patch
 
 from eval import evaluate_network
-from harness import run_folder
 from harness.command.cli import main
 from harness.config import EvalConfig, TrainConfig
+from harness.run import folder as run_folder
 from train import train
 
 

@@ -22,9 +22,9 @@ from torch import nn
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from harness import build
-from harness.checkpoint import AtomicCheckpointIO
 from harness.command.cli import main
 from harness.config import TrainConfig
+from harness.run.checkpoint import AtomicCheckpointIO
 from train import train
 
 KIND, _, WHEN = os.environ.get("KILL_AT", "never:0").partition(":")

@@ -10,9 +10,9 @@ import pytest
 import torch
 from conftest import run_script
 
-from harness.checkpoint import checkpoint_of_run, read_checkpoint
 from harness.errors import UserError
-from harness.files import atomic, write_text
+from harness.run.checkpoint import checkpoint_of_run, read_checkpoint
+from harness.run.files import atomic, write_text
 
 
 class Malicious:

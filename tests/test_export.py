@@ -20,7 +20,6 @@ from safetensors.torch import load_file, save_file
 from test_weights import randomised
 from torch import nn
 
-from harness.checkpoint import KEY, Provenance, Trained
 from harness.config import DataConfig
 from harness.data.preprocessing import Preprocessing
 from harness.errors import UserError
@@ -30,6 +29,7 @@ from harness.export.formats import EXTRA_FILE
 from harness.export.names import ENDINGS
 from harness.network import Loaded
 from harness.network import load_file as load_network_file
+from harness.run.checkpoint import KEY, Provenance, Trained
 from harness.weights.load import Weights
 from models import MODELS, build_model
 from tools import export as export_tool

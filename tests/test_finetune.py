@@ -20,7 +20,6 @@ from test_training import PREPROCESSING, PROTOCOL, RECIPE, images
 from torch import nn
 
 from harness import build
-from harness.checkpoint import BEST, CHECKPOINTS, LAST, Trained, checkpoint_of_run, read_checkpoint
 from harness.command.help import CONFIGS
 from harness.config import (
     DataConfig,
@@ -41,8 +40,9 @@ from harness.data.image_files import ImageFiles
 from harness.data.preprocessing import Preprocessing
 from harness.data.sources import ImageSet, Split, Splits
 from harness.errors import UserError
-from harness.processes import Team
-from harness.resume import read_config
+from harness.run.checkpoint import BEST, CHECKPOINTS, LAST, Trained, checkpoint_of_run, read_checkpoint
+from harness.run.processes import Team
+from harness.run.resume import read_config
 from harness.training.class_weights import WeightedCrossEntropy, balanced_weights
 from harness.training.classifier import Classifier
 from harness.training.features import head_of

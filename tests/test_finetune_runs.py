@@ -13,8 +13,8 @@ from test_finetune import changed, copies
 from test_runs import only
 
 from harness import build
-from harness.checkpoint import BEST, CHECKPOINTS, LAST, read_checkpoint
 from harness.errors import UserError
+from harness.run.checkpoint import BEST, CHECKPOINTS, LAST, read_checkpoint
 from harness.weights.load import Weights
 from harness.weights.names import check_name
 from models import build_model

@@ -18,13 +18,13 @@ from PIL import Image
 from torchvision import models as torchvision_models
 from torchvision.transforms._presets import ImageClassification
 
-from harness.checkpoint import KEY, Provenance, Trained, read_checkpoint
 from harness.config import ImageFilesConfig
 from harness.data.datasets import IMAGENET_CLASSES
 from harness.data.decode import decode
 from harness.data.geometry import centre_crop
 from harness.data.pixels import Normalise
 from harness.data.preprocessing import Preprocessing
+from harness.run.checkpoint import KEY, Provenance, Trained, read_checkpoint
 from models import MODELS, build_model, keymaps
 
 SAMPLE = ROOT.parent / "shared" / "data" / "imagenet-sample"

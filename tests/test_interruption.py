@@ -19,9 +19,9 @@ import pytest
 import torch
 from conftest import ROOT, run_script
 
-from harness.interruption import MOST_STEPS, Interruption
+from harness.run.interruption import MOST_STEPS, Interruption
 
-LISTENING = "import os, signal, sys, time; sys.path.insert(0, '.'); from harness import interruption\n"
+LISTENING = "import os, signal, sys, time; sys.path.insert(0, '.'); from harness.run import interruption\n"
 QUICK = ("model=mlp", "model.hidden=[8]", "recipe.warmup_epochs=0")
 
 
@@ -268,7 +268,7 @@ def test_a_run_whose_folder_goes_away_stops_and_says_so(renamed: bool, tmp_path:
 def test_a_full_disk_is_one_line_wherever_it_strikes(tmp_path: Path) -> None:
     """A limit on the size of files fails like a full disk; `log.txt` meets it here, long before a checkpoint."""
     code = "import resource, runpy, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-    code += "import harness.run_folder as r; take = r._take\n"
+    code += "import harness.run.folder as r; take = r._take\n"
     code += "def full(folder): take(folder); resource.setrlimit(resource.RLIMIT_FSIZE, (300, 300))\n"
     code += f"r._take = full; sys.argv = ['train.py', *{QUICK}, 'recipe.epochs=2', 'runs={tmp_path}']\n"
     code += "runpy.run_path('train.py', run_name='__main__')\n"

@@ -112,7 +112,7 @@ def code_lines(path: Path) -> int:
 def test_one_training_run_can_be_followed_in_a_thousand_lines() -> None:
     """From `train.py` to the optimiser step: command line, config, images, batches, step, counts."""
     way = (
-        "train.py harness/command/cli.py harness/config.py harness/build.py harness/run_folder.py harness/data/sources.py "
+        "train.py harness/command/cli.py harness/config.py harness/build.py harness/run/folder.py harness/data/sources.py "
         "harness/data/module.py harness/data/loader.py harness/data/stateless.py harness/data/pixels.py "
         "harness/data/preprocessing.py harness/training/classifier.py harness/training/schedules.py "
         "harness/training/losses.py harness/evaluation/counts.py"

@@ -19,11 +19,11 @@ from conftest import ROOT, run_script
 from PIL import Image
 from test_folder_data import config
 
-from harness.checkpoint import read_checkpoint
 from harness.data.class_folders import divide
 from harness.data.decode import UnreadableError, decode
 from harness.data.sources import load, load_test
 from harness.errors import UserError
+from harness.run.checkpoint import read_checkpoint
 
 RNG = np.random.default_rng(0)
 CLASSES = ("circle", "square", "été, 2024")

@@ -22,7 +22,6 @@ from PIL import Image
 from test_runs import only
 from torch import nn
 
-from harness.checkpoint import Trained
 from harness.command.arguments import Parser
 from harness.config import DataConfig
 from harness.data.datasets import DATASETS, IMAGENET_CLASSES
@@ -35,6 +34,7 @@ from harness.export.export import export
 from harness.network import Loaded
 from harness.prediction.find import find_images
 from harness.prediction.predict import NOT_A_NUMBER, Prediction, predict
+from harness.run.checkpoint import Trained
 from harness.weights.find import Found
 from models import build_model
 from tools import predict as predict_tool

@@ -21,7 +21,7 @@ from harness.config import TrainerConfig
 from harness.data.workers import available_cores
 from harness.errors import UserError
 from harness.evaluation.evaluator import evaluate
-from harness.processes import Tasks, Team, gather, launched
+from harness.run.processes import Tasks, Team, gather, launched
 
 TORCHRUN = {"TORCHELASTIC_RUN_ID": "none", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
 

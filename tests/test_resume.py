@@ -21,12 +21,12 @@ from conftest import ROOT, run_script
 from filelock import FileLock
 from in_process import call
 
-from harness import processes
-from harness.checkpoint import checkpoint_of_run, read_checkpoint, read_content
 from harness.config import TrainerConfig
 from harness.errors import UserError
 from harness.evaluation.record import weights_sha256
-from harness.resume import read_config
+from harness.run import processes
+from harness.run.checkpoint import checkpoint_of_run, read_checkpoint, read_content
+from harness.run.resume import read_config
 
 SETTINGS = ("recipe.epochs=3", "trainer.checkpoint_every=7", "trainer.threads=1")
 PATIENT = ("recipe.epochs=3", "recipe.patience=3", "trainer.checkpoint_every=1000", "trainer.threads=1")
@@ -261,7 +261,7 @@ def test_a_live_run_is_refused_to_a_second_process(tmp_path: Path) -> None:
 
 def test_a_full_disk_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:
     limit = "import resource, runpy, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-    limit += "import harness.checkpoint as c; save = c.AtomicCheckpointIO.save_checkpoint; c.count = 0\n"
+    limit += "import harness.run.checkpoint as c; save = c.AtomicCheckpointIO.save_checkpoint; c.count = 0\n"
     limit += "def full(self, *a, **k):\n"
     limit += "    c.count += 1\n"
     limit += "    if c.count == 3: resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"

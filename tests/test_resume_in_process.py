@@ -13,7 +13,7 @@ from test_finetune import Run, Small, changed, copies
 from test_training import RECIPE
 from torch import nn
 
-from harness.checkpoint import BEST, CHECKPOINTS, LAST, read_checkpoint, read_content
+from harness.run.checkpoint import BEST, CHECKPOINTS, LAST, read_checkpoint, read_content
 
 PLAIN = dataclasses.replace(RECIPE, epochs=4, weight_decay=0.01, nesterov=True, schedule="cosine", warmup_epochs=1)
 

@@ -13,10 +13,10 @@ from conftest import run_script
 from filelock import FileLock
 from omegaconf import OmegaConf
 
-from harness.checkpoint import read_checkpoint
 from harness.evaluation.record import weights_sha256
 from harness.evaluation.schema import PREDICTIONS_COLUMNS
-from harness.files import new_folder
+from harness.run.checkpoint import read_checkpoint
+from harness.run.files import new_folder
 
 FILES = {
     "config.yaml",

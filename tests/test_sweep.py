@@ -12,7 +12,7 @@ import pytest
 from conftest import ROOT
 from in_process import call
 
-from harness.files import FOLDERS_VARIABLE, announce, announced
+from harness.run.files import FOLDERS_VARIABLE, announce, announced
 
 FIXTURES = ROOT / "tests" / "fixtures" / "2026-11" / "runs" / "mlp-digits"
 QUICK = ("trainer.accelerator=cpu", "trainer.threads=1")

@@ -17,7 +17,6 @@ from conftest import run_script
 from torch import nn
 
 from harness import build
-from harness.checkpoint import Trained, read_checkpoint
 from harness.config import DataConfig, ProtocolConfig, RecipeConfig
 from harness.data.loader import Batch, Unreadable
 from harness.data.module import TrainData
@@ -25,8 +24,9 @@ from harness.data.preprocessing import Preprocessing
 from harness.data.sources import ImageSet, Splits
 from harness.errors import UserError
 from harness.evaluation.counts import Counts
-from harness.history import PROGRESS, Epoch, best_epoch, metrics_csv
-from harness.processes import Team
+from harness.run.checkpoint import Trained, read_checkpoint
+from harness.run.history import PROGRESS, Epoch, best_epoch, metrics_csv
+from harness.run.processes import Team
 from harness.training.classifier import FLUSH_EVERY, Classifier
 from harness.training.early_stopping import describe_best, is_over
 from harness.training.recorder import Recorder

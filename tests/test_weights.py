@@ -27,10 +27,10 @@ from timm.data.transforms_factory import create_transform
 from torch import nn
 
 from harness import build
-from harness.checkpoint import Provenance
 from harness.config import DataConfig
 from harness.data.preprocessing import Preprocessing
 from harness.errors import UserError
+from harness.run.checkpoint import Provenance
 from harness.weights.adapt import adapt
 from harness.weights.find import find
 from harness.weights.load import MismatchError, Weights

@@ -17,10 +17,10 @@ from conftest import ROOT, run_script
 from PIL import Image
 from test_runs import only
 
-from harness.checkpoint import Provenance, read_checkpoint
 from harness.comparison import tables
 from harness.comparison.records import compare, find_records
 from harness.data.datasets import DATASETS
+from harness.run.checkpoint import Provenance, read_checkpoint
 from models import build_model
 from models.keymaps import from_akamaster
 

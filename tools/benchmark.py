@@ -14,13 +14,13 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from harness.interruption import listen
+from harness.run.interruption import listen
 
 if __name__ == "__main__":
     listen("benchmark.py")  # before the imports below, which take their time
 
 from harness.errors import EXIT_CODE, UserError
-from harness.files import write_json
+from harness.run.files import write_json
 
 
 def training(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -13,13 +13,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from harness.interruption import listen
+from harness.run.interruption import listen
 
 if __name__ == "__main__":
     listen("transfer.py")  # before the imports below, which take their time
 
 from harness.errors import EXIT_CODE, UserError
-from harness.files import write_json
+from harness.run.files import write_json
 
 RATES = [0.003, 0.01, 0.03, 0.1, 0.3]
 

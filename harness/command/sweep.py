@@ -20,8 +20,8 @@ from harness.build import check
 from harness.command.help import CONFIGS, one_line
 from harness.config import CompareConfig, Config, composed, typed_config
 from harness.errors import StoppedError, UserError
-from harness.files import FOLDERS_VARIABLE, announced
-from harness.interruption import SIGNALS, heard
+from harness.run.files import FOLDERS_VARIABLE, announced
+from harness.run.interruption import SIGNALS, heard
 
 
 def sweep(name: str, schema: type[Config], overrides: list[str]) -> int:

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.errors import UserError
-from harness.files import atomic
+from harness.run.files import atomic
 
 EXTENSIONS = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".pbm", ".pgm", ".ppm", ".pnm", ".tif", ".tiff"),

@@ -17,7 +17,6 @@ from typing import Any
 
 import torch
 
-from harness.checkpoint import BEST, LAST, Checkpoint, Trained
 from harness.config import DataConfig, FolderConfig, ImageFilesConfig, ProtocolConfig
 from harness.data import hub
 from harness.data.class_folders import fold_recorded
@@ -35,8 +34,9 @@ from harness.evaluation.schema import (
     RESULT_SCHEMA,
     RESULT_VERSION,
 )
-from harness.files import write_json, write_text
-from harness.run_folder import log
+from harness.run.checkpoint import BEST, LAST, Checkpoint, Trained
+from harness.run.files import write_json, write_text
+from harness.run.folder import log
 
 UNREADABLE_FILE = "unreadable.csv"
 TIMING_FILE = "evaluation_timing.json"

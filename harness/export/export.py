@@ -20,8 +20,8 @@ from harness.data.pixels import Normalise
 from harness.errors import UserError
 from harness.export.formats import FORMATS, Runnable
 from harness.export.names import BESIDE, check_out
-from harness.files import atomic, write_text
 from harness.network import Loaded, description
+from harness.run.files import atomic, write_text
 from harness.weights.names import beside
 
 BATCHES = (1, 3)  # sizes that every file is tried with

@@ -16,9 +16,9 @@ import torch
 from torch import nn
 
 from harness import build
-from harness.checkpoint import KEY, read_content
 from harness.errors import UserError
 from harness.network import Loaded, description
+from harness.run.checkpoint import KEY, read_content
 from harness.weights.convert import under_our_keys, under_torchvisions_keys
 
 Runnable = Callable[[torch.Tensor], torch.Tensor]

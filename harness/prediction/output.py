@@ -16,7 +16,7 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from harness.errors import UserError
-from harness.files import write_text
+from harness.run.files import write_text
 
 if TYPE_CHECKING:
     from harness.prediction.predict import Prediction

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from harness.checkpoint import Trained
 from harness.config import DECODERS, ImageFilesConfig
 from harness.data.folder import printable
 from harness.data.pixels import Normalise
@@ -25,6 +24,7 @@ from harness.errors import UserError
 from harness.evaluation.counts import first_classes
 from harness.evaluation.scores import class_scores, prepare
 from harness.network import Loaded
+from harness.run.checkpoint import Trained
 
 NOT_A_NUMBER = "its scores are not numbers"
 

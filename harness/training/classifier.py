@@ -16,7 +16,7 @@ from harness.data.stateless import Stream
 from harness.errors import UserError
 from harness.evaluation.counts import Counts, count_correct
 from harness.evaluation.scores import class_scores, laid_out, prepare
-from harness.history import PROGRESS, Epoch, history_of
+from harness.run.history import PROGRESS, Epoch, history_of
 from harness.training.batch_norm import forward_one
 from harness.training.losses import LOSSES
 from harness.training.schedules import learning_rate

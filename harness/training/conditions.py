@@ -7,12 +7,12 @@ from typing import Any
 
 import torch
 
-from harness.checkpoint import Trained
 from harness.config import ProtocolConfig
 from harness.data.image_files import ImageFiles
 from harness.data.sources import Split
 from harness.errors import UserError
-from harness.processes import Team
+from harness.run.checkpoint import Trained
+from harness.run.processes import Team
 
 UNKNOWN = {"device": None, "devices": None, "threads": None, "torch": None}  # of a run that an older version began
 

@@ -9,8 +9,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from harness.files import atomic
-from harness.history import Epoch
+from harness.run.files import atomic
+from harness.run.history import Epoch
 
 
 def draw_curves(path: Path, history: Sequence[Epoch]) -> None:

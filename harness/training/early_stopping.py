@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from harness.checkpoint import BEST, CHECKPOINTS
-from harness.history import Epoch, best_epoch
+from harness.run.checkpoint import BEST, CHECKPOINTS
+from harness.run.history import Epoch, best_epoch
 
 
 def is_over(history: Sequence[Epoch], patience: int | None) -> bool:

@@ -20,7 +20,7 @@ from harness.data.sources import Split
 from harness.data.waiting import Waiting
 from harness.errors import UserError
 from harness.evaluation.scores import class_scores
-from harness.run_folder import log
+from harness.run.folder import log
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from harness.config import FineTuneConfig, RecipeConfig
-from harness.run_folder import log
+from harness.run.folder import log
 from harness.training.classifier import Classifier
 from harness.training.parameter_groups import frozen_stages, rate_factors, stages
 

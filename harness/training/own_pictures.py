@@ -23,8 +23,8 @@ from harness.data.sources import Split, Splits
 from harness.data.workers import available_cores
 from harness.errors import UserError
 from harness.evaluation.meaning import FORCE
-from harness.files import write_text
-from harness.run_folder import log
+from harness.run.files import write_text
+from harness.run.folder import log
 from harness.training.unreadable import UnreadableImages
 
 SPLIT_FILE = "split.csv"

@@ -11,16 +11,16 @@ from typing import Any, cast
 import lightning as L
 from lightning.pytorch.callbacks import Checkpoint
 
-from harness.checkpoint import BEST, CHECKPOINTS, KEY, LAST, Trained, check_best, checkpoint_to_resume, read_content
 from harness.data.file_loader import EvalFileLoader, TrainFileLoader
 from harness.data.loader import Batch, EvalLoader, TrainLoader
 from harness.data.waiting import advice
 from harness.data.workers import available_cores
-from harness.files import atomic, write_text
-from harness.history import Epoch, best_epoch, history_of, metrics_csv, read_timing, timing_csv
-from harness.interruption import Interruption
-from harness.processes import Team
-from harness.run_folder import log, reopen_run_folder
+from harness.run.checkpoint import BEST, CHECKPOINTS, KEY, LAST, Trained, check_best, checkpoint_to_resume, read_content
+from harness.run.files import atomic, write_text
+from harness.run.folder import log, reopen_run_folder
+from harness.run.history import Epoch, best_epoch, history_of, metrics_csv, read_timing, timing_csv
+from harness.run.interruption import Interruption
+from harness.run.processes import Team
 from harness.training.classifier import Classifier
 from harness.training.curves import draw_curves
 from harness.training.early_stopping import describe, is_over

@@ -16,11 +16,11 @@ from typing import Any
 
 import torch
 
-from harness.checkpoint import checkpoint_of_run
 from harness.data.datasets import IMAGENET_CLASSES
 from harness.data.preprocessing import Preprocessing
 from harness.errors import UserError
 from harness.evaluation.schema import LOCAL_FILE
+from harness.run.checkpoint import checkpoint_of_run
 from harness.weights.names import TIMM, check_name, is_file
 
 HUB_FILE = "model.safetensors"

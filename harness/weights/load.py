@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import nn
 
-from harness.checkpoint import Provenance, Trained
 from harness.data.datasets import IMAGENET_CLASSES
 from harness.data.preprocessing import Preprocessing
 from harness.errors import UserError
+from harness.run.checkpoint import Provenance, Trained
 from harness.weights.adapt import adapt
 from harness.weights.convert import Difference, difference, under_our_keys
 from harness.weights.find import Found, find

@@ -20,7 +20,7 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, cast
 
 from harness.errors import StoppedError
-from harness.streams import survive_closed_pipes
+from harness.run.streams import survive_closed_pipes
 
 if TYPE_CHECKING:
     import lightning as L

@@ -11,7 +11,7 @@ import torch
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from harness.data.loader import Batch
-from harness.run_folder import log
+from harness.run.folder import log
 
 REDRAW = 0.2  # seconds between two drawings of the bar
 LINE = 30.0  # seconds between two lines where there is no terminal

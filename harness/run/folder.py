@@ -19,10 +19,10 @@ import torch
 from filelock import FileLock, Timeout
 from omegaconf import OmegaConf
 
-from harness import interruption
 from harness.config import EvalConfig, TrainConfig
 from harness.errors import UserError, file_error
-from harness.files import PARTIAL, announce, new_folder, write_json, write_text
+from harness.run import interruption
+from harness.run.files import PARTIAL, announce, new_folder, write_json, write_text
 
 PACKAGES = ("torch", "torchvision", "lightning", "hydra-core", "numpy", "scikit-learn", "scipy")
 

@@ -26,10 +26,10 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch.distributed import TCPStore  # type: ignore[attr-defined]  # public, but not in torch's types
 from torch.distributed.rendezvous import rendezvous
 
-from harness import interruption
 from harness.config import TrainerConfig
 from harness.data.workers import available_cores
 from harness.errors import EXIT_CODE, StoppedError, UserError
+from harness.run import interruption
 
 MEMBER = "CNN_ZOO_MEMBER"  # environment variable of a process that rank 0 started: rank/size/port
 STARTED_HERE = "rank 0"

@@ -20,8 +20,8 @@ from lightning.fabric.plugins.io import TorchCheckpointIO
 from harness.config import DATA_SCHEMAS, DataConfig, schema_of
 from harness.data.preprocessing import Preprocessing
 from harness.errors import UserError, file_error
-from harness.files import atomic
-from harness.history import PROGRESS, Epoch, best_epoch, history_of
+from harness.run.files import atomic
+from harness.run.history import PROGRESS, Epoch, best_epoch, history_of
 
 KEY = "cnn_zoo"
 CHECKPOINT_VERSION = 1

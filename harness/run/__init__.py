@@ -1,0 +1,1 @@
+"""A run: its processes and their signals, its folder, files and checkpoints, how it goes on, what a user sees."""
