@@ -15,9 +15,9 @@ from torch import nn
 from benchmarks.input import PREPROCESSING
 from benchmarks.rounds import in_turns, machine, ratio
 from harness.config import ProtocolConfig
-from harness.data.decode import decode, read
-from harness.data.geometry import centre_crop
-from harness.data.pixels import Normalise
+from harness.data.images.decode import decode, read
+from harness.data.images.geometry import centre_crop
+from harness.data.images.pixels import Normalise
 from harness.errors import UserError
 from harness.evaluation.counts import first_classes
 from harness.evaluation.scores import class_scores, prepare

@@ -25,8 +25,8 @@ import torch
 from torchvision.datasets import ImageFolder
 
 from benchmarks.rounds import machine, ratio
-from harness.data.folder import index_folder
-from harness.data.image_files import ImageFiles
+from harness.data.images.folder import index_folder
+from harness.data.images.image_files import ImageFiles
 
 CLASSES = 1000
 MEBIBYTE = 2**20

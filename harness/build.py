@@ -25,7 +25,7 @@ from harness.config import (
     TrainConfig,
 )
 from harness.data.datasets import DataSet, facts
-from harness.data.preprocessing import Preprocessing
+from harness.data.images.preprocessing import Preprocessing
 from harness.errors import UserError
 from harness.weights.names import check_name
 from models import MODELS, Entry, build_model

@@ -24,7 +24,11 @@ class Fault(NamedTuple):
 
 
 LOADER, FILE_LOADER, MODULE = "harness/data/loader.py", "harness/data/file_loader.py", "harness/data/module.py"
-PIXELS, GEOMETRY, FEATURES = "harness/data/pixels.py", "harness/data/geometry.py", "harness/training/features.py"
+PIXELS, GEOMETRY, FEATURES = (
+    "harness/data/images/pixels.py",
+    "harness/data/images/geometry.py",
+    "harness/training/features.py",
+)
 CLASSIFIER, SCHEDULES = (f"harness/training/{name}.py" for name in ("classifier", "schedules"))
 HISTORY = "harness/run/history.py"
 COUNTS, EVALUATOR, SCORES = (f"harness/evaluation/{name}.py" for name in ("counts", "evaluator", "scores"))
@@ -365,7 +369,7 @@ PICTURES = [
     ),
     Fault(
         "red and blue are exchanged",
-        "harness/data/decode.py",
+        "harness/data/images/decode.py",
         'simplejpeg.decode_jpeg(content, "RGB", strict=True)',
         'simplejpeg.decode_jpeg(content, "BGR", strict=True)',
         "test_decode.py",
@@ -407,14 +411,14 @@ PICTURES = [
     ),
     Fault(
         "damaged JPEG files are read as far as they go",
-        "harness/data/decode.py",
+        "harness/data/images/decode.py",
         '"RGB", strict=True)',
         '"RGB", strict=False)',
         "test_decode.py",
     ),
     Fault(
         "a picture is turned the wrong way round",
-        "harness/data/decode.py",
+        "harness/data/images/decode.py",
         "{3: 2, 4: 2, 5: 3, 6: 3, 7: 1, 8: 1}",
         "{3: 2, 4: 2, 5: 1, 6: 1, 7: 3, 8: 3}",
         "test_decode.py::test_upright_is_what_pillow_makes_of_exif_rotation",

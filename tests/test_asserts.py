@@ -59,9 +59,9 @@ import numpy as np
 import torch
 from types import SimpleNamespace
 from harness.config import ProtocolConfig
-from harness.data.geometry import centre_crop
+from harness.data.images.geometry import centre_crop
 from harness.data.loader import Batch
-from harness.data.preprocessing import Preprocessing
+from harness.data.images.preprocessing import Preprocessing
 from harness.data.sources import ImageSet
 from harness.evaluation.evaluator import Evaluator
 from models.lenet import PartialConvolution

@@ -13,8 +13,8 @@ import pytest
 from conftest import ROOT
 from PIL import Image, ImageOps
 
-from harness.data import decode as decode_module
-from harness.data.decode import UnreadableError, decode, read
+from harness.data.images import decode as decode_module
+from harness.data.images.decode import UnreadableError, decode, read
 
 BOTH = pytest.mark.parametrize("decoder", ["fast", "pil"])
 RNG = np.random.default_rng(0)

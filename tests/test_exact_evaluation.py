@@ -14,10 +14,10 @@ from torch import nn
 
 from harness import build
 from harness.config import ProtocolConfig
-from harness.data.folder import index_folder
-from harness.data.image_files import ImageFiles
+from harness.data.images.folder import index_folder
+from harness.data.images.image_files import ImageFiles
+from harness.data.images.preprocessing import Preprocessing
 from harness.data.loader import Unreadable
-from harness.data.preprocessing import Preprocessing
 from harness.data.sources import ImageSet
 from harness.evaluation.evaluator import Evaluator, evaluate
 from harness.evaluation.scores import class_scores

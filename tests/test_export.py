@@ -21,7 +21,7 @@ from test_weights import randomised
 from torch import nn
 
 from harness.config import DataConfig
-from harness.data.preprocessing import Preprocessing
+from harness.data.images.preprocessing import Preprocessing
 from harness.errors import UserError
 from harness.export import formats
 from harness.export.export import Compared, DifferenceError, export

@@ -24,11 +24,11 @@ from torchvision import transforms
 
 from harness.data import stateless
 from harness.data.file_loader import EvalFileLoader, TrainFileLoader
-from harness.data.folder import index_folder
-from harness.data.image_files import ImageFiles
+from harness.data.images.folder import index_folder
+from harness.data.images.image_files import ImageFiles
+from harness.data.images.pixels import Normalise
+from harness.data.images.preprocessing import Preprocessing
 from harness.data.loader import Batch
-from harness.data.pixels import Normalise
-from harness.data.preprocessing import Preprocessing
 from harness.data.stateless import Stream
 from harness.data.waiting import Waiting, advice
 from harness.data.workers import Windows, decoding, workers_at_hand

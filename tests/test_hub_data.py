@@ -22,7 +22,7 @@ from harness.config import DataConfig, FolderConfig, HubConfig, HubPhotosConfig
 from harness.data import hub, sources
 from harness.data.class_folders import divide
 from harness.data.datasets import facts
-from harness.data.image_files import ImageFiles
+from harness.data.images.image_files import ImageFiles
 from harness.data.sources import ImageSet
 from harness.errors import UserError
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from harness.data import stateless
+from harness.data.images.pixels import Normalise, crop, flip, pad_to
+from harness.data.images.preprocessing import Preprocessing
 from harness.data.loader import EvalLoader, TrainLoader
-from harness.data.pixels import Normalise, crop, flip, pad_to
-from harness.data.preprocessing import Preprocessing
 from harness.data.sources import ImageSet
 from harness.data.stateless import Stream
 

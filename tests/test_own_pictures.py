@@ -20,7 +20,7 @@ from PIL import Image
 from test_folder_data import config
 
 from harness.data.class_folders import divide
-from harness.data.decode import UnreadableError, decode
+from harness.data.images.decode import UnreadableError, decode
 from harness.data.sources import load, load_test
 from harness.errors import UserError
 from harness.run.checkpoint import read_checkpoint

@@ -28,7 +28,7 @@ from torch import nn
 
 from harness import build
 from harness.config import DataConfig
-from harness.data.preprocessing import Preprocessing
+from harness.data.images.preprocessing import Preprocessing
 from harness.errors import UserError
 from harness.run.checkpoint import Provenance
 from harness.weights.adapt import adapt

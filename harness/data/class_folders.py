@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from harness.config import FolderConfig, HubPhotosConfig
 from harness.data import hub
-from harness.data.folder import EXTENSIONS, Folder, index_folder, printable
+from harness.data.images.folder import EXTENSIONS, Folder, index_folder, printable
 from harness.errors import UserError
 
 SPLITS = {"train", "training", "val", "valid", "validation", "dev", "test", "testing"}  # what people call them

@@ -11,11 +11,11 @@ import torch
 
 from harness.config import RecipeConfig
 from harness.data import stateless
-from harness.data.geometry import DRAWS
-from harness.data.image_files import ImageFiles
+from harness.data.images.geometry import DRAWS
+from harness.data.images.image_files import ImageFiles
+from harness.data.images.pixels import Normalise
+from harness.data.images.preprocessing import Preprocessing
 from harness.data.loader import Batch
-from harness.data.pixels import Normalise
-from harness.data.preprocessing import Preprocessing
 from harness.data.stateless import Stream
 from harness.data.waiting import Waiting
 from harness.data.workers import Decoded, Request, Windows, decoding

@@ -15,8 +15,8 @@ import torch
 
 from harness.config import DataConfig
 from harness.data.datasets import DATASETS
-from harness.data.folder import Folder, index_folder, printable
-from harness.data.image_files import ImageFiles
+from harness.data.images.folder import Folder, index_folder, printable
+from harness.data.images.image_files import ImageFiles
 from harness.errors import UserError
 
 Labels = npt.NDArray[np.int64]

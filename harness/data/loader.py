@@ -13,8 +13,8 @@ from typing import NamedTuple
 import torch
 
 from harness.data import stateless
-from harness.data.pixels import Normalise, crop, flip, pad_to
-from harness.data.preprocessing import Preprocessing
+from harness.data.images.pixels import Normalise, crop, flip, pad_to
+from harness.data.images.preprocessing import Preprocessing
 from harness.data.sources import ImageSet
 from harness.data.stateless import Stream
 from harness.data.waiting import Waiting

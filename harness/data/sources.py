@@ -19,8 +19,8 @@ from harness.config import DataConfig, FolderConfig
 from harness.data import hub, parquet
 from harness.data.class_folders import divide
 from harness.data.datasets import DATASETS, facts
-from harness.data.image_files import ImageFiles
 from harness.data.imagenet import imagenet
+from harness.data.images.image_files import ImageFiles
 from harness.errors import UserError
 
 

@@ -20,7 +20,7 @@ import torch
 from harness.config import DataConfig, FolderConfig, ImageFilesConfig, ProtocolConfig
 from harness.data import hub
 from harness.data.class_folders import fold_recorded
-from harness.data.image_files import ImageFiles
+from harness.data.images.image_files import ImageFiles
 from harness.data.stateless import HASH_VERSION
 from harness.data.waiting import advice
 from harness.data.workers import available_cores

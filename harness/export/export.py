@@ -13,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from harness.data.decode import Pixels, UnreadableError, decode, read
-from harness.data.folder import printable
-from harness.data.geometry import centre_crop
-from harness.data.pixels import Normalise
+from harness.data.images.decode import Pixels, UnreadableError, decode, read
+from harness.data.images.folder import printable
+from harness.data.images.geometry import centre_crop
+from harness.data.images.pixels import Normalise
 from harness.errors import UserError
 from harness.export.formats import FORMATS, Runnable
 from harness.export.names import BESIDE, check_out

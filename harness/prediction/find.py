@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from typing import IO
 
-from harness.data.folder import EXTENSIONS
+from harness.data.images.folder import EXTENSIONS
 from harness.errors import UserError
 
 

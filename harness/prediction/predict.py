@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from harness.config import DECODERS, ImageFilesConfig
-from harness.data.folder import printable
-from harness.data.pixels import Normalise
+from harness.data.images.folder import printable
+from harness.data.images.pixels import Normalise
 from harness.data.workers import (
     Decoded,
     Request,

@@ -18,7 +18,7 @@ import torch
 from lightning.fabric.plugins.io import TorchCheckpointIO
 
 from harness.config import DATA_SCHEMAS, DataConfig, schema_of
-from harness.data.preprocessing import Preprocessing
+from harness.data.images.preprocessing import Preprocessing
 from harness.errors import UserError, file_error
 from harness.run.files import atomic
 from harness.run.history import PROGRESS, Epoch, best_epoch, history_of

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from harness.config import ProtocolConfig
-from harness.data.image_files import ImageFiles
+from harness.data.images.image_files import ImageFiles
 from harness.data.sources import Split
 from harness.errors import UserError
 from harness.run.checkpoint import Trained

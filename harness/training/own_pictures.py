@@ -16,9 +16,9 @@ from typing import NamedTuple
 
 import lightning as L
 
-from harness.data.decode import UnreadableError, read
-from harness.data.folder import EXTENSIONS
-from harness.data.image_files import ImageFiles
+from harness.data.images.decode import UnreadableError, read
+from harness.data.images.folder import EXTENSIONS
+from harness.data.images.image_files import ImageFiles
 from harness.data.sources import Split, Splits
 from harness.data.workers import available_cores
 from harness.errors import UserError

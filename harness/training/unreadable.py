@@ -8,7 +8,7 @@ from typing import Any, cast
 import lightning as L
 import torch
 
-from harness.data.image_files import ImageFiles
+from harness.data.images.image_files import ImageFiles
 from harness.data.loader import Batch, Unreadable
 from harness.errors import UserError
 from harness.evaluation.record import read_unreadable, unreadable_csv

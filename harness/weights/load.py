@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from harness.data.datasets import IMAGENET_CLASSES
-from harness.data.preprocessing import Preprocessing
+from harness.data.images.preprocessing import Preprocessing
 from harness.errors import UserError
 from harness.run.checkpoint import Provenance, Trained
 from harness.weights.adapt import adapt

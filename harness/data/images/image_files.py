@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from harness.data.folder import Folder, printable
+from harness.data.images.folder import Folder, printable
 
 
 @dataclass(frozen=True)
