@@ -27,13 +27,13 @@ from torchvision import transforms
 from torchvision.datasets.folder import default_loader
 
 from benchmarks.rounds import in_turns, machine, ratio
-from harness.data.file_loader import EvalFileLoader, TrainFileLoader
 from harness.data.images.decode import MAX_PIXELS, decode, read
 from harness.data.images.folder import index_folder
 from harness.data.images.geometry import DRAWS, centre_crop, random_resized_crop
 from harness.data.images.image_files import ImageFiles
 from harness.data.images.pixels import Normalise
 from harness.data.images.preprocessing import Preprocessing
+from harness.data.loading.file_loader import EvalFileLoader, TrainFileLoader
 from harness.errors import UserError
 
 PREPROCESSING = Preprocessing(3, 224, 256, "bilinear", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))

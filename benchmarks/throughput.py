@@ -21,11 +21,11 @@ from benchmarks.input import AREA, ASPECT, PREPROCESSING
 from benchmarks.rounds import in_turns, machine, ratio
 from benchmarks.training import RECIPE
 from harness.config import ProtocolConfig
-from harness.data.file_loader import EvalFileLoader, TrainFileLoader
 from harness.data.images.folder import index_folder
 from harness.data.images.image_files import ImageFiles
-from harness.data.loader import Batch
-from harness.data.workers import available_cores, shared_memory, workers_at_hand
+from harness.data.loading.file_loader import EvalFileLoader, TrainFileLoader
+from harness.data.loading.loader import Batch
+from harness.data.loading.workers import available_cores, shared_memory, workers_at_hand
 from harness.evaluation.scores import class_scores, prepare
 from models import build_model
 

@@ -34,7 +34,7 @@ from harness import build
 from harness.config import DataConfig, ProtocolConfig, RecipeConfig, TrainerConfig
 from harness.data.datasets import DATASETS
 from harness.data.images.preprocessing import Preprocessing
-from harness.data.module import TrainData
+from harness.data.loading.module import TrainData
 from harness.data.sources import ImageSet, Splits, load
 from harness.evaluation.counts import count_correct
 from harness.run.checkpoint import Trained

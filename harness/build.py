@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from harness.data.module import TrainData
+    from harness.data.loading.module import TrainData
     from harness.data.sources import Splits
     from harness.run.checkpoint import Provenance, Trained
     from harness.run.processes import Team
@@ -239,7 +239,7 @@ def build_training(
     Raises:
         UserError: a recipe that this network or these images cannot have.
     """
-    from harness.data.module import TrainData
+    from harness.data.loading.module import TrainData
     from harness.training.classifier import Classifier
 
     recipe, protocol, limits = config.recipe, config.protocol, config.trainer
@@ -268,7 +268,7 @@ def _balanced_loss(splits: Splits, num_classes: int) -> nn.Module:
 
 def _other_kinds(recipe: RecipeConfig) -> tuple[type[TrainData], type[Classifier]]:
     """What feeds and what trains a network that is trained in another way than all of it at one rate."""
-    from harness.data.module import TrainData
+    from harness.data.loading.module import TrainData
     from harness.training.features import FeatureData
     from harness.training.fine_tuner import FineTuner
     from harness.training.linear_probe import LinearProbe

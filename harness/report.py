@@ -7,7 +7,7 @@ from torch import nn
 
 from harness import build
 from harness.config import TrainConfig
-from harness.data.module import TrainData
+from harness.data.loading.module import TrainData
 from harness.evaluation.evaluator import evaluate
 from harness.evaluation.record import Moment, write_record
 from harness.run.checkpoint import BEST, LAST, Trained

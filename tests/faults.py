@@ -23,7 +23,11 @@ class Fault(NamedTuple):
     tests: str
 
 
-LOADER, FILE_LOADER, MODULE = "harness/data/loader.py", "harness/data/file_loader.py", "harness/data/module.py"
+LOADER, FILE_LOADER, MODULE = (
+    "harness/data/loading/loader.py",
+    "harness/data/loading/file_loader.py",
+    "harness/data/loading/module.py",
+)
 PIXELS, GEOMETRY, FEATURES = (
     "harness/data/images/pixels.py",
     "harness/data/images/geometry.py",
@@ -194,7 +198,7 @@ LOADING = [
     ),
     Fault(
         "an unreadable image shifts the positions of those behind it",
-        "harness/data/workers.py",
+        "harness/data/loading/workers.py",
         "request.indices[kept], unreadable",
         "request.indices[: len(kept)], unreadable",
         "test_file_loader.py::test_what_cannot_be_read_is_named_and_changes_no_other",
@@ -936,7 +940,7 @@ RESUMING = [
     ),
     Fault(
         "the draws of another version of the hash",
-        "harness/data/stateless.py",
+        "harness/data/loading/stateless.py",
         "_SHIFTS = (30, 27, 31)",
         "_SHIFTS = (30, 27, 32)",
         "test_stateless.py",
@@ -950,7 +954,7 @@ RESUMING = [
     ),
     Fault(
         "random numbers are uniform to 1.0",
-        "harness/data/stateless.py",
+        "harness/data/loading/stateless.py",
         ".double() / (1 << 53)",
         ".double() / ((1 << 53) - 1) * 1.001",
         "test_file_loader.py::test_uniform_numbers_are_uniform_and_each_indexs_own",

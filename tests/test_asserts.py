@@ -60,7 +60,7 @@ import torch
 from types import SimpleNamespace
 from harness.config import ProtocolConfig
 from harness.data.images.geometry import centre_crop
-from harness.data.loader import Batch
+from harness.data.loading.loader import Batch
 from harness.data.images.preprocessing import Preprocessing
 from harness.data.sources import ImageSet
 from harness.evaluation.evaluator import Evaluator

@@ -22,16 +22,16 @@ from PIL import Image
 from test_training import RECIPE as IN_MEMORY
 from torchvision import transforms
 
-from harness.data import stateless
-from harness.data.file_loader import EvalFileLoader, TrainFileLoader
 from harness.data.images.folder import index_folder
 from harness.data.images.image_files import ImageFiles
 from harness.data.images.pixels import Normalise
 from harness.data.images.preprocessing import Preprocessing
-from harness.data.loader import Batch
-from harness.data.stateless import Stream
-from harness.data.waiting import Waiting, advice
-from harness.data.workers import Windows, decoding, workers_at_hand
+from harness.data.loading import stateless
+from harness.data.loading.file_loader import EvalFileLoader, TrainFileLoader
+from harness.data.loading.loader import Batch
+from harness.data.loading.stateless import Stream
+from harness.data.loading.waiting import Waiting, advice
+from harness.data.loading.workers import Windows, decoding, workers_at_hand
 from harness.errors import UserError
 
 PREPROCESSING = Preprocessing(3, 16, 18, "bilinear", (0.1, 0.2, 0.3), (0.5, 0.6, 0.7))

@@ -34,10 +34,10 @@ from harness.config import (
     register_schemas,
     typed_config,
 )
-from harness.data import stateless
 from harness.data.images.folder import index_folder
 from harness.data.images.image_files import ImageFiles
 from harness.data.images.preprocessing import Preprocessing
+from harness.data.loading import stateless
 from harness.data.sources import ImageSet, Split, Splits
 from harness.errors import UserError
 from harness.run.checkpoint import BEST, CHECKPOINTS, LAST, Trained, checkpoint_of_run, read_checkpoint

@@ -14,7 +14,7 @@ from torch import nn
 from harness import build
 from harness.config import ProtocolConfig, RecipeConfig
 from harness.data.images.preprocessing import Preprocessing
-from harness.data.module import TrainData
+from harness.data.loading.module import TrainData
 from harness.data.sources import ImageSet, Splits
 from harness.evaluation.evaluator import evaluate
 from harness.evaluation.scores import class_scores, prepare

@@ -10,8 +10,8 @@ import torch
 from test_finetune import small as small_network
 from test_training import PREPROCESSING, PROTOCOL, images, recipe
 
-from harness.data import stateless
-from harness.data.module import EvalData, TrainData
+from harness.data.loading import stateless
+from harness.data.loading.module import EvalData, TrainData
 from harness.data.sources import Splits
 from harness.training.features import FeatureData, Features
 

@@ -18,7 +18,7 @@ from test_training import PREPROCESSING, PROTOCOL, RECIPE, Network, fit, images
 
 from harness import build
 from harness.config import TrainerConfig
-from harness.data.workers import available_cores
+from harness.data.loading.workers import available_cores
 from harness.errors import UserError
 from harness.evaluation.evaluator import evaluate
 from harness.run.processes import Tasks, Team, gather, launched

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from harness.data import stateless
-from harness.data.stateless import Stream
+from harness.data.loading import stateless
+from harness.data.loading.stateless import Stream
 
 MASK = (1 << 64) - 1
 

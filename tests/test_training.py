@@ -19,8 +19,8 @@ from torch import nn
 from harness import build
 from harness.config import DataConfig, ProtocolConfig, RecipeConfig
 from harness.data.images.preprocessing import Preprocessing
-from harness.data.loader import Batch, Unreadable
-from harness.data.module import TrainData
+from harness.data.loading.loader import Batch, Unreadable
+from harness.data.loading.module import TrainData
 from harness.data.sources import ImageSet, Splits
 from harness.errors import UserError
 from harness.evaluation.counts import Counts

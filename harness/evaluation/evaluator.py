@@ -11,10 +11,10 @@ import torch
 from torch import nn
 
 from harness.config import ProtocolConfig
-from harness.data.file_loader import EvalFileLoader
 from harness.data.images.preprocessing import Preprocessing
-from harness.data.loader import Batch, EvalLoader, Unreadable
-from harness.data.module import EvalData
+from harness.data.loading.file_loader import EvalFileLoader
+from harness.data.loading.loader import Batch, EvalLoader, Unreadable
+from harness.data.loading.module import EvalData
 from harness.data.sources import Split
 from harness.evaluation.counts import Counts, count_correct, first_classes
 from harness.evaluation.scores import class_scores, prepare

@@ -21,9 +21,9 @@ from harness.config import DataConfig, FolderConfig, ImageFilesConfig, ProtocolC
 from harness.data import hub
 from harness.data.class_folders import fold_recorded
 from harness.data.images.image_files import ImageFiles
-from harness.data.stateless import HASH_VERSION
-from harness.data.waiting import advice
-from harness.data.workers import available_cores
+from harness.data.loading.stateless import HASH_VERSION
+from harness.data.loading.waiting import advice
+from harness.data.loading.workers import available_cores
 from harness.evaluation.counts import Counts
 from harness.evaluation.evaluator import Evaluator, Predictions
 from harness.evaluation.intervals import wilson

@@ -11,7 +11,7 @@ import torch
 from harness.config import DECODERS, ImageFilesConfig
 from harness.data.images.folder import printable
 from harness.data.images.pixels import Normalise
-from harness.data.workers import (
+from harness.data.loading.workers import (
     Decoded,
     Request,
     Windows,

@@ -27,7 +27,7 @@ from torch.distributed import TCPStore  # type: ignore[attr-defined]  # public, 
 from torch.distributed.rendezvous import rendezvous
 
 from harness.config import TrainerConfig
-from harness.data.workers import available_cores
+from harness.data.loading.workers import available_cores
 from harness.errors import EXIT_CODE, StoppedError, UserError
 from harness.run import interruption
 

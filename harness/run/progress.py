@@ -10,7 +10,7 @@ import lightning as L
 import torch
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from harness.data.loader import Batch
+from harness.data.loading.loader import Batch
 from harness.run.folder import log
 
 REDRAW = 0.2  # seconds between two drawings of the bar

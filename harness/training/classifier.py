@@ -10,9 +10,9 @@ from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import nn
 
 from harness.config import RecipeConfig
-from harness.data import stateless
-from harness.data.loader import Batch
-from harness.data.stateless import Stream
+from harness.data.loading import stateless
+from harness.data.loading.loader import Batch
+from harness.data.loading.stateless import Stream
 from harness.errors import UserError
 from harness.evaluation.counts import Counts, count_correct
 from harness.evaluation.scores import class_scores, laid_out, prepare

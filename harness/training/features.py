@@ -13,11 +13,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from harness.data import stateless
-from harness.data.loader import Batch, Unreadable
-from harness.data.module import TrainData
+from harness.data.loading import stateless
+from harness.data.loading.loader import Batch, Unreadable
+from harness.data.loading.module import TrainData
+from harness.data.loading.waiting import Waiting
 from harness.data.sources import Split
-from harness.data.waiting import Waiting
 from harness.errors import UserError
 from harness.evaluation.scores import class_scores
 from harness.run.folder import log

@@ -11,10 +11,10 @@ from typing import Any, cast
 import lightning as L
 from lightning.pytorch.callbacks import Checkpoint
 
-from harness.data.file_loader import EvalFileLoader, TrainFileLoader
-from harness.data.loader import Batch, EvalLoader, TrainLoader
-from harness.data.waiting import advice
-from harness.data.workers import available_cores
+from harness.data.loading.file_loader import EvalFileLoader, TrainFileLoader
+from harness.data.loading.loader import Batch, EvalLoader, TrainLoader
+from harness.data.loading.waiting import advice
+from harness.data.loading.workers import available_cores
 from harness.run.checkpoint import BEST, CHECKPOINTS, KEY, LAST, Trained, check_best, checkpoint_to_resume, read_content
 from harness.run.files import atomic, write_text
 from harness.run.folder import log, reopen_run_folder

@@ -9,7 +9,7 @@ import lightning as L
 import torch
 
 from harness.data.images.image_files import ImageFiles
-from harness.data.loader import Batch, Unreadable
+from harness.data.loading.loader import Batch, Unreadable
 from harness.errors import UserError
 from harness.evaluation.record import read_unreadable, unreadable_csv
 from harness.run.files import write_text

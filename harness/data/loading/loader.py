@@ -12,12 +12,12 @@ from typing import NamedTuple
 
 import torch
 
-from harness.data import stateless
 from harness.data.images.pixels import Normalise, crop, flip, pad_to
 from harness.data.images.preprocessing import Preprocessing
+from harness.data.loading import stateless
+from harness.data.loading.stateless import Stream
+from harness.data.loading.waiting import Waiting
 from harness.data.sources import ImageSet
-from harness.data.stateless import Stream
-from harness.data.waiting import Waiting
 
 
 class Unreadable(NamedTuple):

@@ -10,15 +10,15 @@ from collections.abc import Callable, Iterator
 import torch
 
 from harness.config import RecipeConfig
-from harness.data import stateless
 from harness.data.images.geometry import DRAWS
 from harness.data.images.image_files import ImageFiles
 from harness.data.images.pixels import Normalise
 from harness.data.images.preprocessing import Preprocessing
-from harness.data.loader import Batch
-from harness.data.stateless import Stream
-from harness.data.waiting import Waiting
-from harness.data.workers import Decoded, Request, Windows, decoding
+from harness.data.loading import stateless
+from harness.data.loading.loader import Batch
+from harness.data.loading.stateless import Stream
+from harness.data.loading.waiting import Waiting
+from harness.data.loading.workers import Decoded, Request, Windows, decoding
 
 
 class TrainFileLoader:

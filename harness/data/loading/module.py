@@ -6,12 +6,12 @@ import lightning as L
 import torch
 
 from harness.config import ProtocolConfig, RecipeConfig
-from harness.data.file_loader import EvalFileLoader, TrainFileLoader
 from harness.data.images.image_files import ImageFiles
 from harness.data.images.preprocessing import Preprocessing
-from harness.data.loader import Batch, EvalLoader, TrainLoader
+from harness.data.loading.file_loader import EvalFileLoader, TrainFileLoader
+from harness.data.loading.loader import Batch, EvalLoader, TrainLoader
+from harness.data.loading.workers import available_cores, shared_memory, workers_at_hand
 from harness.data.sources import ImageSet, Split, Splits
-from harness.data.workers import available_cores, shared_memory, workers_at_hand
 
 
 class _OnDevice(L.LightningDataModule):

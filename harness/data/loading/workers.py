@@ -28,7 +28,7 @@ from torch.utils.data import DataLoader, Dataset
 from harness.data.images.decode import Pixels, UnreadableError, decode, read
 from harness.data.images.geometry import centre_crop, random_resized_crop, six_crop
 from harness.data.images.preprocessing import Preprocessing
-from harness.data.loader import Unreadable
+from harness.data.loading.loader import Unreadable
 from harness.errors import UserError
 
 MOST_WORKERS = 16  # of one device: more would hold gigabytes of batches in flight

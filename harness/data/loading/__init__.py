@@ -1,0 +1,1 @@
+"""Many images: order, draws, batches, workers, waiting."""
