@@ -39,8 +39,8 @@ def evaluate_network(config: EvalConfig) -> None:
 
 def evaluate_together(config: EvalConfig, team: Team) -> None:
     """Network and data, folder, evaluation, record."""
-    from harness.data.datasets import facts
-    from harness.data.sources import load_test, relabelled
+    from harness.data.sources.datasets import facts
+    from harness.data.sources.tables import load_test, relabelled
     from harness.evaluation.evaluator import evaluate
     from harness.evaluation.meaning import check_labels, check_score, match_classes
     from harness.evaluation.record import write_record
@@ -108,7 +108,7 @@ def _of_checkpoint(config: EvalConfig) -> Found:
 
 def _of_weights(config: EvalConfig) -> Found:
     """The same of pretrained weights, which have no moment."""
-    from harness.data.datasets import facts
+    from harness.data.sources.datasets import facts
     from harness.run.checkpoint import Trained
     from harness.weights.load import KEPT, Weights
 

@@ -31,8 +31,8 @@ def train(config: TrainConfig) -> None:
 
 def train_together(config: TrainConfig, resumed: Path | None, team: Team) -> None:
     """Data, network, run folder, training, evaluation of the last epoch or the best, record."""
-    from harness.data.datasets import facts
-    from harness.data.sources import load
+    from harness.data.sources.datasets import facts
+    from harness.data.sources.tables import load
     from harness.report import report
     from harness.run.checkpoint import Trained
     from harness.run.folder import log, make_run_folder

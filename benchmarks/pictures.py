@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from harness.config import DataConfig
-from harness.data.datasets import facts
-from harness.data.sources import ImageSet, load
+from harness.data.sources.datasets import facts
+from harness.data.sources.tables import ImageSet, load
 
 
 @dataclass(frozen=True)

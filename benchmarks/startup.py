@@ -38,7 +38,7 @@ def watched(name, *arguments, **options):
     first = package not in sys.modules
     module = plain_import(name, *arguments, **options)
     if first and package in ("torch", "lightning"): mark(package + " imported")
-    if name == "harness.data.sources" and "data loaded" not in marks and not hasattr(sys.modules[name], "_watched"):
+    if name == "harness.data.sources.tables" and "data loaded" not in marks and not hasattr(sys.modules[name], "_watched"):
         sys.modules[name]._watched = True
         after(sys.modules[name], "load", "data loaded")
     if name == "harness.training.classifier" and not hasattr(sys.modules[name], "_watched"):

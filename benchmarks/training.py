@@ -32,10 +32,10 @@ from torchvision import datasets, transforms
 from benchmarks.rounds import in_turns, machine, ratio
 from harness import build
 from harness.config import DataConfig, ProtocolConfig, RecipeConfig, TrainerConfig
-from harness.data.datasets import DATASETS
 from harness.data.images.preprocessing import Preprocessing
 from harness.data.loading.module import TrainData
-from harness.data.sources import ImageSet, Splits, load
+from harness.data.sources.datasets import DATASETS
+from harness.data.sources.tables import ImageSet, Splits, load
 from harness.evaluation.counts import count_correct
 from harness.run.checkpoint import Trained
 from harness.run.processes import gather

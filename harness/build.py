@@ -24,8 +24,8 @@ from harness.config import (
     RecipeConfig,
     TrainConfig,
 )
-from harness.data.datasets import DataSet, facts
 from harness.data.images.preprocessing import Preprocessing
+from harness.data.sources.datasets import DataSet, facts
 from harness.errors import UserError
 from harness.weights.names import check_name
 from models import MODELS, Entry, build_model
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from harness.data.loading.module import TrainData
-    from harness.data.sources import Splits
+    from harness.data.sources.tables import Splits
     from harness.run.checkpoint import Provenance, Trained
     from harness.run.processes import Team
     from harness.training.classifier import Classifier

@@ -17,8 +17,8 @@ from harness import build
 from harness.command.cli import quoted_path
 from harness.command.help import CONFIGS, choices, one_line
 from harness.config import DataConfig, ModelConfig, composed, register_schemas
-from harness.data.datasets import facts
 from harness.data.images.preprocessing import Preprocessing
+from harness.data.sources.datasets import facts
 from harness.errors import UserError
 from harness.run.checkpoint import Trained, checkpoint_of_run
 from harness.weights.convert import difference, under_our_keys

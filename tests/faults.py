@@ -36,7 +36,11 @@ PIXELS, GEOMETRY, FEATURES = (
 CLASSIFIER, SCHEDULES = (f"harness/training/{name}.py" for name in ("classifier", "schedules"))
 HISTORY = "harness/run/history.py"
 COUNTS, EVALUATOR, SCORES = (f"harness/evaluation/{name}.py" for name in ("counts", "evaluator", "scores"))
-PARQUET, RECORDER, COMPARE = "harness/data/parquet.py", "harness/training/recorder.py", "harness/comparison/records.py"
+PARQUET, RECORDER, COMPARE = (
+    "harness/data/sources/parquet.py",
+    "harness/training/recorder.py",
+    "harness/comparison/records.py",
+)
 
 LOADING = [
     Fault(
@@ -394,7 +398,7 @@ PICTURES = [
     ),
     Fault(
         "images for validation are trained on, too",
-        "harness/data/sources.py",
+        "harness/data/sources/tables.py",
         "Splits(train.subset(chosen), train.subset(held_out), test)",
         "Splits(train, train.subset(held_out), test)",
         "test_sources.py::test_digits_splits_are_those_written_down",
@@ -436,56 +440,56 @@ PICTURES = [
     ),
     Fault(
         "labels of ImageNet are the positions of folders that are there",
-        "harness/data/imagenet.py",
+        "harness/data/sources/imagenet.py",
         "np.array([order[name] for name in folder.classes])[folder.label]",
         "folder.label.astype(np.int64)",
         "test_folder.py::test_labels_are_the_official_ones_for_any_subset",
     ),
     Fault(
         "labels of a flat folder are those of the next image",
-        "harness/data/imagenet.py",
+        "harness/data/sources/imagenet.py",
         "lines[np.array(numbers) - 1]",
         "lines[np.array(numbers) % len(lines)]",
         "test_folder.py::test_a_flat_folder_takes_its_labels_from_the_development_kit",
     ),
     Fault(
         "labels of a folder to report on are positions among its own classes",
-        "harness/data/class_folders.py",
+        "harness/data/sources/class_folders.py",
         "[order.get(name, -1) for name in folder.classes]",
         "[*range(len(folder.classes))]",
         "test_folder_data.py::test_folders_are_taken_as_they_lie_and_classes_by_name",
     ),
     Fault(
         "a fold holds images of the next",
-        "harness/data/class_folders.py",
+        "harness/data/sources/class_folders.py",
         "(ranks + before) % folds == fold",
         "(ranks + before) % folds <= fold",
         "test_folder_data.py::test_folds_hold_every_picture_once_in_proportion",
     ),
     Fault(
         "a division does not depend on its seed",
-        "harness/data/class_folders.py",
+        "harness/data/sources/class_folders.py",
         'hashlib.sha256(b"%d:%s" % (seed, name))',
         'hashlib.sha256(b"%d:%s" % (0, name))',
         "test_folder_data.py::test_a_whole_folder_is_divided_by_class_and_the_same_way_every_time",
     ),
     Fault(
         "rows and columns of CIFAR are exchanged",
-        "harness/data/sources.py",
+        "harness/data/sources/tables.py",
         "images.permute(0, 3, 1, 2).contiguous()",
         "images.permute(0, 3, 2, 1).contiguous()",
         "test_sources.py::test_cifar_files_are_read",
     ),
     Fault(
         "validation images are not taken in proportion",
-        "harness/data/sources.py",
+        "harness/data/sources/tables.py",
         "test_size=held_out, stratify=labels.numpy(), random_state=0",
         "test_size=held_out, random_state=0",
         "test_sources.py",
     ),
     Fault(
         "the test split is the training split",
-        "harness/data/sources.py",
+        "harness/data/sources/tables.py",
         'train=split == "train", download=False',
         "train=True, download=False",
         "test_sources.py::test_cifar_files_are_read",
@@ -506,14 +510,14 @@ PICTURES = [
     ),
     Fault(
         "a share of a class is rounded down",
-        "harness/data/class_folders.py",
+        "harness/data/sources/class_folders.py",
         "np.rint(percent / 100 * images)",
         "np.floor(percent / 100 * images)",
         "test_folder_data.py::test_shares_of_a_class_are_rounded",
     ),
     Fault(
         "classes of other data keep their own labels",
-        "harness/data/sources.py",
+        "harness/data/sources/tables.py",
         "labels=torch.tensor(classes)[split.labels]",
         "labels=split.labels",
         "test_sources.py::test_classes_get_other_labels",

@@ -18,7 +18,7 @@ from harness.data.images.folder import index_folder
 from harness.data.images.image_files import ImageFiles
 from harness.data.images.preprocessing import Preprocessing
 from harness.data.loading.loader import Unreadable
-from harness.data.sources import ImageSet
+from harness.data.sources.tables import ImageSet
 from harness.evaluation.evaluator import Evaluator, evaluate
 from harness.evaluation.scores import class_scores
 

@@ -38,7 +38,7 @@ from harness.data.images.folder import index_folder
 from harness.data.images.image_files import ImageFiles
 from harness.data.images.preprocessing import Preprocessing
 from harness.data.loading import stateless
-from harness.data.sources import ImageSet, Split, Splits
+from harness.data.sources.tables import ImageSet, Split, Splits
 from harness.errors import UserError
 from harness.run.checkpoint import BEST, CHECKPOINTS, LAST, Trained, checkpoint_of_run, read_checkpoint
 from harness.run.processes import Team

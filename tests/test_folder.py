@@ -10,10 +10,10 @@ import pytest
 from scipy.io import savemat
 
 from harness.config import ImageFilesConfig
-from harness.data.datasets import IMAGENET_CLASSES
-from harness.data.imagenet import imagenet
 from harness.data.images import folder as folder_module
 from harness.data.images.folder import Folder, index_folder, printable
+from harness.data.sources.datasets import IMAGENET_CLASSES
+from harness.data.sources.imagenet import imagenet
 from harness.errors import UserError
 
 OLD = 1_000_000_000  # seconds since 1970: long enough ago for an index to be kept

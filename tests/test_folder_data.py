@@ -17,10 +17,10 @@ from conftest import run_script
 from PIL import Image
 
 from harness.config import FolderConfig
-from harness.data.class_folders import Parts, divide, fold_recorded
 from harness.data.images.decode import decode
 from harness.data.images.pixels import grey
-from harness.data.sources import load, load_test
+from harness.data.sources.class_folders import Parts, divide, fold_recorded
+from harness.data.sources.tables import load, load_test
 from harness.errors import UserError
 from harness.training.own_pictures import check_unseen, duplicates, read_pictures, write_division
 

@@ -19,11 +19,12 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 from PIL import Image
 
 from harness.config import DataConfig, FolderConfig, HubConfig, HubPhotosConfig
-from harness.data import hub, sources
-from harness.data.class_folders import divide
-from harness.data.datasets import facts
 from harness.data.images.image_files import ImageFiles
-from harness.data.sources import ImageSet
+from harness.data.sources import hub
+from harness.data.sources import tables as sources
+from harness.data.sources.class_folders import divide
+from harness.data.sources.datasets import facts
+from harness.data.sources.tables import ImageSet
 from harness.errors import UserError
 
 REPO = "someone/things"

@@ -19,11 +19,11 @@ from torchvision import models as torchvision_models
 from torchvision.transforms._presets import ImageClassification
 
 from harness.config import ImageFilesConfig
-from harness.data.datasets import IMAGENET_CLASSES
 from harness.data.images.decode import decode
 from harness.data.images.geometry import centre_crop
 from harness.data.images.pixels import Normalise
 from harness.data.images.preprocessing import Preprocessing
+from harness.data.sources.datasets import IMAGENET_CLASSES
 from harness.run.checkpoint import KEY, Provenance, Trained, read_checkpoint
 from models import MODELS, build_model, keymaps
 

@@ -10,7 +10,7 @@ from harness.data.images.preprocessing import Preprocessing
 from harness.data.loading import stateless
 from harness.data.loading.loader import EvalLoader, TrainLoader
 from harness.data.loading.stateless import Stream
-from harness.data.sources import ImageSet
+from harness.data.sources.tables import ImageSet
 
 PREPROCESSING = Preprocessing(3, 12, None, None, (0.1, 0.2, 0.3), (0.5, 0.6, 0.7))
 IMAGES = 37

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from harness.config import ProtocolConfig
-from harness.data.sources import ImageSet
+from harness.data.sources.tables import ImageSet
 from harness.errors import UserError
 from harness.evaluation.counts import Counts
 from harness.evaluation.evaluator import Evaluator, Predictions

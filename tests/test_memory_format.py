@@ -15,7 +15,7 @@ from harness import build
 from harness.config import ProtocolConfig, RecipeConfig
 from harness.data.images.preprocessing import Preprocessing
 from harness.data.loading.module import TrainData
-from harness.data.sources import ImageSet, Splits
+from harness.data.sources.tables import ImageSet, Splits
 from harness.evaluation.evaluator import evaluate
 from harness.evaluation.scores import class_scores, prepare
 from harness.training.classifier import Classifier

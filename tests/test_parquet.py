@@ -15,9 +15,9 @@ from conftest import run_script
 from PIL import Image
 
 from harness.config import DataConfig
-from harness.data import sources
-from harness.data.datasets import DATASETS, facts
-from harness.data.sources import ImageSet
+from harness.data.sources import tables as sources
+from harness.data.sources.datasets import DATASETS, facts
+from harness.data.sources.tables import ImageSet
 from harness.errors import UserError
 
 NAMES = ["cat", "dog", "äpfel"]

@@ -20,7 +20,7 @@ from harness.config import (
     register_schemas,
     typed_config,
 )
-from harness.data import sources
+from harness.data.sources import tables as sources
 from harness.training.schedules import learning_rate
 
 

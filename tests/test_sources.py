@@ -16,9 +16,9 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
 from harness.config import DataConfig
-from harness.data import sources
-from harness.data.datasets import DATASETS
-from harness.data.sources import ImageSet
+from harness.data.sources import tables as sources
+from harness.data.sources.datasets import DATASETS
+from harness.data.sources.tables import ImageSet
 from harness.errors import UserError
 
 RAW = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")

@@ -21,7 +21,7 @@ from harness.config import DataConfig, ProtocolConfig, RecipeConfig
 from harness.data.images.preprocessing import Preprocessing
 from harness.data.loading.loader import Batch, Unreadable
 from harness.data.loading.module import TrainData
-from harness.data.sources import ImageSet, Splits
+from harness.data.sources.tables import ImageSet, Splits
 from harness.errors import UserError
 from harness.evaluation.counts import Counts
 from harness.run.checkpoint import Trained, read_checkpoint

@@ -19,7 +19,7 @@ from test_runs import only
 
 from harness.comparison import tables
 from harness.comparison.records import compare, find_records
-from harness.data.datasets import DATASETS
+from harness.data.sources.datasets import DATASETS
 from harness.run.checkpoint import Provenance, read_checkpoint
 from models import build_model
 from models.keymaps import from_akamaster

@@ -28,9 +28,9 @@ from harness.run.interruption import listen
 if __name__ == "__main__":
     listen("prepare_imagenet.py")  # before the imports below, which take their time
 
-from harness.data.datasets import DATASETS, IMAGENET_CLASSES
-from harness.data.imagenet import truth_labels
 from harness.data.images.folder import index_folder
+from harness.data.sources.datasets import DATASETS, IMAGENET_CLASSES
+from harness.data.sources.imagenet import truth_labels
 from harness.errors import EXIT_CODE, UserError
 
 TRAIN, VAL, DEVKIT = "ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar", "ILSVRC2012_devkit_t12.tar.gz"

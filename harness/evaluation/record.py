@@ -18,12 +18,12 @@ from typing import Any
 import torch
 
 from harness.config import DataConfig, FolderConfig, ImageFilesConfig, ProtocolConfig
-from harness.data import hub
-from harness.data.class_folders import fold_recorded
 from harness.data.images.image_files import ImageFiles
 from harness.data.loading.stateless import HASH_VERSION
 from harness.data.loading.waiting import advice
 from harness.data.loading.workers import available_cores
+from harness.data.sources import hub
+from harness.data.sources.class_folders import fold_recorded
 from harness.evaluation.counts import Counts
 from harness.evaluation.evaluator import Evaluator, Predictions
 from harness.evaluation.intervals import wilson

@@ -16,8 +16,8 @@ from typing import Any
 
 import torch
 
-from harness.data.datasets import IMAGENET_CLASSES
 from harness.data.images.preprocessing import Preprocessing
+from harness.data.sources.datasets import IMAGENET_CLASSES
 from harness.errors import UserError
 from harness.evaluation.schema import LOCAL_FILE
 from harness.run.checkpoint import checkpoint_of_run

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import nn
 
-from harness.data.datasets import IMAGENET_CLASSES
 from harness.data.images.preprocessing import Preprocessing
+from harness.data.sources.datasets import IMAGENET_CLASSES
 from harness.errors import UserError
 from harness.run.checkpoint import Provenance, Trained
 from harness.weights.adapt import adapt

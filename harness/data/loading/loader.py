@@ -17,7 +17,7 @@ from harness.data.images.preprocessing import Preprocessing
 from harness.data.loading import stateless
 from harness.data.loading.stateless import Stream
 from harness.data.loading.waiting import Waiting
-from harness.data.sources import ImageSet
+from harness.data.sources.tables import ImageSet
 
 
 class Unreadable(NamedTuple):

@@ -11,7 +11,7 @@ from harness.data.images.preprocessing import Preprocessing
 from harness.data.loading.file_loader import EvalFileLoader, TrainFileLoader
 from harness.data.loading.loader import Batch, EvalLoader, TrainLoader
 from harness.data.loading.workers import available_cores, shared_memory, workers_at_hand
-from harness.data.sources import ImageSet, Split, Splits
+from harness.data.sources.tables import ImageSet, Split, Splits
 
 
 class _OnDevice(L.LightningDataModule):

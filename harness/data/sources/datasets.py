@@ -71,13 +71,13 @@ def facts(config: DataConfig) -> DataSet:
         UserError: files of `parquet` that are missing or damaged, folders that are not what `folder` reads.
     """
     if isinstance(config, FolderConfig):
-        from harness.data.class_folders import divide
+        from harness.data.sources.class_folders import divide
 
         parts = divide(config)
         train = len(parts.train) + len(parts.validation)
         return DataSet(None, None, len(config.mean), parts.class_names, train, len(parts.test))
     if config.name == "parquet" or isinstance(config, HubConfig):
-        from harness.data import hub, parquet
+        from harness.data.sources import hub, parquet
 
         return parquet.describe(*hub.files_of(config))
     return DATASETS[config.name]

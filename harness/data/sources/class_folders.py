@@ -22,8 +22,8 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.config import FolderConfig, HubPhotosConfig
-from harness.data import hub
 from harness.data.images.folder import EXTENSIONS, Folder, index_folder, printable
+from harness.data.sources import hub
 from harness.errors import UserError
 
 SPLITS = {"train", "training", "val", "valid", "validation", "dev", "test", "testing"}  # what people call them

@@ -14,9 +14,9 @@ import numpy.typing as npt
 import torch
 
 from harness.config import DataConfig
-from harness.data.datasets import DATASETS
 from harness.data.images.folder import Folder, index_folder, printable
 from harness.data.images.image_files import ImageFiles
+from harness.data.sources.datasets import DATASETS
 from harness.errors import UserError
 
 Labels = npt.NDArray[np.int64]

@@ -16,11 +16,11 @@ import torch
 import torch.nn.functional as F
 
 from harness.config import DataConfig, FolderConfig
-from harness.data import hub, parquet
-from harness.data.class_folders import divide
-from harness.data.datasets import DATASETS, facts
-from harness.data.imagenet import imagenet
 from harness.data.images.image_files import ImageFiles
+from harness.data.sources import hub, parquet
+from harness.data.sources.class_folders import divide
+from harness.data.sources.datasets import DATASETS, facts
+from harness.data.sources.imagenet import imagenet
 from harness.errors import UserError
 
 

@@ -18,8 +18,8 @@ from urllib.parse import quote, unquote
 from filelock import FileLock
 
 from harness.config import DataConfig, HubConfig, HubPhotosConfig
-from harness.data import parquet
-from harness.data.parquet import Files
+from harness.data.sources import parquet
+from harness.data.sources.parquet import Files
 from harness.errors import UserError
 
 FOLDERS = {"train": "train", "validation": "val", "test": "test"}  # a split's, as `class_folders` knows them
