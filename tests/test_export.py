@@ -27,8 +27,8 @@ from harness.export import formats
 from harness.export.export import Compared, DifferenceError, export
 from harness.export.formats import EXTRA_FILE
 from harness.export.names import ENDINGS
-from harness.network import Loaded
-from harness.network import load_file as load_network_file
+from harness.prediction.network import Loaded
+from harness.prediction.network import load_file as load_network_file
 from harness.run.checkpoint import KEY, Provenance, Trained
 from harness.weights.load import Weights
 from models import MODELS, build_model

@@ -31,8 +31,8 @@ from harness.data.sources.datasets import DATASETS, IMAGENET_CLASSES
 from harness.data.sources.tables import ImageSet, load_test
 from harness.errors import UserError
 from harness.export.export import export
-from harness.network import Loaded
 from harness.prediction.find import find_images
+from harness.prediction.network import Loaded
 from harness.prediction.predict import NOT_A_NUMBER, Prediction, predict
 from harness.run.checkpoint import Trained
 from harness.weights.find import Found

@@ -40,7 +40,7 @@ def export(given: argparse.Namespace) -> int:
     pictures = find_images(given.images, sys.stdin.buffer) if given.images else []
 
     from harness.export.export import DifferenceError, export
-    from harness.network import load
+    from harness.prediction.network import load
 
     loaded = load(given.network, given.weights, given.model, given.data)
     try:

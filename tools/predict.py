@@ -42,7 +42,7 @@ def predict(given: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.progress import track
 
-    from harness.network import load
+    from harness.prediction.network import load
     from harness.prediction.predict import choose_device, predict
     from harness.weights.find import imagenet_names
 

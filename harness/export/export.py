@@ -20,7 +20,7 @@ from harness.data.images.pixels import Normalise
 from harness.errors import UserError
 from harness.export.formats import FORMATS, Runnable
 from harness.export.names import BESIDE, check_out
-from harness.network import Loaded, description
+from harness.prediction.network import Loaded, description
 from harness.run.files import atomic, write_text
 from harness.weights.names import beside
 

@@ -17,7 +17,7 @@ from torch import nn
 
 from harness import build
 from harness.errors import UserError
-from harness.network import Loaded, description
+from harness.prediction.network import Loaded, description
 from harness.run.checkpoint import KEY, read_content
 from harness.weights.convert import under_our_keys, under_torchvisions_keys
 

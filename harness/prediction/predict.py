@@ -23,7 +23,7 @@ from harness.data.loading.workers import (
 from harness.errors import UserError
 from harness.evaluation.counts import first_classes
 from harness.evaluation.scores import class_scores, prepare
-from harness.network import Loaded
+from harness.prediction.network import Loaded
 from harness.run.checkpoint import Trained
 
 NOT_A_NUMBER = "its scores are not numbers"
