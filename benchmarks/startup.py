@@ -32,13 +32,14 @@ def after(module, name, milestone):
 import harness.config, harness.command.cli
 after(harness.command.cli, "check", "config composed")
 import builtins
+sources = "harness.data.sources.tables"
 plain_import = builtins.__import__
 def watched(name, *arguments, **options):
     package = name.partition(".")[0]
     first = package not in sys.modules
     module = plain_import(name, *arguments, **options)
     if first and package in ("torch", "lightning"): mark(package + " imported")
-    if name == "harness.data.sources.tables" and "data loaded" not in marks and not hasattr(sys.modules[name], "_watched"):
+    if name == sources and "data loaded" not in marks and not hasattr(sys.modules[name], "_watched"):
         sys.modules[name]._watched = True
         after(sys.modules[name], "load", "data loaded")
     if name == "harness.training.classifier" and not hasattr(sys.modules[name], "_watched"):

@@ -11,7 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from harness.errors import UserError, nearest
 
-CONFIGS = Path(__file__).parent.parent / "configs"
+CONFIGS = Path(__file__).parents[2] / "configs"
 
 GROUPS = {
     "model": "the network",

@@ -196,7 +196,7 @@ def _clean_processes() -> BaseContext:
     context.set_forkserver_preload([__name__, "hydra"])
     resource_tracker.ensure_running()  # which would unblock the signal below once it is started
     here = os.open(".", os.O_RDONLY)
-    os.chdir(Path(__file__).parents[2])  # the process looks there first for what it loads
+    os.chdir(Path(__file__).parents[3])  # the process looks there first for what it loads
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # which it and the workers inherit
     try:
         forkserver.ensure_running()
