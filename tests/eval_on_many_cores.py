@@ -12,10 +12,10 @@ from harness.run.interruption import listen
 if __name__ == "__main__":
     listen("eval.py")
 
-from eval import evaluate_network
 from harness.command.cli import main
 from harness.config import EvalConfig
 from harness.run import processes
+from harness.stories.evaluate import evaluate_network
 
 processes.available_cores = lambda: 8  # type: ignore[attr-defined]
 

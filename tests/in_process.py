@@ -7,11 +7,11 @@ import sys
 from pathlib import Path
 from unittest.mock import patch
 
-from eval import evaluate_network
 from harness.command.cli import main
 from harness.config import EvalConfig, TrainConfig
 from harness.run import folder as run_folder
-from train import train
+from harness.stories.evaluate import evaluate_network
+from harness.stories.train import train
 
 
 def call(script: str, *arguments: str) -> int:

@@ -25,7 +25,7 @@ from harness import build
 from harness.command.cli import main
 from harness.config import TrainConfig
 from harness.run.checkpoint import AtomicCheckpointIO
-from train import train
+from harness.stories.train import train
 
 KIND, _, WHEN = os.environ.get("KILL_AT", "never:0").partition(":")
 

@@ -112,7 +112,8 @@ def code_lines(path: Path) -> int:
 def test_one_training_run_can_be_followed_in_a_thousand_lines() -> None:
     """From `train.py` to the optimiser step: command line, config, images, batches, step, counts."""
     way = (
-        "train.py harness/command/cli.py harness/config.py harness/build.py harness/run/folder.py "
+        "train.py harness/stories/train.py harness/command/cli.py harness/config.py harness/build.py "
+        "harness/run/folder.py "
         "harness/data/sources/tables.py harness/data/loading/module.py harness/data/loading/loader.py "
         "harness/data/loading/stateless.py harness/data/images/pixels.py harness/data/images/preprocessing.py "
         "harness/training/classifier.py harness/training/schedules.py harness/training/losses.py "

@@ -1,0 +1,1 @@
+"""One run each, to be read from top to bottom: compose, load, build, run, record."""

@@ -1,0 +1,30 @@
+"""One comparison of the records of runs."""
+
+from harness.config import CompareConfig
+
+
+def compare_records(config: CompareConfig) -> None:
+    """One table and one row of panels for each data set, split and protocol."""
+    from datetime import datetime
+    from pathlib import Path
+
+    from harness.comparison.chart import draw_comparisons
+    from harness.comparison.records import compare, find_records
+    from harness.comparison.tables import show, write_tables
+    from harness.errors import UserError
+    from harness.run.files import new_folder
+
+    records, passed_over = find_records(config.runs.split(","))
+    if not records:
+        instead = f"; {len(passed_over):,} passed over, such as {passed_over[0]}" if passed_over else ""
+        raise UserError(
+            f"runs={config.runs}: no record found{instead}; train.py and eval.py write result.json into run folders"
+        )
+    comparisons = compare(records)
+    show(comparisons)
+    for line in passed_over:
+        print(f"passed over: {line}")
+    folder = new_folder(Path(config.out) / datetime.now().strftime("%Y-%m-%d_%H-%M-%S"))
+    write_tables(folder, comparisons)
+    draw_comparisons(folder / "comparison.png", comparisons)
+    print(f"written: {folder}/comparison.png, comparison.csv, comparison.md")

@@ -1,0 +1,74 @@
+"""One training run, from its config to its record."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness import build
+from harness.config import TrainConfig
+from harness.run.resume import continued
+
+if TYPE_CHECKING:
+    from harness.run.processes import Team
+
+
+def train(config: TrainConfig) -> None:
+    """One training run, in each of its processes."""
+    config, resumed = continued(config)
+
+    from harness.run.processes import gather
+
+    with gather(config.trainer) as team:
+        train_together(config, resumed if team.leads else team.follow(), team)
+
+
+def train_together(config: TrainConfig, resumed: Path | None, team: Team) -> None:
+    """Data, network, run folder, training, evaluation of the last epoch or the best, record."""
+    from harness.data.sources.datasets import facts
+    from harness.data.sources.tables import load
+    from harness.run.checkpoint import Trained
+    from harness.run.folder import log, make_run_folder
+    from harness.run.interruption import doing, go_on
+    from harness.run.progress import ProgressBar
+    from harness.stories.report import report
+    from harness.training.conditions import under_conditions
+    from harness.training.own_pictures import watch_files
+    from harness.training.recorder import Recorder, reopened
+
+    model, recipe, protocol, limits = config.model, config.recipe, config.protocol, config.trainer
+    build.check_arithmetic(team, recipe=recipe.precision, protocol=protocol.precision)
+    class_names = facts(config.data).class_names
+    checkpoint, before = reopened(resumed, team) if resumed is not None else (None, None)
+    network, preprocessing, pretrained = build.start_network(config, class_names, before)
+    splits = load(config.data)
+    data, classifier = build.build_training(config, network, splits, preprocessing, len(class_names))
+    epochs = min(recipe.epochs, limits.max_epochs or recipe.epochs)
+
+    training = {"seed": config.seed, "epochs": epochs, "max_batches": limits.max_batches, "recipe": vars(recipe)}
+    trained = Trained(model.name, model.options(), class_names, preprocessing, config.data, training, pretrained)
+    trained = under_conditions(trained, splits.train, protocol, team, before)
+
+    name = f"{model.name}-{config.data.name}"
+    folder = resumed or make_run_folder(config.runs, name, config) if team.leads else team.folder
+    with doing(f"outside of its steps; {go_on(folder)}"):
+        if team.leads:
+            team.call(folder, resumed is not None, go_on(folder))
+        progress = ProgressBar(limits.progress)
+        recorder = Recorder(folder, trained, epochs, limits.checkpoint_every, recipe.patience)
+        callbacks = [progress, *watch_files(folder, splits, class_names), recorder]
+        options = {"max_epochs": epochs, "limit_val_batches": 1.0 if len(splits.validation) else 0}
+        trainer = build.build_trainer(team, folder, recipe.precision, callbacks, **options)
+        log.info(
+            f"{model.name}: {sum(p.numel() for p in network.parameters()):,} parameters, images of "
+            f"{preprocessing.channels} x {preprocessing.size} x {preprocessing.size}; "
+            f"recipe={recipe.name}: {epochs} epochs of {data.steps_per_epoch} steps, batch {recipe.batch_size}"
+        )
+        log.info(
+            f"{config.data.name}: {len(splits.train):,} images to train on, {len(splits.validation):,} for "
+            f"validation, {len(splits.test):,} to test; {team}; {folder}"
+        )
+        if pretrained:
+            log.info(str(pretrained))
+        trainer.fit(classifier, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+        report(config, team, trained, network, data, classifier, recorder, progress)
