@@ -228,12 +228,7 @@ class Team:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End together.
-
-        Raises:
-            StoppedError: in rank 0, another process died.
-            SystemExit: in another rank, when rank 0 speaks for it.
-        """
+        """End together: at once, where another process has died or rank 0 speaks for this one."""
         if not (self.distributed and torch.distributed.is_initialized()):
             self._ending = True
             self._kill()
@@ -247,7 +242,10 @@ class Team:
         self._wait(30.0)
 
     def _end_because_of(self, error: Exception) -> None:
-        """See to it that one process speaks, and that one line tells of a process that died."""
+        """See to it that one process speaks, and that one line tells of a process that died.
+
+        A process that was cut off from the others ends without Python's clean-up, in which torch may abort.
+        """
         meant = isinstance(error, (UserError, StoppedError))
         unreachable = isinstance(error, RuntimeError) and any(word in str(error).lower() for word in LOST)
         if self.leads:
@@ -255,9 +253,9 @@ class Team:
                 self._store.set(_key(error), "said")
             self._wait(GRACE)
             if unreachable and (self._lost() or self.launcher != STARTED_HERE):
-                raise StoppedError(self._loss(), 1) from error
+                interruption.end(self._loss(), 1)
         elif unreachable or isinstance(error, StoppedError) or (meant and self._said_by_rank_0(error)):
-            raise SystemExit(error.exit_code if isinstance(error, StoppedError) else 1) from error
+            interruption.end("", error.exit_code if isinstance(error, StoppedError) else 1)
 
     def _said_by_rank_0(self, error: Exception) -> bool:
         """Whether rank 0 fails for the same reason, or is gone."""
