@@ -222,6 +222,7 @@ def test_the_published_number_stands_beside_ours(small: Path, checkpoint: Path, 
     assert ", published 95.00 |" in table and ", published 10.90 |" in table
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("devices", [3, pytest.param(2, marks=pytest.mark.slow)])
 def test_any_number_of_processes_counts_the_same(devices: int, small: Path, checkpoint: Path, tmp_path: Path) -> None:
     folder = small / "val" / IMAGENET_CLASSES[0]
@@ -249,6 +250,7 @@ def test_any_number_of_processes_counts_the_same(devices: int, small: Path, chec
         assert (shared / file).read_bytes() == (alone / file).read_bytes(), file
 
 
+@pytest.mark.slow
 def test_fewer_images_than_processes(small: Path, checkpoint: Path, tmp_path: Path) -> None:
     first, second, *others = sorted((small / "val").iterdir())
     for folder in others:

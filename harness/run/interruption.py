@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, cast
 
 from harness.errors import StoppedError
@@ -82,6 +82,9 @@ class _Listener(threading.Thread):
             for terminal in filter(os.isatty, (1, 2)):
                 os.write(terminal, b"\r\x1b[2K\x1b[?25h")  # clear a progress bar, and show the cursor that it hid
             os.write(2, f"{line}\n".encode())
+        if "multiprocessing.util" in sys.modules:  # a process of Python's would complain of what was not given back
+            with suppress(Exception):
+                sys.modules["multiprocessing.util"]._run_finalizers(0)
         os._exit(code)
 
 

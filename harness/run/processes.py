@@ -254,8 +254,11 @@ class Team:
             self._wait(GRACE)
             if unreachable and (self._lost() or self.launcher != STARTED_HERE):
                 interruption.end(self._loss(), 1)
-        elif unreachable or isinstance(error, StoppedError) or (meant and self._said_by_rank_0(error)):
-            interruption.end("", error.exit_code if isinstance(error, StoppedError) else 1)
+        elif unreachable:
+            interruption.end("", 1)
+        elif isinstance(error, StoppedError) or (meant and self._said_by_rank_0(error)):
+            torch.distributed.destroy_process_group()
+            raise SystemExit(error.exit_code if isinstance(error, StoppedError) else EXIT_CODE) from error
 
     def _said_by_rank_0(self, error: Exception) -> bool:
         """Whether rank 0 fails for the same reason, or is gone."""
