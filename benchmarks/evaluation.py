@@ -14,7 +14,7 @@ from torch import nn
 
 from benchmarks.input import PREPROCESSING
 from benchmarks.rounds import in_turns, machine, ratio
-from harness.config import ProtocolConfig
+from harness.config.protocol import ProtocolConfig
 from harness.data.images.decode import decode, read
 from harness.data.images.geometry import centre_crop
 from harness.data.images.pixels import Normalise

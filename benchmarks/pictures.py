@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from harness.config import DataConfig
-from harness.data.sources.datasets import facts
+from harness.config.data import DataConfig
+from harness.data.sources.datasets import describe
 from harness.data.sources.tables import ImageSet, load
 
 
@@ -72,7 +72,7 @@ def parquet(root: Path) -> tuple[Pictures, Pictures]:
 
 
 def _splits(config: DataConfig) -> tuple[Pictures, Pictures]:
-    splits, names = load(config), facts(config).class_names
+    splits, names = load(config), describe(config).class_names
     assert isinstance(splits.train, ImageSet) and isinstance(splits.test, ImageSet)
     train, test = (Pictures(_hwc(split), split.labels.numpy(), names) for split in (splits.train, splits.test))
     return train, test

@@ -20,13 +20,14 @@ from torch import nn
 from benchmarks.input import AREA, ASPECT, PREPROCESSING
 from benchmarks.rounds import in_turns, machine, ratio
 from benchmarks.training import RECIPE
-from harness.config import ProtocolConfig
+from harness.config.protocol import ProtocolConfig
 from harness.data.images.folder import index_folder
 from harness.data.images.image_files import ImageFiles
 from harness.data.loading.file_loader import EvalFileLoader, TrainFileLoader
 from harness.data.loading.loader import Batch
-from harness.data.loading.workers import available_cores, shared_memory, workers_at_hand
+from harness.data.loading.workers import workers_at_hand
 from harness.evaluation.scores import class_scores, prepare
+from harness.run.machine import available_cores, shared_memory
 from models import build_model
 
 UNMEASURED = 4  # batches at the beginning of each measurement

@@ -31,8 +31,11 @@ from torchvision import datasets, transforms
 
 from benchmarks.rounds import in_turns, machine, ratio
 from harness import build
-from harness.config import DataConfig, ProtocolConfig, RecipeConfig, TrainerConfig
-from harness.data.images.preprocessing import Preprocessing
+from harness.config.data import DataConfig
+from harness.config.facts import Preprocessing
+from harness.config.protocol import ProtocolConfig
+from harness.config.recipe import RecipeConfig
+from harness.config.trainer import TrainerConfig
 from harness.data.loading.module import TrainData
 from harness.data.sources.datasets import DATASETS
 from harness.data.sources.tables import ImageSet, Splits, load

@@ -21,7 +21,7 @@ from typing import Any
 from benchmarks import pictures
 from benchmarks.pictures import Pictures
 from harness.errors import UserError
-from harness.evaluation.schema import RESULT_FILE
+from harness.run.files import RESULT_FILE
 
 IMAGES_PER_CLASS = (10, 50, 100)
 TUNING_SEED = 1_000  # of the runs by which learning rates were chosen; none of them is told of

@@ -13,11 +13,9 @@ if __name__ == "__main__":
     listen("eval.py")
 
 from harness.command.cli import main
-from harness.config import EvalConfig
 from harness.run import processes
-from harness.stories.evaluate import evaluate_network
 
 processes.available_cores = lambda: 8  # type: ignore[attr-defined]
 
 if __name__ == "__main__":
-    main("eval", EvalConfig, evaluate_network)
+    main("eval")

@@ -8,10 +8,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 from harness.command.cli import main
-from harness.config import EvalConfig, TrainConfig
 from harness.run import folder as run_folder
-from harness.stories.evaluate import evaluate_network
-from harness.stories.train import train
 
 
 def call(script: str, *arguments: str) -> int:
@@ -20,10 +17,7 @@ def call(script: str, *arguments: str) -> int:
     run_folder._LOCKS.clear()  # which its process would have given back at its end
     with patch.object(sys, "argv", [script, *arguments]):
         try:
-            if script == "train.py":
-                main("train", TrainConfig, train)
-            else:
-                main("eval", EvalConfig, evaluate_network)
+            main(script.removesuffix(".py"))
         except SystemExit as end:
             return int(end.code or 0)
     return 0

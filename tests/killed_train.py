@@ -23,9 +23,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from harness import build
 from harness.command.cli import main
-from harness.config import TrainConfig
 from harness.run.checkpoint import AtomicCheckpointIO
-from harness.stories.train import train
 
 KIND, _, WHEN = os.environ.get("KILL_AT", "never:0").partition(":")
 
@@ -101,4 +99,4 @@ if __name__ == "__main__":
     if KIND == "repairing":
         kill_after_files(int(WHEN))
     torch.set_num_threads(1)
-    main("train", TrainConfig, train)
+    main("train")

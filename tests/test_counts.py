@@ -8,8 +8,9 @@ import pytest
 import torch
 from scipy.stats import binomtest
 
-from harness.evaluation.counts import Counts, _rank_with_ties, count_correct, first_classes, rank_of_label
+from harness.evaluation.counts import _rank_with_ties, count_correct, first_classes, rank_of_label
 from harness.evaluation.intervals import wilson
+from harness.run.history import Counts
 
 
 def slow_ranks(scores: torch.Tensor, labels: torch.Tensor) -> list[int]:

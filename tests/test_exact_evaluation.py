@@ -13,10 +13,10 @@ from test_training import ALONE, NOWHERE
 from torch import nn
 
 from harness import build
-from harness.config import ProtocolConfig
+from harness.config.facts import Preprocessing
+from harness.config.protocol import ProtocolConfig
 from harness.data.images.folder import index_folder
 from harness.data.images.image_files import ImageFiles
-from harness.data.images.preprocessing import Preprocessing
 from harness.data.loading.loader import Unreadable
 from harness.data.sources.tables import ImageSet
 from harness.evaluation.evaluator import Evaluator, evaluate

@@ -20,8 +20,8 @@ from safetensors.torch import load_file, save_file
 from test_weights import randomised
 from torch import nn
 
-from harness.config import DataConfig
-from harness.data.images.preprocessing import Preprocessing
+from harness.config.data import DataConfig
+from harness.config.facts import Preprocessing
 from harness.errors import UserError
 from harness.export import formats
 from harness.export.export import Compared, DifferenceError, export

@@ -22,10 +22,10 @@ from PIL import Image
 from test_training import RECIPE as IN_MEMORY
 from torchvision import transforms
 
+from harness.config.facts import Preprocessing
 from harness.data.images.folder import index_folder
 from harness.data.images.image_files import ImageFiles
 from harness.data.images.pixels import Normalise
-from harness.data.images.preprocessing import Preprocessing
 from harness.data.loading import stateless
 from harness.data.loading.file_loader import EvalFileLoader, TrainFileLoader
 from harness.data.loading.loader import Batch

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import hydra
 import lightning as L
 import numpy as np
 import pytest
@@ -20,24 +19,19 @@ from test_training import PREPROCESSING, PROTOCOL, RECIPE, images
 from torch import nn
 
 from harness import build
-from harness.command.help import CONFIGS
-from harness.config import (
-    DataConfig,
-    FineTuneConfig,
-    ImageFilesConfig,
-    ModelConfig,
-    ProtocolConfig,
-    RecipeConfig,
-    TrainConfig,
-    TrainerConfig,
-    composed,
-    register_schemas,
-    typed_config,
-)
+from harness.config.commands import TrainConfig
+from harness.config.compose import compose
+from harness.config.data import DataConfig, ImageFilesConfig
+from harness.config.facts import Preprocessing
+from harness.config.fit import check_recipe
+from harness.config.model import ModelConfig
+from harness.config.protocol import ProtocolConfig
+from harness.config.recipe import FineTuneConfig, RecipeConfig
+from harness.config.trainer import TrainerConfig
 from harness.data.images.folder import index_folder
 from harness.data.images.image_files import ImageFiles
-from harness.data.images.preprocessing import Preprocessing
 from harness.data.loading import stateless
+from harness.data.sources.datasets import describe
 from harness.data.sources.tables import ImageSet, Split, Splits
 from harness.errors import UserError
 from harness.run.checkpoint import BEST, CHECKPOINTS, LAST, Trained, checkpoint_of_run, read_checkpoint
@@ -525,24 +519,23 @@ def test_fewer_images_than_a_batch_are_one_batch(tmp_path: Path, recipe: RecipeC
 
 
 def config_of(*overrides: str) -> TrainConfig:
-    register_schemas()
-    with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        return typed_config(composed("train", overrides), TrainConfig)
+    return compose("train", overrides)
 
 
 @pytest.mark.parametrize("recipe", ["finetune", "linear_probe"])
 def test_the_recipes_are_for_images_in_memory_and_in_files(recipe: str) -> None:
     for data, model in (("digits", "lenet5"), ("cifar10", "resnet20"), ("imagenet", "resnet50")):
         config = config_of(f"data={data}", f"model={model}", f"recipe={recipe}", "weights=any.ckpt")
-        build.check_recipe(config)
+        check_recipe(config, describe(config.data))
         if recipe == "finetune":
             assert config.recipe.flip == (data != "digits")  # a mirrored digit is another sign
         with pytest.raises(UserError, match=f"recipe={recipe}: trains a pretrained network further; name it with"):
-            build.check_recipe(dataclasses.replace(config, weights=None))
+            check_recipe(dataclasses.replace(config, weights=None), describe(config.data))
     assert not config_of("recipe=finetune", "recipe.flip=false", "data=cifar10", "model=resnet20").recipe.flip
 
 
 def test_a_recipe_for_images_of_one_kind_is_refused_for_the_other() -> None:
     for data, model, recipe in (("digits", "lenet5", "torchvision_v1"), ("imagenet", "resnet50", "modern")):
         with pytest.raises(UserError, match="this recipe is for images of another kind"):
-            build.check_recipe(config_of(f"data={data}", f"model={model}", f"recipe={recipe}"))
+            config = config_of(f"data={data}", f"model={model}", f"recipe={recipe}")
+            check_recipe(config, describe(config.data))

@@ -12,11 +12,10 @@ from conftest import run_script
 from test_finetune import changed, copies
 from test_runs import only
 
-from harness import build
+from harness.config.weights import check_name
 from harness.errors import UserError
 from harness.run.checkpoint import BEST, CHECKPOINTS, LAST, read_checkpoint
 from harness.weights.load import Weights
-from harness.weights.names import check_name
 from models import build_model
 
 
@@ -67,7 +66,7 @@ def test_the_head_is_new_if_the_weights_tell_other_classes_apart_though_as_many(
     for names, is_new in ((None, False), (digits, False), (letters, True), (digits[::-1], True)):
         network = build_model("lenet5")
         before = copies(network)
-        provenance = build.load_weights(network, "lenet5", weights, training=True, class_names=names)
+        provenance = weights.load_into(network, training=True, class_names=names)
         assert changed(before, network) == {"c1", "c3", "c5", "f6"} | (set() if is_new else {"output"})
         expected = ("output is new, with 10 outputs instead of 10 of other classes",) if is_new else ()
         assert provenance.adapted == expected
@@ -77,9 +76,7 @@ def test_the_head_is_new_if_the_weights_tell_other_classes_apart_though_as_many(
 def test_weights_that_name_no_classes_keep_as_many_outputs_and_it_is_said(classes: int, tmp_path: Path) -> None:
     torch.save(build_model("lenet5").state_dict(), tmp_path / "bare.pth")
     weights, network = Weights(str(tmp_path / "bare.pth"), "lenet5"), build_model("lenet5", num_classes=classes)
-    provenance = build.load_weights(
-        network, "lenet5", weights, training=True, class_names=tuple("abcdefghij"[:classes])
-    )
+    provenance = weights.load_into(network, training=True, class_names=tuple("abcdefghij"[:classes]))
     is_new = "output is new, with 3 outputs instead of 10"
     kept = "the file names no classes: its outputs are taken for those of the data, in order"
     assert provenance.adapted == ((kept,) if classes == 10 else (is_new,))

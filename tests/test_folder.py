@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from harness.config import ImageFilesConfig
+from harness.config.data import ImageFilesConfig
 from harness.data.images import folder as folder_module
 from harness.data.images.folder import Folder, index_folder, printable
 from harness.data.sources.datasets import IMAGENET_CLASSES

@@ -16,7 +16,7 @@ import torch
 from conftest import run_script
 from PIL import Image
 
-from harness.config import FolderConfig
+from harness.config.data import FolderConfig
 from harness.data.images.decode import decode
 from harness.data.images.pixels import grey
 from harness.data.sources.class_folders import Parts, divide, fold_recorded

@@ -15,10 +15,10 @@ from scipy.stats import ks_2samp
 from torchvision import transforms
 from torchvision.transforms import InterpolationMode
 
+from harness.config.facts import Preprocessing
 from harness.data.images import geometry
 from harness.data.images.decode import decode
 from harness.data.images.geometry import DRAWS, centre_crop, random_box, random_resized_crop, six_crop
-from harness.data.images.preprocessing import Preprocessing
 from harness.data.loading.file_loader import ten_views
 
 STATISTICS = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))

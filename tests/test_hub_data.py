@@ -18,12 +18,12 @@ from conftest import run_script
 from huggingface_hub.errors import LocalEntryNotFoundError
 from PIL import Image
 
-from harness.config import DataConfig, FolderConfig, HubConfig, HubPhotosConfig
+from harness.config.data import DataConfig, FolderConfig, HubConfig, HubPhotosConfig
 from harness.data.images.image_files import ImageFiles
 from harness.data.sources import hub
 from harness.data.sources import tables as sources
 from harness.data.sources.class_folders import divide
-from harness.data.sources.datasets import facts
+from harness.data.sources.datasets import describe
 from harness.data.sources.tables import ImageSet
 from harness.errors import UserError
 
@@ -90,7 +90,7 @@ def test_the_layouts_of_the_hub_are_read_like_parquet(cache: Path, files: str, c
     images = [photo(8, 8, "PNG") for _ in range(12)]
     write(cache / f"{files.format('train')}.parquet", images[:9], [0, 1, 2] * 3, columns)
     write(cache / f"{files.format('test')}.parquet", images[9:], [2, 1, 0], columns)
-    known = facts(small())
+    known = describe(small())
     assert known.class_names == tuple(NAMES) and (known.image_size, known.train, known.test) == (8, 9, 3)
     splits = sources.load(small())
     assert isinstance(splits.test, ImageSet)
@@ -103,11 +103,11 @@ def test_the_layouts_of_the_hub_are_read_like_parquet(cache: Path, files: str, c
 def test_validation_is_reported_where_there_is_no_test_split(cache: Path) -> None:
     write(cache / "data" / "train-0.parquet", [photo(8, 8)] * 6, [0, 1, 2] * 2, ("img", "label"))
     with pytest.raises(UserError, match=r"data.repo=someone/things: no test\*.parquet, nor validation\*.parquet"):
-        facts(small())
+        describe(small())
     write(cache / "data" / "validation-0.parquet", [photo(8, 8)] * 3, [0, 1, 2], ("img", "label"))
-    assert facts(small()).test == 3
+    assert describe(small()).test == 3
     write(cache / "data" / "test-0.parquet", [photo(8, 8)] * 2, [0, 1], ("img", "label"))
-    assert facts(small()).test == 2
+    assert describe(small()).test == 2
 
 
 def test_photographs_are_unpacked_once_and_read_like_a_folder(cache: Path, tmp_path: Path) -> None:
@@ -117,8 +117,8 @@ def test_photographs_are_unpacked_once_and_read_like_a_folder(cache: Path, tmp_p
     write(cache / "data" / "train-00001-of-00002.parquet", train[6:], [2, 1, 0] * 2, ("image", "label"))
     write(cache / "data" / "validation-00000-of-00001.parquet", [photo(), b"damaged"], [1, 1], ("image", "label"))
     with pytest.raises(UserError, match=r"an image of 40 x 30 pixels .*data=hub_photos takes any"):
-        facts(small())
-    known = facts(photos(tmp_path / "root"))
+        describe(small())
+    known = describe(photos(tmp_path / "root"))
     assert known.class_names == tuple(sorted(NAMES, key=hub._folder_name)) and (known.train, known.test) == (12, 2)
     folder = tmp_path / "root" / "someone" / "things" / COMMIT
     files = sorted(folder.rglob("*.*"))
@@ -133,7 +133,7 @@ def test_photographs_are_unpacked_once_and_read_like_a_folder(cache: Path, tmp_p
     assert {known.class_names[label] for label in splits.test.labels.tolist()} == {".hidden é"}
     assert list(splits.test.ids) == [f"hub_photos/val/%2Ehidden é/000000{row}.jpg" for row in range(2)]
     shutil.rmtree(cache.parent)  # all is unpacked
-    assert facts(photos(tmp_path / "root", revision=COMMIT)) == known and sorted(folder.rglob("*.*")) == files
+    assert describe(photos(tmp_path / "root", revision=COMMIT)) == known and sorted(folder.rglob("*.*")) == files
 
 
 def test_every_file_of_the_hub_has_an_order_of_classes_of_its_own(cache: Path, tmp_path: Path) -> None:
@@ -144,11 +144,11 @@ def test_every_file_of_the_hub_has_an_order_of_classes_of_its_own(cache: Path, t
     write(cache / "train-00000-of-00002.parquet", pictures * 2, [0, 1, 2] * 2, columns)
     write(cache / "train-00001-of-00002.parquet", pictures, [1, 2, 0], columns, [NAMES[2], *NAMES[:2]])
     write(cache / "test-00000-of-00001.parquet", pictures, [2, 1, 0], columns, others)
-    assert facts(small()).class_names == tuple(NAMES)
+    assert describe(small()).class_names == tuple(NAMES)
     of_one_size = sources.load(HubConfig(**{**vars(small()), "validation": 0}))
     assert of_one_size.train.labels.tolist() == [0, 1, 2] * 3 and of_one_size.test.labels.tolist() == [0, 1, 2]
     whole = photos(tmp_path / "root")
-    splits, names = sources.load(whole), facts(whole).class_names
+    splits, names = sources.load(whole), describe(whole).class_names
     extensions = {".jpg": NAMES[0], ".png": NAMES[1], ".gif": NAMES[2]}
     for split in (splits.train, splits.validation, splits.test):
         assert isinstance(split, ImageFiles) and len(split) >= 3
@@ -157,7 +157,7 @@ def test_every_file_of_the_hub_has_an_order_of_classes_of_its_own(cache: Path, t
     write(cache / "test-00000-of-00001.parquet", pictures, [0, 1, 2], columns, ["100%", "x", ".hidden é"])
     for config in (small(), photos(tmp_path / "anew")):
         with pytest.raises(UserError, match=r"test-0.*.parquet: its class 'x' is none of the 3 of .*train-0"):
-            facts(config)
+            describe(config)
 
 
 def test_a_training_split_alone_is_divided_and_folds_fall_out(cache: Path, tmp_path: Path) -> None:
@@ -172,17 +172,17 @@ def test_a_folder_that_was_half_unpacked_is_made_anew(cache: Path, tmp_path: Pat
     write(cache / "data" / "train-0.parquet", [photo(), photo(), None], [0, 1, 2], ("image", "label"))
     for _ in range(2):
         with pytest.raises(UserError, match=r"train-0.parquet: row 2: no bytes of an image"):
-            facts(photos(tmp_path / "root"))
+            describe(photos(tmp_path / "root"))
     place = tmp_path / "root" / "someone" / "things"
     assert not [path for path in place.iterdir() if path.suffix != ".lock"]
     write(cache / "data" / "train-0.parquet", [photo()] * 3, [0, 1, 3], ("image", "label"))
     with pytest.raises(UserError, match="row 2: label 3 is none of the 3 classes"):
-        facts(photos(tmp_path / "root"))
+        describe(photos(tmp_path / "root"))
     write(cache / "data" / "train-0.parquet", [photo()] * 6, [0, 1, 2] * 2, ("image", "label"))
     killed = place / f".{COMMIT}.partial" / "T-shirt%2Ftop"
     killed.mkdir(parents=True)
     (killed / "0000077.jpg").touch()
-    assert facts(photos(tmp_path / "root")).test == 3
+    assert describe(photos(tmp_path / "root")).test == 3
     assert len(list((place / COMMIT).rglob("*.jpg"))) == 6
 
 
@@ -192,22 +192,22 @@ def test_subsets_are_told_apart(cache: Path) -> None:
             labels = [0, 1, 2] * (images // 3)
             write(cache / subset / f"{split}-0.parquet", [photo(8, 8)] * images, labels, ("image", "label"))
     with pytest.raises(UserError, match="it holds several sets of pictures, cropped, full: choose one"):
-        facts(small())
-    assert facts(small(subset="full")).train == 6
+        describe(small())
+    assert describe(small(subset="full")).train == 6
     with pytest.raises(UserError, match=r"no train\*.parquet in it under fll, but under cropped, full"):
-        facts(small(subset="fll"))
+        describe(small(subset="fll"))
 
 
 def test_what_cannot_be_had_is_told_in_a_line(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match=r"no parquet file at data.revision=main; .*refs/convert/parquet"):
-        facts(small())
+        describe(small())
     with pytest.raises(UserError, match=r"data.repo=: name a data set as the hub does, OWNER/NAME"):
-        facts(small(repo=""))
+        describe(small(repo=""))
     with pytest.raises(UserError, match=r"data.repo=a/b: it is not in the hub's cache, and could not be downloaded"):
-        facts(small(repo="a/b"))
+        describe(small(repo="a/b"))
     write(cache / "data" / "train-00000-of-00002.parquet", [photo(8, 8)] * 3, [0, 1, 2], ("image", "label"))
     with pytest.raises(UserError, match=r"the hub's cache holds 1 of 2 files like train-00000-of-00002.parquet"):
-        facts(small())
+        describe(small())
 
 
 def test_a_download_asks_the_cache_first_and_for_parquet_files_alone(
@@ -234,7 +234,8 @@ def test_a_download_asks_the_cache_first_and_for_parquet_files_alone(
 
 
 def test_configs_are_told_apart_by_their_keys() -> None:
-    from harness.config import DATA_SCHEMAS, schema_of
+    from harness.config.compose import schema_of
+    from harness.config.data import DATA_SCHEMAS
 
     for config, schema in ((small(), HubConfig), (photos(Path("x")), HubPhotosConfig)):
         assert schema_of(vars(config), DATA_SCHEMAS.values()) is schema

@@ -18,11 +18,11 @@ from PIL import Image
 from torchvision import models as torchvision_models
 from torchvision.transforms._presets import ImageClassification
 
-from harness.config import ImageFilesConfig
+from harness.config.data import ImageFilesConfig
+from harness.config.facts import Preprocessing
 from harness.data.images.decode import decode
 from harness.data.images.geometry import centre_crop
 from harness.data.images.pixels import Normalise
-from harness.data.images.preprocessing import Preprocessing
 from harness.data.sources.datasets import IMAGENET_CLASSES
 from harness.run.checkpoint import KEY, Provenance, Trained, read_checkpoint
 from models import MODELS, build_model, keymaps

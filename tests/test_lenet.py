@@ -12,7 +12,7 @@ import torch.fx
 import torch.nn.functional as F
 from torch import nn
 
-from harness import config
+from harness.config import recipe
 from harness.training.losses import LOSSES, lecun_map, lecun_mle
 from models import build_model
 from models.lenet import LeNet5, LeNet1998, PartialConvolution, RadialBasis, SubSampling, squash
@@ -412,7 +412,7 @@ def test_map_refuses_a_constant_that_is_not_positive(rubbish: float) -> None:
 
 
 def test_config_knows_every_loss() -> None:
-    assert set(config.LOSSES) == set(LOSSES)
+    assert set(recipe.LOSSES) == set(LOSSES)
 
 
 @pytest.mark.parametrize("name", list(LOSSES))

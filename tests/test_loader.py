@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from harness.config.facts import Preprocessing
 from harness.data.images.pixels import Normalise, crop, flip, pad_to
-from harness.data.images.preprocessing import Preprocessing
 from harness.data.loading import stateless
 from harness.data.loading.loader import EvalLoader, TrainLoader
 from harness.data.loading.stateless import Stream

@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch import nn
 
-from harness.config import ProtocolConfig
+from harness.config.protocol import ProtocolConfig
 from harness.data.sources.tables import ImageSet
 from harness.errors import UserError
-from harness.evaluation.counts import Counts
 from harness.evaluation.evaluator import Evaluator, Predictions
 from harness.evaluation.meaning import check_labels, check_score, match_classes
+from harness.run.history import Counts
 
 IMAGES, CLASSES = 200, 1000
 LABELS = 4 * torch.arange(IMAGES) + 3

@@ -12,8 +12,9 @@ from test_training import ALONE, NOWHERE, RECIPE, recipe
 from torch import nn
 
 from harness import build
-from harness.config import ProtocolConfig, RecipeConfig
-from harness.data.images.preprocessing import Preprocessing
+from harness.config.facts import Preprocessing
+from harness.config.protocol import ProtocolConfig
+from harness.config.recipe import RecipeConfig
 from harness.data.loading.module import TrainData
 from harness.data.sources.tables import ImageSet, Splits
 from harness.evaluation.evaluator import evaluate

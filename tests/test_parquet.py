@@ -14,9 +14,9 @@ import pytest
 from conftest import run_script
 from PIL import Image
 
-from harness.config import DataConfig
+from harness.config.data import DataConfig
 from harness.data.sources import tables as sources
-from harness.data.sources.datasets import DATASETS, facts
+from harness.data.sources.datasets import DATASETS, describe
 from harness.data.sources.tables import ImageSet
 from harness.errors import UserError
 
@@ -58,7 +58,7 @@ def write_set(root: Path, shape: tuple[int, ...] = (8, 8, 3), named: bool = True
 def test_pixels_labels_and_names(tmp_path: Path, shape: tuple[int, ...]) -> None:
     written = write_set(tmp_path / "with spaces & é", shape)
     data = config(tmp_path / "with spaces & é")
-    known = facts(data)
+    known = describe(data)
     assert (known.image_size, known.channels) == (8, 3 if len(shape) == 3 else 1)
     assert (known.train, known.test, known.class_names) == (12, 6, tuple(NAMES))
     splits = sources.load(data)
@@ -77,7 +77,7 @@ def test_pixels_labels_and_names(tmp_path: Path, shape: tuple[int, ...]) -> None
 
 def test_classes_without_names_are_numbers(tmp_path: Path) -> None:
     write_set(tmp_path, named=False)
-    assert facts(config(tmp_path)).class_names == ("0", "1", "2")
+    assert describe(config(tmp_path)).class_names == ("0", "1", "2")
 
 
 @pytest.mark.parametrize(
@@ -103,27 +103,27 @@ def test_a_bad_row_is_named(tmp_path: Path, image: bytes | None, label: int | No
 
 def test_foreign_damaged_and_missing_files(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"data.root=.*: no train\*.parquet in it; it should hold"):
-        facts(config(tmp_path))
+        describe(config(tmp_path))
     write_set(tmp_path)
     good = (tmp_path / "test.parquet").read_bytes()
     for content in (b"", b"PAR1", good[:-20], b"<html>"):
         (tmp_path / "test.parquet").write_bytes(content)
         with pytest.raises(UserError, match=r"test.parquet: damaged, or not a parquet file"):
-            facts(config(tmp_path))
+            describe(config(tmp_path))
     (tmp_path / "test.parquet").write_bytes(good[:60] + bytes(200) + good[260:])
     with pytest.raises(UserError, match=r"test.parquet: "):
         sources.load(config(tmp_path))
     pq.write_table(pa.table({"picture": [b""], "label": [0]}), tmp_path / "test.parquet")
     with pytest.raises(UserError, match=r"no column 'img' or 'image'; it has: picture, label"):
-        facts(config(tmp_path))
+        describe(config(tmp_path))
     pq.write_table(pa.table({"img": [b""], "label": ["cat"]}), tmp_path / "test.parquet")
     with pytest.raises(UserError, match=r"the column 'label' holds string where integers belong"):
-        facts(config(tmp_path))
+        describe(config(tmp_path))
     pq.write_table(
         pa.table({"img": pa.array([], pa.binary()), "label": pa.array([], pa.int64())}), tmp_path / "test.parquet"
     )
     with pytest.raises(UserError, match=r"test.parquet: it holds no image"):
-        facts(config(tmp_path))
+        describe(config(tmp_path))
 
 
 def named(*names: str) -> bytes:
@@ -154,7 +154,7 @@ def test_labels_are_matched_by_name_to_those_of_training(
     for number, names in enumerate(train):
         one_a_name(tmp_path / f"train-{number}.parquet", *names)
     one_a_name(tmp_path / f"{split}.parquet", *reported)
-    assert facts(config(tmp_path)).class_names == classes
+    assert describe(config(tmp_path)).class_names == classes
     splits = sources.load(config(tmp_path, validation=0))
     level = {10: "blue", 20: "green", 30: "red"}
     for images in (splits.train, splits.test):
@@ -168,14 +168,14 @@ def test_a_class_that_training_does_not_know_is_refused(tmp_path: Path) -> None:
     one_a_name(tmp_path / "test.parquet", "green", "Blue")
     message = r"test.parquet: its class 'Blue' is none of the 2 of .*train-0.parquet: blue, green$"
     with pytest.raises(UserError, match=message):
-        facts(config(tmp_path))
+        describe(config(tmp_path))
     one_a_name(tmp_path / "test.parquet", "green", "blue")
     one_a_name(tmp_path / "train-1.parquet", "blue", "green", "red")
     with pytest.raises(UserError, match=r"train-1.parquet: its class 'red' is none of the 2 of .*train-0.parquet"):
-        facts(config(tmp_path))
+        describe(config(tmp_path))
     one_a_name(tmp_path / "train-1.parquet", "blue", "blue")
     with pytest.raises(UserError, match=r"train-1.parquet: two of its classes are called 'blue'"):
-        facts(config(tmp_path))
+        describe(config(tmp_path))
 
 
 def test_a_label_past_the_names_of_its_own_file_is_refused(tmp_path: Path) -> None:
@@ -196,7 +196,7 @@ def test_a_file_without_class_names_beside_those_that_have_them_is_refused(
     named_too = "train-1" if silent == "train-0" else "train-0"
     message = rf"{silent}.parquet: it does not say the names of its classes, as .*{named_too}.parquet does"
     with pytest.raises(UserError, match=message) as caught:
-        facts(config(tmp_path))
+        describe(config(tmp_path))
     assert "\n" not in str(caught.value)
 
 
@@ -205,7 +205,7 @@ def test_numbers_of_columns_with_two_names_are_not_mixed(tmp_path: Path) -> None
     table = pq.read_table(tmp_path / "test.parquet")
     pq.write_table(table.rename_columns(["img", "fine_label"]), tmp_path / "test.parquet")
     with pytest.raises(UserError, match=r"test.parquet: its labels are called 'fine_label', those of .*0.parquet 'la"):
-        facts(config(tmp_path))
+        describe(config(tmp_path))
 
 
 @pytest.mark.parametrize("kind", [pa.string(), pa.dictionary(pa.int32(), pa.string()), pa.float64(), pa.bool_()])
@@ -214,7 +214,7 @@ def test_labels_that_are_no_integers_are_refused_in_any_file(name: str, kind: An
     write_set(tmp_path, named=False)
     write(tmp_path / f"{name}.parquet", [png(pixels(1, 0)[0])], pa.array([None], kind))
     with pytest.raises(UserError, match=rf"{name}.parquet: the column 'label' holds .* where integers belong"):
-        facts(config(tmp_path))
+        describe(config(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -250,7 +250,7 @@ def test_files_of_a_split_that_are_not_all_there_or_of_two_sets_are_refused(
     if "test" not in files:
         one_a_name((tmp_path / files.split()[0]).parent / "test.parquet", "blue", "green", "red")
     with pytest.raises(UserError, match=message) as caught:
-        facts(config(tmp_path))
+        describe(config(tmp_path))
     assert f"data.root={tmp_path}: " in str(caught.value) and "\n" not in str(caught.value)
 
 
@@ -262,7 +262,7 @@ def test_files_that_are_all_there_or_without_a_total_are_read(train: str, tmp_pa
     for name in train.split():
         one_a_name(tmp_path / f"{name}.parquet", "blue", "green", "red")
     one_a_name(tmp_path / "test-00000-of-00001-b42a775f407cee45.parquet", "blue", "green", "red")
-    known = facts(config(tmp_path))
+    known = describe(config(tmp_path))
     assert (known.train, known.test) == (6, 3)
 
 
@@ -276,7 +276,7 @@ def test_a_mistake_is_told_before_torch_is_loaded(tmp_path: Path) -> None:
 
 
 def test_real_cifar10(cifar10_jpeg: Path) -> None:
-    known = facts(config(cifar10_jpeg))
+    known = describe(config(cifar10_jpeg))
     assert (known.image_size, known.channels, known.train, known.test) == (32, 3, 50_000, 10_000)
     assert known.class_names == DATASETS["cifar10"].class_names
     test = sources.load_test(config(cifar10_jpeg))

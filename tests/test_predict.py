@@ -23,10 +23,10 @@ from test_runs import only
 from torch import nn
 
 from harness.command.arguments import Parser
-from harness.config import DataConfig
+from harness.config.data import DataConfig
+from harness.config.facts import Preprocessing
 from harness.data.images.geometry import centre_crop, six_crop
 from harness.data.images.pixels import pad_to
-from harness.data.images.preprocessing import Preprocessing
 from harness.data.sources.datasets import DATASETS, IMAGENET_CLASSES
 from harness.data.sources.tables import ImageSet, load_test
 from harness.errors import UserError

@@ -17,10 +17,10 @@ from test_interruption import QUICK, group_is_gone, slurm, started
 from test_training import PREPROCESSING, PROTOCOL, RECIPE, Network, fit, images
 
 from harness import build
-from harness.config import TrainerConfig
-from harness.data.loading.workers import available_cores
+from harness.config.trainer import TrainerConfig
 from harness.errors import UserError
 from harness.evaluation.evaluator import evaluate
+from harness.run.machine import available_cores
 from harness.run.processes import Tasks, Team, gather, launched
 
 TORCHRUN = {"TORCHELASTIC_RUN_ID": "none", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}

@@ -5,29 +5,20 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-import hydra
 import pytest
 import torch
 from torchvision.datasets import MNIST
 
-from harness.command.help import CONFIGS
-from harness.config import (
-    DataConfig,
-    ImageFilesConfig,
-    RecipeConfig,
-    TrainConfig,
-    composed,
-    register_schemas,
-    typed_config,
-)
+from harness.config.commands import TrainConfig
+from harness.config.compose import compose
+from harness.config.data import DataConfig, ImageFilesConfig
+from harness.config.recipe import RecipeConfig
 from harness.data.sources import tables as sources
 from harness.training.schedules import learning_rate
 
 
 def of(*choices: str) -> TrainConfig:
-    register_schemas()
-    with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        return typed_config(composed("train", [*choices]), TrainConfig)
+    return compose("train", [*choices])
 
 
 def sgd(recipe: RecipeConfig) -> tuple[float, float, float, bool]:

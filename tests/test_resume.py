@@ -21,7 +21,7 @@ from conftest import ROOT, run_script
 from filelock import FileLock
 from in_process import call
 
-from harness.config import TrainerConfig
+from harness.config.trainer import TrainerConfig
 from harness.errors import UserError
 from harness.evaluation.record import weights_sha256
 from harness.run import processes

@@ -15,7 +15,7 @@ import torch
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
-from harness.config import DataConfig
+from harness.config.data import DataConfig
 from harness.data.sources import tables as sources
 from harness.data.sources.datasets import DATASETS
 from harness.data.sources.tables import ImageSet

@@ -17,15 +17,16 @@ from conftest import run_script
 from torch import nn
 
 from harness import build
-from harness.config import DataConfig, ProtocolConfig, RecipeConfig
-from harness.data.images.preprocessing import Preprocessing
+from harness.config.data import DataConfig
+from harness.config.facts import Preprocessing
+from harness.config.protocol import ProtocolConfig
+from harness.config.recipe import RecipeConfig
 from harness.data.loading.loader import Batch, Unreadable
 from harness.data.loading.module import TrainData
 from harness.data.sources.tables import ImageSet, Splits
 from harness.errors import UserError
-from harness.evaluation.counts import Counts
 from harness.run.checkpoint import Trained, read_checkpoint
-from harness.run.history import PROGRESS, Epoch, best_epoch, metrics_csv
+from harness.run.history import PROGRESS, Counts, Epoch, best_epoch, metrics_csv
 from harness.run.processes import Team
 from harness.training.classifier import FLUSH_EVERY, Classifier
 from harness.training.early_stopping import describe_best, is_over

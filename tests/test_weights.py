@@ -26,15 +26,16 @@ from timm.data.config import resolve_data_config
 from timm.data.transforms_factory import create_transform
 from torch import nn
 
-from harness import build
-from harness.config import DataConfig
-from harness.data.images.preprocessing import Preprocessing
+from harness.config.data import DataConfig
+from harness.config.facts import Preprocessing
+from harness.config.fit import preprocessing_for
+from harness.config.weights import check_name
+from harness.data.sources.datasets import describe
 from harness.errors import UserError
 from harness.run.checkpoint import Provenance
 from harness.weights.adapt import adapt
 from harness.weights.find import find
-from harness.weights.load import MismatchError, Weights
-from harness.weights.names import check_name
+from harness.weights.load import Weights
 from harness.weights.read import read_tensors
 from models import MODELS, build_model
 from models.keymaps import to_akamaster, to_torchvision
@@ -59,7 +60,7 @@ def resnet20(**options: Any) -> nn.Module:
 
 def loaded(weights: Path | str, model: str = "resnet20", training: bool = False, **options: Any) -> nn.Module:
     network = build_model(model, **options).eval()
-    build.load_weights(network, model, Weights(str(weights), model), training=training)
+    Weights(str(weights), model).load_into(network, training=training)
     return network
 
 
@@ -160,7 +161,7 @@ def test_torchvisions_weights_are_downloaded_verified_and_give_its_logits(
     cached = torchvisions("resnet18", "IMAGENET1K_V1", (tmp_path / "x.pth").read_bytes())
     ours = build_model("resnet18").eval()
     weights = Weights("DEFAULT", "resnet18")
-    provenance = build.load_weights(ours, "resnet18", weights, training=False)
+    provenance = weights.load_into(ours, training=False)
     images = torch.randn(2, 3, 64, 64)
     with torch.no_grad():
         assert torch.equal(ours(images), theirs(images))
@@ -278,7 +279,7 @@ def test_timms_weights_and_preprocessing(hub: Path) -> None:
     (hub / "config.json").write_text(json.dumps(config))
     weights = Weights("timm:resnet18.a1_in1k", "resnet18")
     ours = build_model("resnet18").eval()
-    provenance = build.load_weights(ours, "resnet18", weights, training=False)
+    provenance = weights.load_into(ours, training=False)
     images = torch.randn(2, 3, 64, 64)
     with torch.no_grad():
         assert torch.equal(ours(images), theirs(images))
@@ -473,7 +474,7 @@ def test_no_weights_are_loaded_in_part(tmp_path: Path, house: str, change: str, 
     network = resnet20()
     before = {key: value.clone() for key, value in network.state_dict().items()}
     weights = Weights(str(save(tmp_path, tensors)), "resnet20")
-    with pytest.raises(MismatchError, match=line):
+    with pytest.raises(match=line):
         weights.load_into(network, training=True)
     assert equal(network, before)
 
@@ -501,7 +502,7 @@ def test_other_classes_replace_the_classifier_in_training_alone(tmp_path: Path) 
     drawn = build_model("resnet20", num_classes=7).state_dict()["fc.weight"]
     torch.manual_seed(1)
     fresh = build_model("resnet20", num_classes=7)
-    provenance = build.load_weights(fresh, "resnet20", Weights(str(path), "resnet20"), training=True)
+    provenance = Weights(str(path), "resnet20").load_into(fresh, training=True)
     assert provenance.adapted == ("fc is new, with 7 outputs instead of 10",)
     assert "fc is new, with 7 outputs instead of 10" in str(provenance)
     assert torch.equal(fresh.state_dict()["fc.weight"], drawn)
@@ -516,7 +517,7 @@ def test_a_classifier_that_is_missing_is_new_in_training_alone(tmp_path: Path) -
     path = save(tmp_path, {key: value for key, value in tensors.items() if not key.startswith("fc.")})
     network = build_model("resnet20")
     drawn = network.state_dict()["fc.weight"].clone()
-    provenance = build.load_weights(network, "resnet20", Weights(str(path), "resnet20"), training=True)
+    provenance = Weights(str(path), "resnet20").load_into(network, training=True)
     assert provenance.adapted == ("fc is new, with 10 outputs",)
     assert equal(network, tensors | {"fc.weight": drawn, "fc.bias": network.state_dict()["fc.bias"]})
     with pytest.raises(UserError, match=r"an evaluation changes no weights, .*fc is new"):
@@ -550,11 +551,11 @@ def test_other_channels_adapt_conv1_in_training_alone(tmp_path: Path) -> None:
 
 def test_preprocessing_of_the_weights_comes_before_the_datas() -> None:
     data = DataConfig("cifar10", "", False, 0, [0.5] * 3, [0.5] * 3)
-    own = build.preprocessing_for("resnet20", data)
+    own = preprocessing_for("resnet20", data, describe(data))
     assert own == Preprocessing(3, 32, None, None, (0.5,) * 3, (0.5,) * 3)
     weights = Preprocessing(3, 224, 256, "bilinear", *IMAGENET)
-    assert build.preprocessing_for("resnet20", data, weights) == dataclasses.replace(
+    assert preprocessing_for("resnet20", data, describe(data), weights) == dataclasses.replace(
         own, mean=IMAGENET[0], std=IMAGENET[1]
     )
     grey = dataclasses.replace(weights, channels=1, mean=(0.1,), std=(0.2,))
-    assert build.preprocessing_for("resnet20", data, grey) == own
+    assert preprocessing_for("resnet20", data, describe(data), grey) == own

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from harness.config.weights import check_name
 from harness.errors import EXIT_CODE, UserError, file_error
-from harness.weights.names import check_name
 
 
 class Parser(argparse.ArgumentParser):

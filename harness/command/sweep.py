@@ -10,36 +10,37 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
-from omegaconf.errors import OmegaConfBaseException
 
-from harness.build import check
-from harness.command.help import CONFIGS, one_line
-from harness.config import CompareConfig, Config, composed, typed_config
+from harness.comparison.records import compare, find_records
+from harness.comparison.tables import show
+from harness.config.compose import compose, composing, quoted_path
+from harness.config.mistakes import one_line
 from harness.errors import StoppedError, UserError
 from harness.run.files import FOLDERS_VARIABLE, announced
 from harness.run.interruption import SIGNALS, heard
+from harness.stories.check import check
 
 
-def sweep(name: str, schema: type[Config], overrides: list[str]) -> int:
+def sweep(command: str, overrides: list[str], extra_configs: str | None) -> int:
     """Run every combination of the swept values, each in a fresh process, and compare what they came to.
 
     Exit code 1 if one failed.
     """
-    jobs = _checked_jobs(name, schema, overrides)
+    jobs = _checked_jobs(command, overrides, extra_configs)
     with TemporaryDirectory() as place:
-        return _run_jobs(jobs, Path(place) / "folders", schema is not CompareConfig)
+        return _run_jobs(jobs, Path(place) / "folders", command != "compare", extra_configs)
 
 
-def _run_jobs(jobs: list[list[str]], told: Path, compared: bool) -> int:
-    """Run one after the other; each adds its folder to the file `told`, and what those hold is compared."""
+def _run_jobs(jobs: list[list[str]], folders: Path, compared: bool, extra_configs: str | None) -> int:
+    """Run one after the other; each adds its folder to the file `folders`, and what those hold is compared."""
     failed: list[str] = []
+    options = ["--config-dir", extra_configs] if extra_configs else []
     for number, job in enumerate(jobs, 1):
         print(f"job {number} of {len(jobs)}: {' '.join(job)}", flush=True)
-        code = _run_job([sys.executable, sys.argv[0], *job], {**os.environ, FOLDERS_VARIABLE: str(told)})
+        code = _run_job([sys.executable, sys.argv[0], *options, *job], {**os.environ, FOLDERS_VARIABLE: str(folders)})
         if code - 128 in SIGNALS:
             raise StoppedError(f"the sweep was stopped in job {number} of {len(jobs)}", code)
         if code:
@@ -48,7 +49,7 @@ def _run_jobs(jobs: list[list[str]], told: Path, compared: bool) -> int:
         print(f"failed: {job_line}", file=sys.stderr)
     done = f"{len(jobs) - len(failed)} of {len(jobs)} jobs done"
     if compared:
-        _compare(announced(told), done)
+        _compare(announced(folders), done)
     else:
         print(done)
     return 1 if failed else 0
@@ -56,9 +57,6 @@ def _run_jobs(jobs: list[list[str]], told: Path, compared: bool) -> int:
 
 def _compare(folders: list[str], done: str) -> None:
     """Say what became of the jobs, with one table of the records in their folders."""
-    from harness.comparison.records import compare, find_records
-    from harness.comparison.tables import show
-
     records, passed_over = find_records(folders)
     for line in passed_over:
         print(f"passed over: {line}")
@@ -78,28 +76,28 @@ def _run_job(command: list[str], environment: dict[str, str]) -> int:
             return process.wait()
 
 
-def _checked_jobs(name: str, schema: type[Config], overrides: list[str]) -> list[list[str]]:
-    with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        jobs = _combinations(overrides)
-        for job in jobs:
-            _check(name, schema, job)
-        return jobs
+def _checked_jobs(command: str, overrides: list[str], extra_configs: str | None) -> list[list[str]]:
+    try:
+        jobs = _combinations([quoted_path(word, sweep=True) for word in overrides])
+    except HydraException as error:
+        raise UserError(one_line(error, command)) from error
+    for job in jobs:
+        try:
+            check(compose(command, job, extra_configs))
+        except UserError as error:
+            raise UserError(f"job {' '.join(job)}: {error}; no job was started") from error
+    return jobs
 
 
 def _combinations(overrides: list[str]) -> list[list[str]]:
     """The overrides of each job: every value of one swept key with every value of the others."""
-    parsed = OverridesParser.create(GlobalHydra.instance().config_loader()).parse_overrides(overrides)
-    swept = [
-        [f"{o.get_key_element()}={value}" for value in o.sweep_string_iterator()]
-        if o.is_sweep_override()
-        else [str(o.input_line)]
-        for o in parsed
-    ]
+    with composing():
+        parser = OverridesParser.create(GlobalHydra.instance().config_loader())
+        parsed = parser.parse_overrides(overrides)
+        swept = [
+            [f"{o.get_key_element()}={value}" for value in o.sweep_string_iterator()]
+            if o.is_sweep_override()
+            else [str(o.input_line)]
+            for o in parsed
+        ]
     return [list(job) for job in itertools.product(*swept)]
-
-
-def _check(name: str, schema: type[Config], job: list[str]) -> None:
-    try:
-        check(typed_config(composed(name, job), schema))
-    except (HydraException, OmegaConfBaseException, UserError) as error:
-        raise UserError(f"job {' '.join(job)}: {one_line(error)}; no job was started") from error

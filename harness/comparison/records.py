@@ -23,9 +23,11 @@ from pathlib import Path
 from typing import Any
 
 from harness.comparison.settings import Settings, labels, settings_of
-from harness.config import DECODERS, PRECISIONS
+from harness.config.data import DECODERS
+from harness.config.protocol import PRECISIONS
 from harness.evaluation.intervals import wilson
-from harness.evaluation.schema import READABLE_RESULTS, RESULT_FILE, RESULT_SCHEMA
+from harness.evaluation.schema import READABLE_RESULTS, RESULT_SCHEMA
+from harness.run.files import RESULT_FILE
 
 
 @dataclass(frozen=True)

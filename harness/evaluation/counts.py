@@ -8,28 +8,7 @@ right at 5: the top-5 error is 0 and says nothing.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
-
-
-@dataclass(frozen=True)
-class Counts:
-    """Images that were right among the first, among the first five, and all that were seen."""
-
-    correct_top1: int
-    correct_top5: int
-    seen: int
-
-    @property
-    def top1_error(self) -> float:
-        """Percent."""
-        return 100 * (self.seen - self.correct_top1) / self.seen
-
-    @property
-    def top5_error(self) -> float:
-        """Percent."""
-        return 100 * (self.seen - self.correct_top5) / self.seen
 
 
 def rank_of_label(scores: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

@@ -10,14 +10,15 @@ import lightning as L
 import torch
 from torch import nn
 
-from harness.config import ProtocolConfig
-from harness.data.images.preprocessing import Preprocessing
+from harness.config.facts import Preprocessing
+from harness.config.protocol import ProtocolConfig
 from harness.data.loading.file_loader import EvalFileLoader
 from harness.data.loading.loader import Batch, EvalLoader, Unreadable
 from harness.data.loading.module import EvalData
 from harness.data.sources.tables import Split
-from harness.evaluation.counts import Counts, count_correct, first_classes
+from harness.evaluation.counts import count_correct, first_classes
 from harness.evaluation.scores import class_scores, prepare
+from harness.run.history import Counts
 
 
 @dataclass(frozen=True)

@@ -17,26 +17,26 @@ from typing import Any
 
 import torch
 
-from harness.config import DataConfig, FolderConfig, ImageFilesConfig, ProtocolConfig
+from harness.config.data import DataConfig, FolderConfig, ImageFilesConfig
+from harness.config.protocol import ProtocolConfig
 from harness.data.images.image_files import ImageFiles
 from harness.data.loading.stateless import HASH_VERSION
 from harness.data.loading.waiting import advice
-from harness.data.loading.workers import available_cores
 from harness.data.sources import hub
 from harness.data.sources.class_folders import fold_recorded
-from harness.evaluation.counts import Counts
 from harness.evaluation.evaluator import Evaluator, Predictions
 from harness.evaluation.intervals import wilson
 from harness.evaluation.schema import (
     PREDICTIONS_COLUMNS,
     PREDICTIONS_VERSION,
-    RESULT_FILE,
     RESULT_SCHEMA,
     RESULT_VERSION,
 )
 from harness.run.checkpoint import BEST, LAST, Checkpoint, Trained
-from harness.run.files import write_json, write_text
+from harness.run.files import RESULT_FILE, write_json, write_text
 from harness.run.folder import log
+from harness.run.history import Counts
+from harness.run.machine import available_cores
 
 UNREADABLE_FILE = "unreadable.csv"
 TIMING_FILE = "evaluation_timing.json"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-RESULT_FILE = "result.json"  # written last: a run that has one is finished
 RESULT_SCHEMA = "cnn-zoo result"
 RESULT_VERSION = 3  # 2: pretrained weights, which were not trained here; 3: all that can move a number
 READABLE_RESULTS = (1, 2, 3)

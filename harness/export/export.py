@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from harness.config.weights import beside
 from harness.data.images.decode import Pixels, UnreadableError, decode, read
 from harness.data.images.folder import printable
 from harness.data.images.geometry import centre_crop
@@ -22,7 +23,6 @@ from harness.export.formats import FORMATS, Runnable
 from harness.export.names import BESIDE, check_out
 from harness.prediction.network import Loaded, description
 from harness.run.files import atomic, write_text
-from harness.weights.names import beside
 
 BATCHES = (1, 3)  # sizes that every file is tried with
 PICTURES = 12  # of the user's that are compared

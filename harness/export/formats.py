@@ -15,11 +15,11 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from harness import build
 from harness.errors import UserError
 from harness.prediction.network import Loaded, description
 from harness.run.checkpoint import KEY, read_content
 from harness.weights.convert import under_our_keys, under_torchvisions_keys
+from harness.weights.diagnosis import skeleton
 
 Runnable = Callable[[torch.Tensor], torch.Tensor]
 EXTRA_FILE = f"{KEY}.json"  # in a .pt2 archive
@@ -56,7 +56,7 @@ def _run_safetensors(path: Path, loaded: Loaded) -> Runnable:
 
 def _write_torchvision(loaded: Loaded) -> bytes:
     content, model = io.BytesIO(), loaded.trained.model
-    standard = {key: value.shape for key, value in build.skeleton(model).state_dict().items()}
+    standard = {key: value.shape for key, value in skeleton(model).state_dict().items()}
     torch.save(under_torchvisions_keys(model, loaded.network.state_dict(), standard), content)
     return content.getvalue()
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from harness.config.weights import beside
 from harness.errors import UserError
-from harness.weights.names import beside
 
 ENDINGS = {"safetensors": ".safetensors", "torch_export": ".pt2", "onnx": ".onnx", "torchvision": ".pth"}
 BESIDE = ("torchvision",)  # whose files can hold nothing but numbers: what is known stands in a file beside them

@@ -7,21 +7,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hydra import initialize_config_dir
-from hydra.errors import HydraException
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 from torch import nn
 
 from harness import build
-from harness.command.cli import quoted_path
-from harness.command.help import CONFIGS, choices, one_line
-from harness.config import DataConfig, ModelConfig, composed, register_schemas
-from harness.data.images.preprocessing import Preprocessing
-from harness.data.sources.datasets import facts
+from harness.config.compose import compose_groups
+from harness.config.data import DataConfig
+from harness.config.facts import Preprocessing
+from harness.config.files import choices
+from harness.config.fit import preprocessing_for
+from harness.config.model import ModelConfig
+from harness.data.sources.datasets import describe
 from harness.errors import UserError
 from harness.run.checkpoint import Trained, checkpoint_of_run
 from harness.weights.convert import difference, under_our_keys
+from harness.weights.diagnosis import skeleton
 from harness.weights.load import Weights
 from harness.weights.read import read_tensors
 
@@ -99,12 +98,12 @@ def load_weights(weights: str, model: str, data: Sequence[str]) -> Loaded:
     if found.trained is not None:
         return load_file(found.found.file)
     preprocessing = _preprocessing(model, weights, data_config, found)
-    classes = found.classes(build.skeleton(model))
-    known = found.class_names or (facts(data_config).class_names if data_config else ())
+    classes = found.classes(skeleton(model))
+    known = found.class_names or (describe(data_config).class_names if data_config else ())
     named = len(known) == classes
     names = known if named else tuple(map(str, range(classes)))
     network = build.build_network(model, model_config.options(), preprocessing, classes).eval()
-    provenance = build.load_weights(network, model, found, training=False)
+    provenance = found.load_into(network, training=False)
     trained = Trained(model, model_config.options(), names, preprocessing, None, None, provenance)
     return Loaded(network, trained, str(provenance), named)
 
@@ -117,21 +116,14 @@ def _preprocessing(model: str, weights: str, data: DataConfig | None, found: Wei
             f"weights={weights}: the file does not say what its images went through; name the data set that it was "
             f"trained on: --data NAME, one of {', '.join(choices('data'))}"
         )
-    return build.preprocessing_for(model, data)
+    return preprocessing_for(model, data, describe(data))
 
 
 def _composed(model: str, data: Sequence[str]) -> tuple[ModelConfig, DataConfig | None]:
     """The configs of a network and of a data set as the scripts would compose them; a misspelt name is one line."""
-    register_schemas()
-    try:
-        with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-            chosen = [quoted_path(word, False) if "=" in word else f"data={word}" for word in data]
-            config = composed("eval", [f"model={model}", *chosen])
-        configs = [OmegaConf.to_object(config[group]) if config[group] else None for group in ("model", "data")]
-    except (HydraException, OmegaConfBaseException) as error:
-        raise UserError(one_line(error)) from error
-    assert isinstance(configs[0], ModelConfig) and isinstance(configs[1], DataConfig | None)
-    return configs[0], configs[1]
+    words = [f"model={model}", *(word if "=" in word else f"data={word}" for word in data)]
+    model_config, data_config = compose_groups("eval", words, "model", "data")
+    return model_config, data_config
 
 
 def description(trained: Trained) -> str:

@@ -8,23 +8,16 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from harness.config import DECODERS, ImageFilesConfig
+from harness.config.data import DECODERS, ImageFilesConfig
 from harness.data.images.folder import printable
 from harness.data.images.pixels import Normalise
-from harness.data.loading.workers import (
-    Decoded,
-    Request,
-    Windows,
-    available_cores,
-    decoding,
-    shared_memory,
-    workers_at_hand,
-)
+from harness.data.loading.workers import Decoded, Request, Windows, decoding, workers_at_hand
 from harness.errors import UserError
 from harness.evaluation.counts import first_classes
 from harness.evaluation.scores import class_scores, prepare
 from harness.prediction.network import Loaded
 from harness.run.checkpoint import Trained
+from harness.run.machine import available_cores, shared_memory
 
 NOT_A_NUMBER = "its scores are not numbers"
 

@@ -17,8 +17,9 @@ from typing import Any
 import torch
 from lightning.fabric.plugins.io import TorchCheckpointIO
 
-from harness.config import DATA_SCHEMAS, DataConfig, schema_of
-from harness.data.images.preprocessing import Preprocessing
+from harness.config.compose import schema_of
+from harness.config.data import DATA_SCHEMAS, DataConfig
+from harness.config.facts import Preprocessing
 from harness.errors import UserError, file_error
 from harness.run.files import atomic
 from harness.run.history import PROGRESS, Epoch, best_epoch, history_of

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+RESULT_FILE = "result.json"  # its record, written last: a run that has one is finished
 PARTIAL = ".partial"  # ends the name of a file that is being written
 FOLDERS_VARIABLE = "CNN_ZOO_FOLDERS"  # names the file in which a sweep's jobs say which folders are theirs
 

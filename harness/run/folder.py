@@ -19,7 +19,7 @@ import torch
 from filelock import FileLock, Timeout
 from omegaconf import OmegaConf
 
-from harness.config import EvalConfig, TrainConfig
+from harness.config.commands import EvalConfig, TrainConfig
 from harness.errors import UserError, file_error
 from harness.run import interruption
 from harness.run.files import PARTIAL, announce, new_folder, write_json, write_text

@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.evaluation.counts import Counts
-
 PROGRESS = "cnn_zoo_progress"  # key of a checkpoint: the history, and the counters of an epoch in its middle
 METRICS_COLUMNS = (
     *("epoch", "step", "learning_rate"),
@@ -22,6 +20,25 @@ TIMING_COLUMNS = (
     *("epoch", "train_seconds", "validation_seconds", "train_images_per_second"),
     *("train_waiting_share", "validation_waiting_share"),
 )
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Images that were right at the first, among the first five, and all that were seen."""
+
+    correct_top1: int
+    correct_top5: int
+    seen: int
+
+    @property
+    def top1_error(self) -> float:
+        """Percent."""
+        return 100 * (self.seen - self.correct_top1) / self.seen
+
+    @property
+    def top5_error(self) -> float:
+        """Percent."""
+        return 100 * (self.seen - self.correct_top5) / self.seen
 
 
 @dataclass(frozen=True)

@@ -26,10 +26,10 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch.distributed import TCPStore  # type: ignore[attr-defined]  # public, but not in torch's types
 from torch.distributed.rendezvous import rendezvous
 
-from harness.config import TrainerConfig
-from harness.data.loading.workers import available_cores
+from harness.config.trainer import TrainerConfig
 from harness.errors import EXIT_CODE, StoppedError, UserError
 from harness.run import interruption
+from harness.run.machine import available_cores
 
 MEMBER = "CNN_ZOO_MEMBER"  # environment variable of a process that rank 0 started: rank/size/port
 STARTED_HERE = "rank 0"

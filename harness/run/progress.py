@@ -10,17 +10,23 @@ import lightning as L
 import torch
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from harness.data.loading.loader import Batch
 from harness.run.folder import log
 
 REDRAW = 0.2  # seconds between two drawings of the bar
 LINE = 30.0  # seconds between two lines where there is no terminal
 
 
+class Seen(Protocol):
+    """What the bar asks of a batch: the images of all devices, and the labels of this one's."""
+
+    global_size: int
+    labels: torch.Tensor
+
+
 class Trainee(Protocol):
     """What the bar asks of a module in training."""
 
-    def facts(self, done: int) -> str:
+    def summary(self, done: int) -> str:
         """Loss and rate after `done` batches of the epoch, for a person to read; may wait for the device."""
 
 
@@ -69,13 +75,13 @@ class ProgressBar(L.Callback):
         self._start(trainer, "training", int(trainer.estimated_stepping_batches))
 
     def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Batch, batch_idx: int
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Seen, batch_idx: int
     ) -> None:
         """Draw if it is time."""
         self.images += batch.global_size
         now = time.monotonic()
         if now - self.drawn > self.every:
-            facts = cast(Trainee, pl_module).facts(batch_idx + 1)
+            facts = cast(Trainee, pl_module).summary(batch_idx + 1)
             self._draw(now, f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}", trainer.global_step, facts)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -87,7 +93,7 @@ class ProgressBar(L.Callback):
         self._start(trainer, "evaluating", sum(int(batches) for batches in trainer.num_test_batches))
 
     def on_test_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Batch, batch_idx: int, *_: Any
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Seen, batch_idx: int, *_: Any
     ) -> None:
         """Draw if it is time."""
         self.images += len(batch.labels) * trainer.world_size

@@ -6,17 +6,22 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from harness.config import DATA_SCHEMAS, MODEL_SCHEMAS, RECIPE_SCHEMAS, TrainConfig, TrainerConfig, schema_of
+from harness.config.commands import TrainConfig
+from harness.config.compose import schema_of
+from harness.config.data import DATA_SCHEMAS
+from harness.config.files import CONFIG_FILE
+from harness.config.fit import keys_given
+from harness.config.model import MODEL_SCHEMAS
+from harness.config.recipe import RECIPE_SCHEMAS
+from harness.config.trainer import TrainerConfig
 from harness.errors import UserError
-from harness.evaluation.schema import RESULT_FILE
+from harness.run.files import RESULT_FILE
 
 AUTO = "auto"
-CONFIG = "config.yaml"
 EVALUATION = "-eval"  # in the name of an evaluation's folder, which lies among those of runs
 LIMITS = ("max_epochs", "max_batches")  # what changes a run's steps, of all that is set in `trainer`
 
@@ -31,14 +36,14 @@ def continued(config: TrainConfig) -> tuple[TrainConfig, Path | None]:
         return config, None
     if config.resume == AUTO:
         folder = _newest_unfinished(config)
-        before = config if folder is None else read_config(folder / CONFIG)
+        before = config if folder is None else read_config(folder / CONFIG_FILE)
         return dataclasses.replace(config, trainer=_trainer(config, before)), folder
-    changed = [o for o in HydraConfig.get().overrides.task if o.partition("=")[0].partition(".")[0] != "trainer"]
+    changed = [o for o in config.overrides if o.partition("=")[0].partition(".")[0] != "trainer"]
     foreign = [override for override in changed if not override.startswith("resume=")]
     if foreign:
         raise UserError(f"{foreign[0]}: a run goes on with its own settings; beside resume= only trainer may be set")
     folder = Path(config.resume)
-    before = read_config(folder / CONFIG)
+    before = read_config(folder / CONFIG_FILE)
     if (folder / RESULT_FILE).exists():
         raise UserError(f"resume={folder}: this run is finished; its record is {folder / RESULT_FILE}")
     return dataclasses.replace(before, trainer=_trainer(config, before)), folder
@@ -50,7 +55,7 @@ def _trainer(config: TrainConfig, before: TrainConfig) -> TrainerConfig:
     Raises:
         UserError: other limits, with which the steps before and after would not be those of one run.
     """
-    given = {o.partition("=")[0] for o in HydraConfig.get().overrides.task}
+    given = keys_given(config.overrides)
     wanted, own = config.trainer, before.trainer
     for key in LIMITS:
         asked, began = getattr(wanted, key), getattr(own, key)
@@ -72,9 +77,9 @@ def _yaml(value: int | None) -> str:
 def _newest_unfinished(config: TrainConfig) -> Path | None:
     runs = Path(config.runs) / f"{config.model.name}-{config.data.name}"
     for folder in sorted(runs.glob("*/"), reverse=True):
-        if (folder / RESULT_FILE).exists() or not (folder / CONFIG).exists() or EVALUATION in folder.name:
+        if (folder / RESULT_FILE).exists() or not (folder / CONFIG_FILE).exists() or EVALUATION in folder.name:
             continue
-        if _same_run(read_config(folder / CONFIG), config):
+        if _same_run(read_config(folder / CONFIG_FILE), config):
             return folder
     return None
 

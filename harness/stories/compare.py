@@ -1,19 +1,20 @@
 """One comparison of the records of runs."""
 
-from harness.config import CompareConfig
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+
+from harness.comparison.chart import draw_comparisons
+from harness.comparison.records import compare, find_records
+from harness.comparison.tables import show, write_tables
+from harness.config.commands import CompareConfig
+from harness.errors import UserError
+from harness.run.files import new_folder
 
 
 def compare_records(config: CompareConfig) -> None:
     """One table and one row of panels for each data set, split and protocol."""
-    from datetime import datetime
-    from pathlib import Path
-
-    from harness.comparison.chart import draw_comparisons
-    from harness.comparison.records import compare, find_records
-    from harness.comparison.tables import show, write_tables
-    from harness.errors import UserError
-    from harness.run.files import new_folder
-
     records, passed_over = find_records(config.runs.split(","))
     if not records:
         instead = f"; {len(passed_over):,} passed over, such as {passed_over[0]}" if passed_over else ""

@@ -4,27 +4,35 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import OmegaConf
+from torch import nn
 
 from harness import build
-from harness.config import DataConfig, EvalConfig, ImageFilesConfig, ProtocolConfig, composed
-from harness.run.resume import CONFIG, read_config
-
-if TYPE_CHECKING:
-    from torch import nn
-
-    from harness.evaluation.record import Moment
-    from harness.run.checkpoint import Trained
-    from harness.run.processes import Team
+from harness.config.commands import EvalConfig
+from harness.config.compose import compose_groups
+from harness.config.data import DataConfig, ImageFilesConfig
+from harness.config.files import CONFIG_FILE
+from harness.config.fit import check_arithmetic, check_protocol, check_unset, keys_given, preprocessing_for
+from harness.config.protocol import ProtocolConfig
+from harness.data.sources.datasets import describe
+from harness.data.sources.tables import load_test, relabelled
+from harness.evaluation.evaluator import evaluate
+from harness.evaluation.meaning import check_labels, check_score, match_classes
+from harness.evaluation.record import Moment, write_record
+from harness.run.checkpoint import CHECKPOINTS, Trained, checkpoint_of_run, read_checkpoint
+from harness.run.folder import log, make_run_folder
+from harness.run.interruption import doing
+from harness.run.processes import Team, gather
+from harness.run.progress import ProgressBar
+from harness.run.resume import read_config
+from harness.training.early_stopping import describe_best
+from harness.training.own_pictures import check_unseen, warn_of_others
+from harness.weights.load import KEPT, Weights
 
 
 def evaluate_network(config: EvalConfig) -> None:
     """One evaluation, in each of its processes."""
-    from harness.run.processes import gather
-
     with gather(config.trainer) as team:
         if not team.leads:
             team.follow()
@@ -33,21 +41,12 @@ def evaluate_network(config: EvalConfig) -> None:
 
 def evaluate_together(config: EvalConfig, team: Team) -> None:
     """Network and data, folder, evaluation, record."""
-    from harness.data.sources.datasets import facts
-    from harness.data.sources.tables import load_test, relabelled
-    from harness.evaluation.evaluator import evaluate
-    from harness.evaluation.meaning import check_labels, check_score, match_classes
-    from harness.evaluation.record import write_record
-    from harness.run.folder import log, make_run_folder
-    from harness.run.interruption import doing
-    from harness.run.progress import ProgressBar
-    from harness.training.own_pictures import check_unseen, warn_of_others
-
     network, trained, data, source, moment, best = (_of_weights if config.weights else _of_checkpoint)(config)
     config.protocol = _protocol(config, trained, data)
-    build.check_protocol(config.protocol, data, trained.preprocessing)
-    build.check_arithmetic(team, protocol=config.protocol.precision)
-    classes = match_classes(facts(data).class_names, trained.class_names, data.name, source, config.force)
+    known = describe(data)
+    check_protocol(config.protocol, data, known, trained.preprocessing)
+    check_arithmetic(team.accelerator, protocol=config.protocol.precision)
+    classes = match_classes(known.class_names, trained.class_names, data.name, source, config.force)
     split = relabelled(load_test(data), classes)
     if not config.force:
         check_labels(split, f"data={data.name} data.root={data.root}")
@@ -77,7 +76,7 @@ def _place(config: EvalConfig) -> Path:
     return Path(str(config.run or config.checkpoint or config.weights)).absolute()
 
 
-Found = tuple["nn.Module", "Trained", DataConfig, str, "Moment | None", "dict[str, Any] | None"]
+Found = tuple[nn.Module, Trained, DataConfig, str, Moment | None, dict[str, Any] | None]
 
 
 def _of_checkpoint(config: EvalConfig) -> Found:
@@ -85,15 +84,11 @@ def _of_checkpoint(config: EvalConfig) -> Found:
 
     And the moment of its training, and the epoch that validation had chosen by then.
     """
-    from harness.evaluation.record import Moment
-    from harness.run.checkpoint import checkpoint_of_run, read_checkpoint
-    from harness.training.early_stopping import describe_best
-
     path = checkpoint_of_run(Path(config.run)) if config.run else Path(str(config.checkpoint))
     checkpoint = read_checkpoint(path)
     trained, data = checkpoint.trained, config.data or checkpoint.trained.data
     assert data is not None, "a checkpoint of a run names its data"
-    build.unless_set(data, trained.preprocessing)
+    check_unset(data, trained.preprocessing, config.overrides)
     network = build.rebuilt(trained, checkpoint.state_dict)
     source = f"{path} (epoch {checkpoint.epoch}, trained on {trained.trained_on})"
     best = describe_best(checkpoint.history)
@@ -102,16 +97,13 @@ def _of_checkpoint(config: EvalConfig) -> Found:
 
 def _of_weights(config: EvalConfig) -> Found:
     """The same of pretrained weights, which have no moment."""
-    from harness.data.sources.datasets import facts
-    from harness.run.checkpoint import Trained
-    from harness.weights.load import KEPT, Weights
-
     assert config.weights is not None and config.model is not None and config.data is not None
     model, data, weights = config.model, config.data, Weights(config.weights, config.model.name)
-    class_names = weights.class_names or facts(data).class_names
-    preprocessing = build.preprocessing_for(model.name, data, weights.preprocessing)
+    known = describe(data)
+    class_names = weights.class_names or known.class_names
+    preprocessing = preprocessing_for(model.name, data, known, weights.preprocessing, config.overrides)
     network = build.build_network(model.name, model.options(), preprocessing, len(class_names))
-    pretrained = build.load_weights(network, model.name, weights, training=False)
+    pretrained = weights.load_into(network, training=False)
     trained = Trained(model.name, model.options(), class_names, preprocessing, None, None, pretrained)
     source = str(pretrained) if weights.class_names else f"{pretrained}; {KEPT}"
     return network, trained, data, source, None, None
@@ -119,18 +111,15 @@ def _of_weights(config: EvalConfig) -> Found:
 
 def _protocol(config: EvalConfig, trained: Trained, data: DataConfig) -> ProtocolConfig:
     """How to evaluate: as the command line says, and where it does not, as the run did; on other data, as that does."""
-    from harness.run.checkpoint import CHECKPOINTS
-
-    given = {override.partition("=")[0] for override in HydraConfig.get().overrides.task}
+    given = keys_given(config.overrides)
     same = config.weights is None and trained.data is not None and trained.data.name == data.name
     place = _place(config)
-    file = (place.parent.parent if config.checkpoint and place.parent.name == CHECKPOINTS else place) / CONFIG
+    file = (place.parent.parent if config.checkpoint and place.parent.name == CHECKPOINTS else place) / CONFIG_FILE
     if "protocol" not in given and same and file.exists():
         keys = [key.removeprefix("protocol.") for key in given if key.startswith("protocol.")]
         return replace(read_config(file).protocol, **{key: getattr(config.protocol, key) for key in keys})
     if config.data is not None:
         return config.protocol
-    found = composed("eval", [*HydraConfig.get().overrides.task, f"data={data.name}"])
-    protocol = OmegaConf.to_object(found["protocol"])
+    (protocol,) = compose_groups("eval", [*config.overrides, f"data={data.name}"], "protocol")
     assert isinstance(protocol, ProtocolConfig)
     return protocol

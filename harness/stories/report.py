@@ -6,7 +6,7 @@ from lightning import Callback
 from torch import nn
 
 from harness import build
-from harness.config import TrainConfig
+from harness.config.commands import TrainConfig
 from harness.data.loading.module import TrainData
 from harness.evaluation.evaluator import evaluate
 from harness.evaluation.record import Moment, write_record

@@ -3,45 +3,41 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from harness import build
-from harness.config import TrainConfig
+from harness.config.commands import TrainConfig
+from harness.config.fit import check_arithmetic, check_patience
+from harness.data.sources.datasets import describe
+from harness.data.sources.tables import load
+from harness.run.checkpoint import Trained
+from harness.run.folder import log, make_run_folder
+from harness.run.interruption import doing, go_on
+from harness.run.processes import Team, gather
+from harness.run.progress import ProgressBar
 from harness.run.resume import continued
-
-if TYPE_CHECKING:
-    from harness.run.processes import Team
+from harness.stories.report import report
+from harness.training.conditions import under_conditions
+from harness.training.own_pictures import watch_files
+from harness.training.recorder import Recorder, reopened
 
 
 def train(config: TrainConfig) -> None:
     """One training run, in each of its processes."""
     config, resumed = continued(config)
-
-    from harness.run.processes import gather
-
     with gather(config.trainer) as team:
         train_together(config, resumed if team.leads else team.follow(), team)
 
 
 def train_together(config: TrainConfig, resumed: Path | None, team: Team) -> None:
     """Data, network, run folder, training, evaluation of the last epoch or the best, record."""
-    from harness.data.sources.datasets import facts
-    from harness.data.sources.tables import load
-    from harness.run.checkpoint import Trained
-    from harness.run.folder import log, make_run_folder
-    from harness.run.interruption import doing, go_on
-    from harness.run.progress import ProgressBar
-    from harness.stories.report import report
-    from harness.training.conditions import under_conditions
-    from harness.training.own_pictures import watch_files
-    from harness.training.recorder import Recorder, reopened
-
     model, recipe, protocol, limits = config.model, config.recipe, config.protocol, config.trainer
-    build.check_arithmetic(team, recipe=recipe.precision, protocol=protocol.precision)
-    class_names = facts(config.data).class_names
+    check_arithmetic(team.accelerator, recipe=recipe.precision, protocol=protocol.precision)
+    known = describe(config.data)
+    class_names = known.class_names
     checkpoint, before = reopened(resumed, team) if resumed is not None else (None, None)
-    network, preprocessing, pretrained = build.start_network(config, class_names, before)
+    network, preprocessing, pretrained = build.start_network(config, known, before)
     splits = load(config.data)
+    check_patience(recipe, len(splits.validation))
     data, classifier = build.build_training(config, network, splits, preprocessing, len(class_names))
     epochs = min(recipe.epochs, limits.max_epochs or recipe.epochs)
 

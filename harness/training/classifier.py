@@ -9,14 +9,14 @@ import torch
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import nn
 
-from harness.config import RecipeConfig
+from harness.config.recipe import RecipeConfig
 from harness.data.loading import stateless
 from harness.data.loading.loader import Batch
 from harness.data.loading.stateless import Stream
 from harness.errors import UserError
-from harness.evaluation.counts import Counts, count_correct
+from harness.evaluation.counts import count_correct
 from harness.evaluation.scores import class_scores, laid_out, prepare
-from harness.run.history import PROGRESS, Epoch, history_of
+from harness.run.history import PROGRESS, Counts, Epoch, history_of
 from harness.training.batch_norm import forward_one
 from harness.training.losses import LOSSES
 from harness.training.schedules import learning_rate
@@ -144,7 +144,7 @@ class Classifier(L.LightningModule):
             f"{self.recipe.warmup_epochs:g}); checkpoints before it are kept"
         )
 
-    def facts(self, done: int) -> str:
+    def summary(self, done: int) -> str:
         """Mean loss of this device's images in the first `done` batches, and the rate; waits for the device."""
         self._flush()
         return f"loss {float(self._losses[:done].sum() / self._right[2]):.4f}  lr {self.current_rate:.2g}  "

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from harness.config import ProtocolConfig
+from harness.config.protocol import ProtocolConfig
 from harness.data.images.image_files import ImageFiles
 from harness.data.sources.tables import Split
 from harness.errors import UserError

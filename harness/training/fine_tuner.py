@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
-from harness.config import FineTuneConfig, RecipeConfig
+from harness.config.recipe import FineTuneConfig, RecipeConfig
 from harness.run.folder import log
 from harness.training.classifier import Classifier
 from harness.training.parameter_groups import frozen_stages, rate_factors, stages

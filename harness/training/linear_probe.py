@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from harness.config import RecipeConfig
+from harness.config.recipe import RecipeConfig
 from harness.evaluation.scores import prepare
 from harness.training.classifier import Classifier
 from harness.training.features import head_of

@@ -19,12 +19,12 @@ import lightning as L
 from harness.data.images.decode import UnreadableError, read
 from harness.data.images.folder import EXTENSIONS
 from harness.data.images.image_files import ImageFiles
-from harness.data.loading.workers import available_cores
 from harness.data.sources.tables import Split, Splits
 from harness.errors import UserError
 from harness.evaluation.meaning import FORCE
 from harness.run.files import write_text
 from harness.run.folder import log
+from harness.run.machine import available_cores
 from harness.training.unreadable import UnreadableImages
 
 SPLIT_FILE = "split.csv"

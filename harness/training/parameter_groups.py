@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from harness.config import FineTuneConfig
+from harness.config.recipe import FineTuneConfig
 from harness.errors import UserError, nearest
 
 

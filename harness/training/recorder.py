@@ -14,12 +14,12 @@ from lightning.pytorch.callbacks import Checkpoint
 from harness.data.loading.file_loader import EvalFileLoader, TrainFileLoader
 from harness.data.loading.loader import Batch, EvalLoader, TrainLoader
 from harness.data.loading.waiting import advice
-from harness.data.loading.workers import available_cores
 from harness.run.checkpoint import BEST, CHECKPOINTS, KEY, LAST, Trained, check_best, checkpoint_to_resume, read_content
 from harness.run.files import atomic, write_text
 from harness.run.folder import log, reopen_run_folder
 from harness.run.history import Epoch, best_epoch, history_of, metrics_csv, read_timing, timing_csv
 from harness.run.interruption import Interruption
+from harness.run.machine import available_cores
 from harness.run.processes import Team
 from harness.training.classifier import Classifier
 from harness.training.curves import draw_curves

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from harness.config import RecipeConfig
+from harness.config.recipe import RecipeConfig
 
 
 def learning_rate(recipe: RecipeConfig, step: int, steps_per_epoch: int) -> float:

@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-import torch
 from torch import nn
 
-from harness.data.images.preprocessing import Preprocessing
+from harness.config.facts import Preprocessing
 from harness.data.sources.datasets import IMAGENET_CLASSES
 from harness.errors import UserError
 from harness.run.checkpoint import Provenance, Trained
 from harness.weights.adapt import adapt
-from harness.weights.convert import Difference, difference, under_our_keys
+from harness.weights.convert import difference, under_our_keys
+from harness.weights.diagnosis import likely_cause
 from harness.weights.find import Found, find
 from harness.weights.read import read_tensors
 
 KEPT = "the file names no classes: its outputs are taken for those of the data, in order"
-
-
-class MismatchError(UserError):
-    """Weights that are not of the network that they were meant for: how they differ, and what the file holds."""
-
-    def __init__(self, where: str, difference: Difference, tensors: Mapping[str, torch.Tensor]) -> None:
-        super().__init__(f"{where}: {difference}")
-        self.difference = difference
-        self.tensors = tensors
 
 
 class Weights:
@@ -78,8 +69,8 @@ class Weights:
                 in another order, does not give its classifier. None if they are not to be compared.
 
         Raises:
-            MismatchError: weights that the network has no place for, or too few of them.
-            UserError: in evaluation, weights that would have to be adapted; numbers that are not finite.
+            UserError: weights that the network has no place for, or too few of them, with the network that they are
+                likely of; in evaluation, weights that would have to be adapted; numbers that are not finite.
         """
         where = f"model={self.model} weights={self.found.name}"
         shapes = {key: value.shape for key, value in network.state_dict().items()}
@@ -88,7 +79,7 @@ class Weights:
         adapted, lines = adapt(network, tensors, self.found.backbone, other_classes)
         differs = difference(adapted, unexpected, shapes)
         if differs:
-            raise MismatchError(where, differs, self.tensors)
+            raise UserError(f"{where}: {differs}; {likely_cause(self.model, differs, self.tensors)}")
         if lines and not training:
             raise UserError(
                 f"{where}: an evaluation changes no weights, and these would have to be changed: {'; '.join(lines)}; "
@@ -123,16 +114,3 @@ class Weights:
 def _weight_of_head(network: nn.Module) -> str:
     last = [name for name, layer in network.named_modules() if isinstance(layer, nn.Linear)][-1]
     return f"{last}.weight"
-
-
-def likeness(model: str, network: nn.Module, tensors: Mapping[str, torch.Tensor]) -> tuple[int, int]:
-    """How much weights are of a network, classes and channels apart; it may be on the meta device.
-
-    Returns:
-        Tensors that fit, and all tensors of either: equal if the weights are of this network.
-    """
-    shapes = {key: value.shape for key, value in network.state_dict().items()}
-    translated, unexpected = under_our_keys(model, tensors, shapes)
-    adapted, _ = adapt(network, translated, False)
-    fitting = sum(adapted[key].shape == shapes[key] for key in translated)
-    return fitting, len(translated) + len(shapes.keys() - adapted.keys()) + len(unexpected)

@@ -11,9 +11,9 @@ from typing import Any
 
 import torch
 
+from harness.config.weights import beside
 from harness.errors import UserError
 from harness.run.checkpoint import KEY, Trained, checkpoint_from, read_content, trained_from
-from harness.weights.names import beside
 
 AVERAGED = ("model_ema", "state_dict_ema", "ema")  # averages over the steps of training, which publishers report on
 NESTED = ("state_dict", "model_state_dict", "model")

@@ -17,9 +17,9 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 
+from harness.config.facts import Preprocessing
 from harness.data.images.decode import MAX_PIXELS, Pixels
 from harness.data.images.pixels import pad_to
-from harness.data.images.preprocessing import Preprocessing
 
 ATTEMPTS = 10  # at a random crop that lies inside the image
 DRAWS = 4 * ATTEMPTS  # of each: area, aspect, row, column

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from harness.data.images.preprocessing import Preprocessing
+from harness.config.facts import Preprocessing
 
 
 def pad_to(images: torch.Tensor, size: int) -> torch.Tensor:

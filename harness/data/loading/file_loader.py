@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator
 
 import torch
 
-from harness.config import RecipeConfig
+from harness.config.facts import Preprocessing
+from harness.config.recipe import RecipeConfig
 from harness.data.images.geometry import DRAWS
 from harness.data.images.image_files import ImageFiles
 from harness.data.images.pixels import Normalise
-from harness.data.images.preprocessing import Preprocessing
 from harness.data.loading import stateless
 from harness.data.loading.loader import Batch
 from harness.data.loading.stateless import Stream

@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 import torch
 
+from harness.config.facts import Preprocessing
 from harness.data.images.pixels import Normalise, crop, flip, pad_to
-from harness.data.images.preprocessing import Preprocessing
 from harness.data.loading import stateless
 from harness.data.loading.stateless import Stream
 from harness.data.loading.waiting import Waiting

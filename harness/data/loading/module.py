@@ -5,13 +5,15 @@ from __future__ import annotations
 import lightning as L
 import torch
 
-from harness.config import ProtocolConfig, RecipeConfig
+from harness.config.facts import Preprocessing
+from harness.config.protocol import ProtocolConfig
+from harness.config.recipe import RecipeConfig
 from harness.data.images.image_files import ImageFiles
-from harness.data.images.preprocessing import Preprocessing
 from harness.data.loading.file_loader import EvalFileLoader, TrainFileLoader
 from harness.data.loading.loader import Batch, EvalLoader, TrainLoader
-from harness.data.loading.workers import available_cores, shared_memory, workers_at_hand
+from harness.data.loading.workers import workers_at_hand
 from harness.data.sources.tables import ImageSet, Split, Splits
+from harness.run.machine import available_cores, shared_memory
 
 
 class _OnDevice(L.LightningDataModule):

@@ -25,9 +25,9 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from harness.config.facts import Preprocessing
 from harness.data.images.decode import Pixels, UnreadableError, decode, read
 from harness.data.images.geometry import centre_crop, random_resized_crop, six_crop
-from harness.data.images.preprocessing import Preprocessing
 from harness.data.loading.loader import Unreadable
 from harness.errors import UserError
 
@@ -223,20 +223,6 @@ def _end_with_main() -> None:
     assert main is not None
     multiprocessing.connection.wait([main.sentinel])
     os._exit(1)
-
-
-def available_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def shared_memory() -> int:
-    """Bytes that are free for batches on their way between processes."""
-    place = Path("/dev/shm")
-    if not place.is_dir():
-        return 2**62
-    facts = os.statvfs(place)
-    return facts.f_bavail * facts.f_frsize
 
 
 def workers_at_hand(cores: int, devices: int, on_cpu: bool, batch_bytes: int, memory: int) -> int:

@@ -21,7 +21,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from harness.config import FolderConfig, HubPhotosConfig
+from harness.config.data import FolderConfig, HubPhotosConfig
 from harness.data.images.folder import EXTENSIONS, Folder, index_folder, printable
 from harness.data.sources import hub
 from harness.errors import UserError

@@ -2,38 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
-from harness.config import DataConfig, FolderConfig, HubConfig
+from harness.config.data import DataConfig, FolderConfig, HubConfig
+from harness.config.facts import DataSet
 
 DIGITS = tuple("0123456789")
-
-
-@dataclass(frozen=True)
-class DataSet:
-    """Facts of a data set.
-
-    Attributes:
-        image_size: side of the square images in pixels, as the source gives them; None for files of any size.
-        padded_size: side after padding with background, for a network that takes no smaller images; None: never padded.
-        channels: of an image.
-        class_names: in label order.
-        train: images of the training split, the validation split's among them.
-        test: images of the test split.
-    """
-
-    image_size: int | None
-    padded_size: int | None
-    channels: int
-    class_names: tuple[str, ...]
-    train: int
-    test: int
-
-    @property
-    def in_files(self) -> bool:
-        """Whether the images are decoded one by one, when they are used, and resized."""
-        return self.image_size is None
 
 
 IMAGENET_CLASSES = tuple(Path(__file__).with_name("imagenet_classes.txt").read_text(encoding="ascii").split())  # wnids
@@ -64,7 +38,7 @@ DATASETS: dict[str, DataSet] = {
 }
 
 
-def facts(config: DataConfig) -> DataSet:
+def describe(config: DataConfig) -> DataSet:
     """The facts of the data set that the config names; those of a user's own are read from its files, without torch.
 
     Raises:

@@ -17,7 +17,7 @@ from urllib.parse import quote, unquote
 
 from filelock import FileLock
 
-from harness.config import DataConfig, HubConfig, HubPhotosConfig
+from harness.config.data import DataConfig, HubConfig, HubPhotosConfig
 from harness.data.sources import parquet
 from harness.data.sources.parquet import Files
 from harness.errors import UserError

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from harness.config import DataConfig
+from harness.config.data import DataConfig
 from harness.data.images.folder import Folder, index_folder, printable
 from harness.data.images.image_files import ImageFiles
 from harness.data.sources.datasets import DATASETS

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from harness.data.sources.datasets import DataSet
+from harness.config.facts import DataSet
 from harness.errors import UserError
 
 if TYPE_CHECKING:

@@ -15,11 +15,11 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from harness.config import DataConfig, FolderConfig
+from harness.config.data import DataConfig, FolderConfig
 from harness.data.images.image_files import ImageFiles
 from harness.data.sources import hub, parquet
 from harness.data.sources.class_folders import divide
-from harness.data.sources.datasets import DATASETS, facts
+from harness.data.sources.datasets import DATASETS, describe
 from harness.data.sources.imagenet import imagenet
 from harness.errors import UserError
 
@@ -108,7 +108,7 @@ def _to_train_on(splits: Splits, config: FolderConfig) -> Splits:
 
 def _checked(config: DataConfig, split: str) -> Split:
     """One split, if it is what the facts of the data set say; of data in files any part may be there."""
-    images, known = SOURCES[config.name](config, split), facts(config)
+    images, known = SOURCES[config.name](config, split), describe(config)
     if isinstance(images, ImageFiles):
         return images
     count = known.train if split == "train" else known.test

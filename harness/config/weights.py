@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from harness.config.files import CONFIG_FILE
 from harness.errors import UserError, nearest
 from models.catalogue import MODELS
 
 DEFAULT = "DEFAULT"  # torchvision's word for the best it has
 ENDINGS = (".pth", ".pt", ".th", ".safetensors", ".ckpt")
 TIMM = "timm:"
-RUN_FILE = "config.yaml"  # every run folder has one
 
 
 def beside(path: Path) -> Path:
@@ -39,8 +39,8 @@ def check_name(weights: str, model: str) -> None:
             raise UserError(f"weights={weights}: {theirs!r} is no network of this zoo; write {TIMM}{model}.<tag>")
     elif is_file(weights):
         if Path(weights).is_dir():
-            if not (Path(weights) / RUN_FILE).is_file():
-                raise UserError(f"weights={weights}: not the folder of a run (it has no {RUN_FILE})")
+            if not (Path(weights) / CONFIG_FILE).is_file():
+                raise UserError(f"weights={weights}: not the folder of a run (it has no {CONFIG_FILE})")
         elif not Path(weights).is_file():
             raise UserError(f"weights={weights}: there is no such file")
     elif weights not in _names(model):

@@ -1,4 +1,4 @@
-"""What stands between a picture and a network: one value, kept in every checkpoint and record."""
+"""Plain values that rooms hand to each other: what is known of a data set, and what its images go through."""
 
 from __future__ import annotations
 
@@ -8,8 +8,34 @@ from typing import Any
 
 
 @dataclass(frozen=True)
+class DataSet:
+    """Facts of a data set, known before its images are read.
+
+    Attributes:
+        image_size: side of the square images in pixels, as the source gives them; None for files of any size.
+        padded_size: side after padding with background, for a network that takes no smaller images; None: never padded.
+        channels: of an image.
+        class_names: in label order.
+        train: images of the training split, the validation split's among them.
+        test: images of the test split.
+    """
+
+    image_size: int | None
+    padded_size: int | None
+    channels: int
+    class_names: tuple[str, ...]
+    train: int
+    test: int
+
+    @property
+    def in_files(self) -> bool:
+        """Whether the images are decoded one by one, when they are used, and resized."""
+        return self.image_size is None
+
+
+@dataclass(frozen=True)
 class Preprocessing:
-    """How images become the input of a network.
+    """What images go through before a network: one value, kept in every checkpoint and record.
 
     A checkpoint's own value comes before its weights' metadata, and that before the data set's.
 

@@ -1,0 +1,181 @@
+"""From a user's words to a typed config: Hydra composes the values of `configs/` over the dataclasses of this room.
+
+`OmegaConf.to_object` turns what it composes into plain objects at once; nothing behind it sees a DictConfig, and
+nothing reads Hydra's global state: the words go along in `overrides`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal, TypeVar, overload
+
+import hydra
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
+from omegaconf import MISSING, DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+from harness.config.commands import COMMANDS, GROUPS, SCHEMAS, CompareConfig, EvalConfig, TrainConfig, keys_of
+from harness.config.files import CONFIGS, choices
+from harness.config.mistakes import one_line
+from harness.errors import UserError
+
+Schema = TypeVar("Schema")
+PATH_KEYS = {key for command in COMMANDS for key, (_, told) in keys_of(command).items() if told.path}
+
+
+@overload
+def compose(command: Literal["train"], words: Sequence[str], extra_configs: str | None = None) -> TrainConfig: ...
+@overload
+def compose(command: Literal["eval"], words: Sequence[str], extra_configs: str | None = None) -> EvalConfig: ...
+@overload
+def compose(
+    command: str, words: Sequence[str], extra_configs: str | None = None
+) -> TrainConfig | EvalConfig | CompareConfig: ...
+def compose(
+    command: str, words: Sequence[str], extra_configs: str | None = None
+) -> TrainConfig | EvalConfig | CompareConfig:
+    """The config of a command.
+
+    Args:
+        command: `train`, `eval` or `compare`.
+        words: `group=NAME` and `key=value`, as on the command line.
+        extra_configs: another folder like `configs/`, whose files can be chosen, too.
+
+    Raises:
+        UserError: a word that cannot be read, or names what does not exist, or a value that a setting may not have.
+    """
+    composed = _composed(command, words, extra_configs)
+    config = _object(composed, command)
+    assert isinstance(config, COMMANDS[command])
+    return config
+
+
+def compose_groups(command: str, words: Sequence[str], *groups: str) -> list[Any]:
+    """The settings of some groups of a command, whose own settings need not make sense; raises as `compose` does."""
+    composed = _composed(command, words, None)
+    return [None if composed.get(group) is None else _object(composed[group], command) for group in groups]
+
+
+def _composed(command: str, words: Sequence[str], extra_configs: str | None) -> DictConfig:
+    words = [quoted_path(word) for word in words]
+    for word in words:
+        _check_word(word, command, words)
+    search = [f"hydra.searchpath=['file://{Path(extra_configs).absolute()}']"] if extra_configs else []
+    try:
+        with composing():
+            composed = hydra.compose(command, [*words, *search], return_hydra_config=True)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(one_line(error, command)) from error
+    chosen = composed.hydra.runtime.choices
+    with open_dict(composed):
+        del composed["hydra"]
+    for group in GROUPS:
+        node = composed.get(group)
+        if node is not None:
+            if not OmegaConf.is_interpolation(node, "name"):
+                raise UserError(f"{group}.name cannot be set; choose with {group}={node['name']}")
+            node["name"] = chosen[group]
+    composed["overrides"] = words
+    return composed
+
+
+def _object(node: DictConfig, command: str) -> Any:
+    try:
+        return OmegaConf.to_object(node)
+    except OmegaConfBaseException as error:
+        raise UserError(one_line(error, command)) from error
+
+
+@contextmanager
+def composing() -> Iterator[None]:
+    """Hydra reads `configs/` inside; a program that uses Hydra for itself finds it as it was."""
+    register_schemas()
+    own, theirs = GlobalHydra.instance(), GlobalHydra.instance().hydra
+    own.clear()
+    try:
+        with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
+            yield
+    finally:
+        own.hydra = theirs
+
+
+def register_schemas() -> None:
+    """Make the schemas known to Hydra, in the group `schema`, which users never choose from."""
+    store = ConfigStore.instance()
+    for name, command in COMMANDS.items():
+        store.store(group="schema", name=name, node=command, package="_global_")
+    for schemas in SCHEMAS.values():
+        for path, schema in schemas.items():
+            group, _, name = f"schema/{path}".rpartition("/")
+            store.store(group=group, name=name, node=schema)
+
+
+def schema_of(keys: Iterable[str], schemas: Iterable[type[Schema]]) -> type[Schema]:
+    """The schema that has all of these keys, and no other key without a default: older files lack newer keys.
+
+    Raises:
+        LookupError: none has.
+    """
+    for schema in schemas:
+        known = {f.name: f.default for f in dataclasses.fields(schema)}  # type: ignore[arg-type]
+        if {name for name, default in known.items() if default == MISSING} <= set(keys) <= known.keys():
+            return schema
+    raise LookupError(f"no schema has the keys {sorted(keys)}")
+
+
+def quoted_path(word: str, sweep: bool = False) -> str:
+    """Quote the value of a key that holds a path: Hydra's grammar refuses `~/x`, spaces, accents, brackets and `=`.
+
+    Args:
+        word: `key=value`; any other is left as it is.
+        sweep: whether the value may be several, with commas between.
+    """
+    key, separator, value = word.partition("=")
+    if key not in PATH_KEYS or not separator or value in ("", "null") or value[0] in "'\"":
+        return word
+    paths = value.split(",") if sweep else [value]
+    return f"{key}=" + ",".join(map(_quoted, paths))
+
+
+def _quoted(text: str) -> str:
+    return "'" + re.sub(r"(\\*)'", r"\1\1\\'", text) + "'"
+
+
+def as_word(key: str, value: object) -> str:
+    """`key=value` in Hydra's grammar, for any value of Python's."""
+    return f"{key}={value if key in GROUPS else _literal(value)}"
+
+
+def _literal(value: object) -> str:
+    if isinstance(value, (list, tuple)):
+        return f"[{','.join(map(_literal, value))}]"
+    if isinstance(value, dict):
+        return f"{{{','.join(f'{key}:{_literal(item)}' for key, item in value.items())}}}"
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else str(value).lower()
+    return repr(value) if isinstance(value, (int, float)) else _quoted(str(value))
+
+
+def _check_word(word: str, command: str, words: Sequence[str]) -> None:
+    """Refuse what Hydra's grammar allows and this project has no use for."""
+    key, _, value = word.partition("=")
+    group, dot, _ = key.partition(".")
+    if word.startswith(("+", "~")):
+        raise UserError(f"{word}: every key has a value already; change one with key=value")
+    if group.partition("/")[0] == "hydra":
+        raise UserError(f"{word}: Hydra composes the settings and does nothing else here; leave it out")
+    if "${" in value and key not in PATH_KEYS:
+        raise UserError(f"{word}: write the value itself; ${{...}} stands in the files of configs/ alone")
+    if value == "???":
+        raise UserError(f"{word}: write a value; ??? marks one that is missing")
+    if key in GROUPS and (value in ("", "null") or value.startswith("[")):
+        raise UserError(f"{word}: one name belongs here: {', '.join(choices(key))}")
+    unnamed = dot and not any(other.startswith(f"{group}=") for other in words)
+    if unnamed and (key == "data.root" or (command == "eval" and group in ("data", "model", "recipe"))):
+        raise UserError(f"{key}: of which {group}? name it as well: {group}=NAME, one that --help lists")

@@ -1,0 +1,138 @@
+"""A setting is told once, by the field that declares it: its meaning, the values that it may have, its other names.
+
+The check of a value, the error that refuses it, and the help of its key read that declaration. A rule between several
+settings stands in the `__post_init__` of their dataclass.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+from omegaconf import MISSING
+
+from harness.errors import UserError, nearest
+
+SETTING = "setting"  # key of a field's metadata
+INFINITY = float("inf")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a setting means and which values it may have; null, where the type allows it, is always one.
+
+    Attributes:
+        meaning: for a person, in a few words.
+        least: smallest number; of a list or a dictionary, each of its numbers.
+        above: every number is above it.
+        most: largest number.
+        below: every number is below it.
+        choices: the words that it may be; empty for any.
+        lengths: how many values a list may have; empty for any number.
+        rising: whether each value of a list must be at least as large as the one before.
+        path: whether it names a place on the disk.
+        aliases: what other programs call it.
+    """
+
+    meaning: str
+    least: float = -INFINITY
+    above: float = -INFINITY
+    most: float = INFINITY
+    below: float = INFINITY
+    choices: tuple[str, ...] = ()
+    lengths: tuple[int, ...] = ()
+    rising: bool = False
+    path: bool = False
+    aliases: tuple[str, ...] = ()
+
+    @property
+    def bounds(self) -> str:
+        """Which numbers it may be: `at least 1`, `from 1 to 99`, `above 0 and at most 1`; empty for any finite one."""
+        if self.least > -INFINITY and self.most < INFINITY:
+            return f"from {self.least:.15g} to {self.most:.15g}"
+        words = (("at least", self.least), ("above", self.above), ("at most", self.most), ("below", self.below))
+        return " and ".join(f"{word} {bound:.15g}" for word, bound in words if math.isfinite(bound))
+
+    def check(self, key: str, value: Any) -> None:
+        """Raise `UserError` if the setting `key` may not have this value."""
+        if value is None:
+            return
+        if self.choices and value not in self.choices:
+            raise UserError(f"{key}={value}: no such choice; the nearest are: {nearest(value, self.choices)}")
+        numbers = list(_numbers(value))
+        each = "each must be" if isinstance(value, (list, dict)) else "must be"
+        if not all(math.isfinite(number) for number in numbers):
+            raise UserError(f"{key}={written(value)}: {each} a finite number ({self.meaning})")
+        if any(number < self.least or number <= self.above for number in numbers):
+            bound = f"at least {self.least:.15g}" if self.least > -INFINITY else self.bounds
+            raise UserError(f"{key}={written(value)}: {each} {bound} ({self.meaning})")
+        if any(number > self.most or number >= self.below for number in numbers):
+            bound = f"at most {self.most:.15g}" if self.above == -INFINITY and self.most < INFINITY else self.bounds
+            raise UserError(f"{key}={written(value)}: {each} {bound} ({self.meaning})")
+        if self.lengths and len(value) not in self.lengths:
+            wanted = " or ".join(map(str, self.lengths))
+            raise UserError(f"{key}={written(value)}: must be {wanted} numbers ({self.meaning})")
+        if self.rising and numbers != sorted(numbers):
+            raise UserError(f"{key}={written(value)}: must rise from the first to the last ({self.meaning})")
+
+
+def _numbers(value: Any) -> Iterator[float]:
+    for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else [value]:
+        if isinstance(item, (int, float)) and not isinstance(item, bool):
+            yield item
+
+
+def written(value: Any) -> str:
+    """A value as it is written on the command line: `null`, `true`, `0.1`, `[1,2]`."""
+    if isinstance(value, list):
+        return f"[{','.join(map(written, value))}]"
+    if isinstance(value, dict):
+        return f"{{{','.join(f'{key}:{written(item)}' for key, item in value.items())}}}"
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else str(value).lower()
+    return str(value)
+
+
+def setting(meaning: str, default: Any = MISSING, **told: Any) -> Any:
+    """A field that is a setting.
+
+    Args:
+        meaning: for a person, in a few words.
+        default: of files that lack it; without one each file in `configs/` says it.
+        **told: the other attributes of `Setting`.
+    """
+    metadata = {SETTING: Setting(meaning, **told)}
+    if isinstance(default, (list, dict)):
+        return field(default_factory=default.copy, metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+def chosen(group: str) -> Any:
+    """A field that holds the name of the file that was chosen from a group; users choose it with `group=NAME`."""
+    return field(default=f"${{hydra:runtime.choices.{group}}}")
+
+
+def declarations(schema: type[Any]) -> dict[str, tuple[dataclasses.Field[Any], Setting]]:
+    """The settings of a dataclass by name, each with its field."""
+    return {f.name: (f, f.metadata[SETTING]) for f in dataclasses.fields(schema) if SETTING in f.metadata}
+
+
+class Declared:
+    """Base of the dataclasses that hold settings: checks each by its declaration, and expands `~` in paths.
+
+    Attributes:
+        group: begins the keys: `recipe` of `recipe.epochs`; empty for a command's own.
+    """
+
+    group: ClassVar[str] = ""
+
+    def __post_init__(self) -> None:
+        for name, (_, told) in declarations(type(self)).items():
+            value = getattr(self, name)
+            told.check(f"{self.group}.{name}" if self.group else name, value)
+            if told.path and value:
+                setattr(self, name, str(Path(value).expanduser()))

@@ -1,0 +1,30 @@
+"""The files of values in `configs/`: where they lie, and what a group offers."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+CONFIG_FILE = "config.yaml"  # the settings of a run or an evaluation, in its folder
+CONFIGS = Path(__file__).parents[2] / "configs"
+
+
+def choices(group: str) -> list[str]:
+    """The names that a config group offers."""
+    return sorted(path.stem for path in (CONFIGS / group).glob("*.yaml"))
+
+
+def describe(group: str, choice: str) -> str:
+    """What a choice is: the first comment of its file."""
+    (first, *_) = re.findall(r"^# (?!@)(.*)", _text(group, choice), re.MULTILINE)
+    return str(first)
+
+
+def schema_name(group: str, choice: str) -> str:
+    """The schema that a choice fills, as `harness.config.commands.SCHEMAS` calls it."""
+    (name,) = re.findall(r"^  - /schema/([\w/]+)@", _text(group, choice), re.MULTILINE)
+    return str(name)
+
+
+def _text(group: str, choice: str) -> str:
+    return (CONFIGS / group / f"{choice}.yaml").read_text(encoding="utf-8")

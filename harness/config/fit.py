@@ -1,0 +1,174 @@
+"""What fits what: network, weights, images, protocol and recipe, checked before torch is loaded.
+
+Facts of a data set come as a value, or from a function that is handed in: `config` knows no source of images.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+from harness.config.commands import CompareConfig, EvalConfig, TrainConfig
+from harness.config.data import DataConfig, ImageFilesConfig
+from harness.config.facts import DataSet, Preprocessing
+from harness.config.protocol import ProtocolConfig
+from harness.config.recipe import RecipeConfig
+from harness.errors import UserError
+from models.catalogue import MODELS, Entry
+
+Describe = Callable[[DataConfig], DataSet]
+
+
+def check(config: TrainConfig | EvalConfig | CompareConfig, describe: Describe) -> None:
+    """Raise `UserError` if network, protocol or recipe do not fit the images.
+
+    Args:
+        config: of the command.
+        describe: tells the facts of a data set.
+    """
+    if isinstance(config, CompareConfig) or config.data is None:
+        return
+    known = describe(config.data)
+    if config.model is not None:
+        preprocessing_for(config.model.name, config.data, known)
+    check_protocol(config.protocol, config.data, known)
+    if isinstance(config, TrainConfig):
+        check_recipe(config, known)
+
+
+def check_recipe(config: TrainConfig, known: DataSet) -> None:
+    """Raise `UserError` if the recipe is for images of another kind, or goes on from weights and there are none."""
+    recipe, data = config.recipe, config.data
+    for_these = recipe.crop_area if known.in_files else recipe.crop_padding is not None
+    if recipe.trains == "network" and not for_these:
+        other = "torchvision_v1" if known.in_files else "modern or he_2015_cifar"
+        raise UserError(
+            f"recipe={recipe.name} data={data.name}: this recipe is for images of another kind; choose recipe={other}, "
+            "or recipe=finetune"
+        )
+    if config.weights is None and recipe.needs_weights:
+        raise UserError(
+            f"recipe={recipe.name}: trains a pretrained network further; name it with weights=, or choose "
+            f"recipe={'torchvision_v1' if known.in_files else 'modern'} to train one from scratch"
+        )
+    if recipe.trains == "head" and recipe.compile:
+        raise UserError(
+            "recipe.compile=true: recipe.trains=head sees each image once and compiles nothing; leave it out"
+        )
+
+
+def check_protocol(
+    protocol: ProtocolConfig, data: DataConfig, known: DataSet, network: Preprocessing | None = None
+) -> None:
+    """Raise `UserError` if the protocol, or what the network's own images go through, is for images of another kind."""
+    if not known.in_files and network is not None and network.resize is not None:
+        raise UserError(
+            f"data={data.name}: its images are taken whole, but this network's are resized to {network.resize} and "
+            f"cropped to {network.size}: evaluate it on files, with data=folder"
+        )
+    if known.in_files == (protocol.name == "whole_image"):
+        raise UserError(
+            f"protocol={protocol.name} data={data.name}: this protocol is for images of another kind; "
+            f"choose protocol={'center_crop or protocol=ten_crop' if known.in_files else 'whole_image'}"
+        )
+
+
+def check_arithmetic(accelerator: str, **precisions: str) -> None:
+    """Raise `UserError` if a group's precision is float16 on a CPU, where Lightning computes in bfloat16 instead."""
+    for group, precision in precisions.items():
+        if accelerator == "cpu" and precision == "16-mixed":
+            raise UserError(
+                f"{group}.precision=16-mixed: a CPU does not compute in float16; choose {group}.precision=bf16-mixed "
+                f"or {group}.precision=32-true"
+            )
+
+
+def check_patience(recipe: RecipeConfig, validation: int) -> None:
+    """Raise `UserError` if training is to stop early and no image is there to say when."""
+    if recipe.patience is not None and not validation:
+        raise UserError(
+            f"recipe.patience={recipe.patience}: there is no validation split to look at; set data.validation above 0"
+        )
+
+
+def preprocessing_for(
+    model: str,
+    data: DataConfig,
+    known: DataSet,
+    weights: Preprocessing | None = None,
+    overrides: Sequence[str] = (),
+) -> Preprocessing:
+    """What a data set's images go through before this network: whole, and padded where it takes no smaller ones.
+
+    Args:
+        model: name in the catalogue.
+        data: the data set.
+        known: its facts.
+        weights: what the publisher of the network's weights evaluates them with; it comes before the data's. Images
+            that are never resized keep their size and take mean and std from it, if it has as many channels.
+        overrides: the user's words, which may not set another value than the weights'.
+
+    Raises:
+        UserError: a network that takes neither size, statistics of another number of channels, or values of the user
+            that are not those of the weights.
+    """
+    if len(data.mean) != known.channels:
+        raise UserError(f"data.mean={data.mean}: data={data.name} has {known.channels} channels; give one value each")
+    entry, classes = Entry.named(model), len(known.class_names)
+    if entry.fixed_classes and entry.num_classes != classes:
+        raise UserError(
+            f"model={model} data={data.name}: {model} tells {entry.num_classes} classes apart, the data has {classes}"
+        )
+    if isinstance(data, ImageFilesConfig):
+        own = _of_files(entry, data, weights)
+    else:
+        size = _input_size(entry, data.name, known)
+        own = Preprocessing(known.channels, size, None, None, tuple(data.mean), tuple(data.std))
+    if weights is None or weights.channels != own.channels:
+        return own
+    partly = own.resize is None or weights.resize is None
+    network = dataclasses.replace(own, mean=weights.mean, std=weights.std) if partly else weights
+    check_unset(data, network, overrides)
+    return network
+
+
+def check_unset(data: DataConfig, network: Preprocessing, overrides: Sequence[str]) -> None:
+    """Raise `UserError` if the user's words set another value than what a pretrained network's images go through."""
+    given = keys_given(overrides)
+    for name, own in network.as_plain().items():
+        key = "image_size" if name == "size" else name
+        if f"data.{key}" in given and getattr(data, key) != own:
+            raise UserError(f"data.{key}={getattr(data, key)}: the network brings its own, {own}: leave it out")
+
+
+def keys_given(overrides: Sequence[str]) -> set[str]:
+    """The keys and groups that a user's words set."""
+    return {word.partition("=")[0] for word in overrides}
+
+
+def _of_files(entry: Entry, data: ImageFilesConfig, weights: Preprocessing | None) -> Preprocessing:
+    size = data.image_size if weights is None or weights.resize is None else weights.size
+    try:
+        entry.check_input(size)
+    except ValueError as error:
+        raise UserError(f"model={entry.name} data={data.name}: {error}; data.image_size sets it") from error
+    return Preprocessing(len(data.mean), size, data.resize, data.interpolation, tuple(data.mean), tuple(data.std))
+
+
+def _input_size(entry: Entry, data: str, known: DataSet) -> int:
+    reason = ""
+    for size in (known.image_size, known.padded_size):
+        if size is not None:
+            try:
+                entry.check_input(size)
+            except ValueError as error:
+                reason = str(error)
+            else:
+                return size
+    raise _too_small(entry, data, known, reason)
+
+
+def _too_small(entry: Entry, data: str, known: DataSet, reason: str) -> UserError:
+    largest = known.padded_size or known.image_size or 0
+    fitting = [name for name, other in MODELS.items() if other.min_size <= largest]
+    return UserError(f"model={entry.name} data={data}: {reason}; networks that fit: {', '.join(fitting)}")

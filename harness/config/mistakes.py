@@ -1,0 +1,90 @@
+"""One line for a mistake: what is wrong, and what the user is likely to have meant."""
+
+from __future__ import annotations
+
+import difflib
+import re
+
+from hydra.errors import ConfigCompositionException, MissingConfigException, OverrideParseException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from harness.config.commands import GROUPS, SCHEMAS, keys_of
+from harness.config.fields import declarations
+from harness.config.files import choices, schema_name
+from harness.errors import nearest
+
+ELSEWHERE = {  # what other programs have a key for, and here something else says
+    "num_classes": "the data set says how many classes there are: data=NAME",
+    "in_channels": "the data set says how many channels there are: data=NAME",
+    "optimizer": "recipe=NAME says how a network is trained, by SGD",
+    "opt": "recipe=NAME says how a network is trained, by SGD",
+    "arch": "write model=NAME",
+    "dataset": "write data=NAME",
+}
+
+
+def one_line(error: Exception, command: str) -> str:
+    """What is wrong, and the nearest valid choices, out of an exception of Hydra's or OmegaConf's."""
+    if isinstance(error, MissingConfigException) and error.options and error.missing_cfg_file:
+        group, _, option = error.missing_cfg_file.rpartition("/")
+        return f"{group}={option}: no such choice; the nearest are: {nearest(option, error.options)}"
+    if isinstance(error, OverrideParseException):
+        return f"{error.override}: cannot be read; write key=value, with quotes around a value that has odd characters"
+    ambiguous = re.match(r"Ambiguous value for argument '(.*?)'", str(error))
+    if ambiguous:
+        return f"{ambiguous[1]}: one value belongs here; -m runs a sweep over several"
+    unknown_group = re.match(r"Could not override '([\w/]+)'. No match", str(error))
+    if unknown_group:
+        return f"{unknown_group[1]}: no such group; the nearest are: {nearest(unknown_group[1], GROUPS)}"
+    cause = error.__cause__ if isinstance(error, ConfigCompositionException) else error
+    key = getattr(cause, "full_key", None)
+    if key and isinstance(cause, OmegaConfBaseException):
+        valid = _keys(getattr(cause, "parent_node", None))
+        if valid and str(key).rpartition(".")[2] not in valid:
+            return unknown_key(str(key), command)
+        return f"{key}: {_value_error(str(cause.msg or cause))}"
+    return " ".join(str(error).split())
+
+
+def _value_error(message: str) -> str:
+    """OmegaConf's words for a value of another type; for a number like 1e3, how to write it."""
+    line = " ".join(message.split("\n")[0].split())
+    whole = re.match(r"Value '(-?[\d.e+]+)' of type 'float' could not be converted to Integer", line)
+    if whole and float(whole[1]).is_integer():
+        return f"{line}; write {int(float(whole[1]))}"
+    return line
+
+
+def unknown_key(key: str, command: str) -> str:
+    """What to write instead of a key that does not exist, or does not belong to what is chosen."""
+    keys = keys_of(command)
+    group, _, leaf = key.rpartition(".")
+    if key in keys:
+        return f"{key}: what is chosen has no such key; it belongs to {', '.join(_holders(group, leaf))}"
+    called = [known for known, (_, told) in keys.items() if leaf in (known.rpartition(".")[2], *told.aliases)]
+    if called:
+        return f"{key}: no such key; it is called {' or '.join(called)}"
+    if leaf in ELSEWHERE:
+        return f"{key}: no such key; {ELSEWHERE[leaf]}"
+    words = {
+        word: known
+        for known, (_, told) in keys.items()
+        for word in (known.rpartition(".")[2], *told.aliases)
+        if known.rpartition(".")[0] == group
+    }
+    words |= {} if group else {name: name for name in GROUPS}
+    near = dict.fromkeys(words[word] for word in difflib.get_close_matches(leaf, words, n=3, cutoff=0.6))
+    if near:
+        return f"{key}: no such key; the nearest are: {', '.join(near)}"
+    return f"{key}: there is no such key; --help {group} lists those that there are".replace("  ", " ")
+
+
+def _holders(group: str, leaf: str) -> list[str]:
+    """The choices of a group that have a key."""
+    having = {name for name, schema in SCHEMAS[group].items() if leaf in declarations(schema)}
+    return [f"{group}={choice}" for choice in choices(group) if schema_name(group, choice) in having]
+
+
+def _keys(node: object) -> list[str]:
+    return [str(key) for key in node if key != "name"] if isinstance(node, DictConfig) and not node._is_none() else []

@@ -1,0 +1,51 @@
+"""Declared of a network, `model.*`: the options of its family."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from harness.config.fields import Declared, chosen, setting
+
+
+@dataclass
+class ModelConfig(Declared):
+    """A network without options of its own."""
+
+    group: ClassVar[str] = "model"
+    name: str = chosen("model")
+
+    def options(self) -> dict[str, Any]:
+        """The options that `models.build_model` takes beside the shape of the data."""
+        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "name"}
+
+
+@dataclass
+class MLPConfig(ModelConfig):
+    """Options of `mlp`."""
+
+    hidden: list[int] = setting("units of each hidden layer", least=1, most=100_000)
+
+
+@dataclass
+class DropoutConfig(ModelConfig):
+    """Options of AlexNet and VGG."""
+
+    dropout: float = setting("probability of dropping a unit of a fully connected layer", least=0, below=1)
+
+
+@dataclass
+class ShortcutConfig(ModelConfig):
+    """Options of the ResNets."""
+
+    shortcut: str = setting("the paper's option for shortcuts between stages", choices=("A", "B", "C"))
+
+
+MODEL_SCHEMAS: dict[str, type[ModelConfig]] = {
+    "base": ModelConfig,
+    "mlp": MLPConfig,
+    "alexnet": DropoutConfig,
+    "vgg": DropoutConfig,
+    "resnet": ShortcutConfig,
+}

@@ -1,0 +1,23 @@
+"""Declared of an evaluation, `protocol.*`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from harness.config.fields import Declared, chosen, setting
+
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
+MOST_IMAGES = 1_000_000  # of a batch
+
+
+@dataclass
+class ProtocolConfig(Declared):
+    """How a network is evaluated."""
+
+    group: ClassVar[str] = "protocol"
+    name: str = chosen("protocol")
+    batch_size: int = setting("images at once on each device", least=1, most=MOST_IMAGES)
+    precision: str = setting("Lightning's name of the arithmetic", choices=PRECISIONS)
+    channels_last: bool = setting("whether images and weights lie in memory with their channels last", False)
+    compile: bool = setting("whether torch compiles the network", False)

@@ -1,0 +1,20 @@
+"""What can be told of a config before torch is loaded."""
+
+from __future__ import annotations
+
+from harness.config import fit
+from harness.config.commands import CompareConfig, EvalConfig, TrainConfig
+from harness.config.weights import check_name
+from harness.data.sources.datasets import describe
+from harness.run.resume import continued
+
+
+def check(config: TrainConfig | EvalConfig | CompareConfig) -> None:
+    """Raise `UserError` if it asks for what does not fit, or cannot be: for weights or a run that are not there."""
+    fit.check(config, describe)
+    if isinstance(config, CompareConfig):
+        return
+    if config.weights is not None and config.model is not None:
+        check_name(config.weights, config.model.name)
+    if isinstance(config, TrainConfig):
+        continued(config)
