@@ -36,6 +36,17 @@ def file_error(error: OSError) -> str:
     return what
 
 
+def memory_error(error: RuntimeError) -> str | None:
+    """What to do where memory was full, on a GPU or off it; None for an error of another kind."""
+    said = str(error)
+    if "out of memory" not in said and "can't allocate memory" not in said:
+        return None
+    return (
+        "the memory of the device is full: a smaller recipe.batch_size, protocol.batch_size or network needs less, and "
+        "so does recipe.precision=bf16-mixed"
+    )
+
+
 def nearest(word: str, choices: Iterable[str]) -> str:
     """The choices most like `word`, or all of them when none is: `lenet5, lenet4`."""
     known = sorted(choices)

@@ -36,8 +36,8 @@ MISTAKES = [
     ("recipe.epochs=0", "recipe.epochs=0: must be at least 1"),
     ("recipe.warmup_epochs=30", "recipe.warmup_epochs=30: must be less than recipe.epochs=30"),
     ("recipe.schedule=step", "recipe.schedule=step needs recipe.milestones"),
-    ("data.mean=[1,2]", "data.mean has 2 channels and data.std 1"),
-    ("data.std=[0]", "a standard deviation must be positive"),
+    ("data.mean=[1,0.5]", "data.mean has 2 channels and data.std 1"),
+    ("data.std=[0]", "data.std=[0.0]: each must be at least 1e-06 (standard deviation of each channel"),
     ("recipe=torchvision_v1", "recipe=torchvision_v1 data=digits: this recipe is for images of another kind"),
     ("protocol=ten_crop", "protocol=ten_crop data=digits: this protocol is for images of another kind"),
     ("trainer.workers=-1", "trainer.workers=-1: must be at least 0"),
@@ -104,8 +104,8 @@ def test_help_shows_every_group_choice_and_four_examples() -> None:
     for group in ("model", "data", "recipe", "protocol", "trainer"):
         assert f"\n{group}=NAME  " in page
         for file in (ROOT / "configs" / group).glob("*.yaml"):
-            assert f"\n    {file.stem} " in page
-    assert page.count("\n    python train.py") == 4
+            assert file.stem in page.split()
+    assert page.count("\npython train.py") == 4
     assert "schema" not in page
 
 

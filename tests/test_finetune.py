@@ -188,7 +188,10 @@ def test_rates_fall_from_the_head_to_the_images() -> None:
         ({"freeze": ["bn1"]}, "recipe.freeze=bn1: no such stage; the nearest are: "),
         ({"freeze": ["conv1", "conv2_x", "conv3_x", "fc"]}, "recipe.freeze names every stage"),
         ({"unfreeze_epoch": 2}, "recipe.unfreeze_epoch=2: belongs with recipe.freeze"),
-        ({"freeze": ["conv1"], "unfreeze_epoch": 1}, "recipe.unfreeze_epoch=1: must be from 2 to recipe.epochs=4"),
+        (
+            {"freeze": ["conv1"], "unfreeze_epoch": 1},
+            "recipe.unfreeze_epoch=1: must be at least 2 (the epoch, counted from 1, that starts to train ",
+        ),
         ({"freeze": ["conv1"], "unfreeze_epoch": 5}, "recipe.unfreeze_epoch=5: must be from 2 to recipe.epochs=4"),
         ({"backbone_rate": 0.0}, "recipe.backbone_rate=0.0: must be above 0 and at most 1"),
         ({"layer_decay": 1.1}, "recipe.layer_decay=1.1: must be above 0 and at most 1"),

@@ -456,8 +456,11 @@ def test_the_likely_cause_of_weights_of_no_network(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "line"),
     [
-        ("missing", r"resnet20 weights=a.pth: 1 missing: conv1.weight$"),
-        ("unexpected", r"resnet20 weights=a.pth: 1 unexpected: (module.)?(linear|fc).extra$"),
+        ("missing", r"resnet20 weights=a.pth: 1 missing: conv1.weight; they are most like resnet20, "),
+        (
+            "unexpected",
+            r"resnet20 weights=a.pth: 1 unexpected: (module.)?(linear|fc).extra; they are most like resnet20, ",
+        ),
         ("shape", r"1 of another shape: conv2_x.0.conv1.weight \(16, 16, 5, 5\) instead of \(16, 16, 3, 3\)"),
     ],
 )

@@ -17,7 +17,7 @@ from harness.command.help import group_page, help_page
 from harness.config.commands import CompareConfig, EvalConfig, TrainConfig
 from harness.config.compose import compose, quoted_path, register_schemas
 from harness.config.files import CONFIGS
-from harness.errors import EXIT_CODE, StoppedError, UserError, file_error
+from harness.errors import EXIT_CODE, StoppedError, UserError, file_error, memory_error
 from harness.stories.check import check
 
 
@@ -35,6 +35,11 @@ def main(command: str) -> None:
         sys.exit(_fail(command, str(stopped), stopped.exit_code))
     except OSError as error:
         sys.exit(_fail(command, file_error(error), EXIT_CODE))
+    except RuntimeError as error:
+        line = memory_error(error)
+        if line is None:
+            raise
+        sys.exit(_fail(command, line, EXIT_CODE))
 
 
 def _do(command: str, arguments: list[str]) -> int:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Sequence
-from textwrap import fill
+from textwrap import fill, shorten
 from typing import Any
 
-from harness.config.commands import COMMANDS, GROUPS, SCHEMAS
+from omegaconf import MISSING
+
+from harness.config.commands import COMMANDS, GROUPS, SCHEMAS, keys_of
 from harness.config.compose import compose_groups
 from harness.config.fields import Setting, declarations, written
 from harness.config.files import choices, describe, schema_name
@@ -17,6 +19,7 @@ from models.catalogue import MODELS
 
 WIDTH = 110  # characters of a line
 TYPES = {"int": "whole number", "float": "number", "bool": "true or false", "str": "text"}
+SEVERAL = {"int": "whole numbers", "float": "numbers", "str": "words"}
 
 HEADS = {
     "train": (
@@ -58,14 +61,15 @@ EXAMPLES = {
 def help_page(command: str) -> str:
     """What can be chosen and set."""
     groups = [group for group in _groups(command) if command == "train" or group != "recipe"]
-    lines = [HEADS[command]]
+    lines = [HEADS[command], ""]
     for group in groups:
-        lines += ["", f"{group}=NAME  {GROUPS[group]}", *(_families() if group == "model" else _choices(group))]
-    lines += ["", *(_key(name, told, None) for name, told in declarations(COMMANDS[command]).items())]
+        lines += [f"{group}=NAME  {GROUPS[group]}", *(_families() if group == "model" else _choices(group))]
+    lines += ["Keys of their own; --help KEY says more"]
+    for key, (field, setting) in declarations(COMMANDS[command]).items():
+        lines.append(f"    {f'{key}={_default(field)}':<16} {re.split('[;:]', setting.meaning)[0]}")
     if groups:
-        lines += ["", f"--help GROUP explains the keys of a group, such as --help {groups[-1]}; they are set with"]
-        lines += ["group.key=value. --cfg job shows every key and its value."]
-    return "\n".join([*lines, "", "Examples", *(f"    {example}" for example in EXAMPLES[command])])
+        lines.append(f"--help {groups[-1]} explains the keys of a group, {groups[-1]}.key=value; --cfg job shows all")
+    return "\n".join([*lines, "", *EXAMPLES[command]])
 
 
 def _groups(command: str) -> list[str]:
@@ -85,38 +89,45 @@ def _families() -> list[str]:
 
 
 def _choices(group: str) -> list[str]:
-    return [f"    {choice:<16} {describe(group, choice)}" for choice in choices(group)]
+    said = {choice: shorten(describe(group, choice), WIDTH - 21, placeholder=" ...") for choice in choices(group)}
+    return [f"    {choice:<16} {text}" for choice, text in said.items()]
 
 
 def group_page(command: str, words: Sequence[str]) -> str:
-    """What each key of some groups means, its type, its value and its bounds.
+    """What each key of some groups, or one key, means: its type, its value and its bounds.
 
     Args:
         command: `train`, `eval` or `compare`.
-        words: names of groups, and what is chosen: `recipe`, or `recipe recipe=finetune`.
+        words: groups, keys, and what is chosen: `recipe`, `seed`, or `recipe recipe=finetune`.
 
     Raises:
-        UserError: a word that is not a group, or a choice that does not exist.
+        UserError: a word that is neither a group nor a key, or a choice that does not exist.
     """
-    groups = [word for word in words if "=" not in word]
-    for group in groups:
-        if group not in _groups(command):
-            raise UserError(f"--help {group}: no such group; the nearest are: {nearest(group, _groups(command))}")
-    chosen = compose_groups(command, [word for word in words if "=" in word], *groups)
-    return "\n\n".join(_explained(group, values) for group, values in zip(groups, chosen, strict=True))
+    asked = [word for word in words if "=" not in word]
+    keys = keys_of(command)
+    groups = [word for word in asked if word in _groups(command)]
+    for word in asked:
+        if word not in groups and word not in keys:
+            known = nearest(word, [*_groups(command), *keys])
+            raise UserError(f"--help {word}: no such group or key; the nearest are: {known}")
+    values = compose_groups(command, [word for word in words if "=" in word], *groups)
+    pages = [_explained(group, chosen) for group, chosen in zip(groups, values, strict=True)]
+    own = [_key(key, keys[key], None) for key in asked if key in keys]
+    return "\n\n".join(["\n".join(own)] * bool(own) + pages)
 
 
 def _explained(group: str, values: Any) -> str:
     """Every key of a group: those of what is chosen with their values, then those of other choices."""
     lines = [f"{group}=NAME  {GROUPS[group]}"]
-    known: set[str] = set()
+    known: set[tuple[str, Setting]] = set()
     if values is not None:
+        own = declarations(type(values))
         lines[0] = f"{group}={values.name}  {describe(group, values.name)}"
-        known = set(declarations(type(values)))
-        lines += [_key(f"{group}.{k}", told, getattr(values, k)) for k, told in declarations(type(values)).items()]
+        lines += [_key(f"{group}.{name}", told, getattr(values, name)) for name, told in own.items()]
+        known = {(name, setting) for name, (_, setting) in own.items()}
     for schema, options in SCHEMAS[group].items():
-        others = {name: told for name, told in declarations(options).items() if name not in known}
-        known |= others.keys()
+        others = {name: told for name, told in declarations(options).items() if (name, told[1]) not in known}
+        known |= {(name, setting) for name, (_, setting) in others.items()}
         if others:
             having = [choice for choice in choices(group) if schema_name(group, choice) == schema]
             lines += ["", fill(f"With {group}={' or '.join(having)}", WIDTH)]
@@ -127,22 +138,26 @@ def _explained(group: str, values: Any) -> str:
 def _key(key: str, told: tuple[dataclasses.Field[Any], Setting], value: Any) -> str:
     """One key: `recipe.epochs=30  whole number, at least 1: passes over the training split`."""
     field, setting = told
-    shown = "" if value is None and field.default in (None, dataclasses.MISSING, "???") else written(value)
-    if value is None and field.default not in (None, dataclasses.MISSING, "???"):
-        shown = written(field.default)
+    shown = _default(field) if value is None else written(value)
     text = f"{_type(str(field.type), setting)}: {setting.meaning}"
     head = f"    {f'{key}={shown}':<24}  "
     return fill(text, WIDTH, initial_indent=head, subsequent_indent=" " * 30)
 
 
+def _default(field: dataclasses.Field[Any]) -> str:
+    """What a key is if nobody sets it; empty where a file of `configs/` says it."""
+    return "" if field.default in (dataclasses.MISSING, MISSING) else written(field.default)
+
+
 def _type(annotation: str, setting: Setting) -> str:
     """What kind of value it is, and within which bounds."""
-    inner = re.sub(r" \| None$", "", annotation)
-    several = re.match(r"list\[(\w+)\]|dict\[str, (\w+)\]", inner)
-    kind = " or ".join(setting.choices) or TYPES[(several[1] or several[2]) if several else inner]
-    if several:
-        kind = f"list, each a {kind}" if several[1] else f"{{NAME: {kind}}}"
-    if setting.path and kind == "text":
-        kind = "path"
+    inner = annotation.removesuffix(" | None")
+    of_list, of_dict = re.match(r"list\[(\w+)\]", inner), re.match(r"dict\[str, (\w+)\]", inner)
+    if of_list:
+        kind = f"list of {SEVERAL[of_list[1]]}"
+    elif of_dict:
+        kind = f"{{NAME: {TYPES[of_dict[1]]}}}"
+    else:
+        kind = " or ".join(setting.choices) or ("path" if setting.path else TYPES[inner])
     bounds = f", {setting.bounds}" if setting.bounds else ""
-    return f"{kind}{bounds}{' or null' if annotation.endswith('None') else ''}"
+    return f"{kind}{bounds}{', or null' if inner != annotation else ''}"

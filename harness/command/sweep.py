@@ -16,7 +16,7 @@ from hydra.errors import HydraException
 
 from harness.comparison.records import compare, find_records
 from harness.comparison.tables import show
-from harness.config.compose import compose, composing, quoted_path
+from harness.config.compose import check_words, compose, composing, quoted_path
 from harness.config.mistakes import one_line
 from harness.errors import StoppedError, UserError
 from harness.run.files import FOLDERS_VARIABLE, announced
@@ -77,6 +77,7 @@ def _run_job(command: list[str], environment: dict[str, str]) -> int:
 
 
 def _checked_jobs(command: str, overrides: list[str], extra_configs: str | None) -> list[list[str]]:
+    check_words(overrides, command)
     try:
         jobs = _combinations([quoted_path(word, sweep=True) for word in overrides])
     except HydraException as error:

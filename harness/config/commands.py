@@ -129,7 +129,8 @@ def keys_of(command: str) -> dict[str, tuple[dataclasses.Field[Any], Setting]]:
     """Every key that a command can be told, whatever is chosen: `seed`, `recipe.epochs`; with field and declaration."""
     schema = COMMANDS[command]
     keys = {**declarations(schema)}
-    for group in GROUPS.keys() & {f.name for f in dataclasses.fields(schema)}:
+    own = {f.name for f in dataclasses.fields(schema)}
+    for group in [group for group in GROUPS if group in own]:
         for options in SCHEMAS[group].values():
             keys |= {f"{group}.{name}": told for name, told in declarations(options).items()}
     return keys

@@ -22,7 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from harness.config.commands import COMMANDS, GROUPS, SCHEMAS, CompareConfig, EvalConfig, TrainConfig, keys_of
 from harness.config.files import CONFIGS, choices
-from harness.config.mistakes import one_line
+from harness.config.mistakes import no_such_choice, one_line, unknown_key
 from harness.errors import UserError
 
 Schema = TypeVar("Schema")
@@ -63,9 +63,12 @@ def compose_groups(command: str, words: Sequence[str], *groups: str) -> list[Any
 
 
 def _composed(command: str, words: Sequence[str], extra_configs: str | None) -> DictConfig:
+    check_words(words, command)
     words = [quoted_path(word) for word in words]
     for word in words:
-        _check_word(word, command, words)
+        group, _, choice = word.partition("=")
+        if group in GROUPS and "," not in choice and extra_configs is None and choice not in choices(group):
+            raise UserError(no_such_choice(group, choice))
     search = [f"hydra.searchpath=['file://{Path(extra_configs).absolute()}']"] if extra_configs else []
     try:
         with composing():
@@ -162,8 +165,13 @@ def _literal(value: object) -> str:
     return repr(value) if isinstance(value, (int, float)) else _quoted(str(value))
 
 
+def check_words(words: Sequence[str], command: str) -> None:
+    """Raise `UserError` for what Hydra's grammar allows and this project has no use for."""
+    for word in words:
+        _check_word(word, command, words)
+
+
 def _check_word(word: str, command: str, words: Sequence[str]) -> None:
-    """Refuse what Hydra's grammar allows and this project has no use for."""
     key, _, value = word.partition("=")
     group, dot, _ = key.partition(".")
     if word.startswith(("+", "~")):
@@ -174,6 +182,10 @@ def _check_word(word: str, command: str, words: Sequence[str]) -> None:
         raise UserError(f"{word}: write the value itself; ${{...}} stands in the files of configs/ alone")
     if value == "???":
         raise UserError(f"{word}: write a value; ??? marks one that is missing")
+    if not key or "@" in key or ":" in key:
+        raise UserError(f"{word}: cannot be read; write key=value")
+    if group == "overrides":
+        raise UserError(unknown_key(key, command))
     if key in GROUPS and (value in ("", "null") or value.startswith("[")):
         raise UserError(f"{word}: one name belongs here: {', '.join(choices(key))}")
     unnamed = dot and not any(other.startswith(f"{group}=") for other in words)

@@ -24,8 +24,8 @@ class DataConfig(Declared):
     validation: int = setting(
         "images taken out of the training split for model selection; 0 trains on all", least=0, aliases=("val_split",)
     )
-    mean: list[float] = setting("of each channel, on the scale 0 to 1")
-    std: list[float] = setting("standard deviation of each channel, on the same scale", above=0)
+    mean: list[float] = setting("of each channel, on the scale 0 to 1", least=0, most=1)
+    std: list[float] = setting("standard deviation of each channel, on the same scale", least=1e-6, most=1)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -53,9 +53,9 @@ class Setting:
     def bounds(self) -> str:
         """Which numbers it may be: `at least 1`, `from 1 to 99`, `above 0 and at most 1`; empty for any finite one."""
         if self.least > -INFINITY and self.most < INFINITY:
-            return f"from {self.least:.15g} to {self.most:.15g}"
+            return f"from {self.least} to {self.most}"
         words = (("at least", self.least), ("above", self.above), ("at most", self.most), ("below", self.below))
-        return " and ".join(f"{word} {bound:.15g}" for word, bound in words if math.isfinite(bound))
+        return " and ".join(f"{word} {bound}" for word, bound in words if math.isfinite(bound))
 
     def check(self, key: str, value: Any) -> None:
         """Raise `UserError` if the setting `key` may not have this value."""
@@ -68,10 +68,10 @@ class Setting:
         if not all(math.isfinite(number) for number in numbers):
             raise UserError(f"{key}={written(value)}: {each} a finite number ({self.meaning})")
         if any(number < self.least or number <= self.above for number in numbers):
-            bound = f"at least {self.least:.15g}" if self.least > -INFINITY else self.bounds
+            bound = f"at least {self.least}" if self.least > -INFINITY else self.bounds
             raise UserError(f"{key}={written(value)}: {each} {bound} ({self.meaning})")
         if any(number > self.most or number >= self.below for number in numbers):
-            bound = f"at most {self.most:.15g}" if self.above == -INFINITY and self.most < INFINITY else self.bounds
+            bound = f"at most {self.most}" if self.above == -INFINITY and self.most < INFINITY else self.bounds
             raise UserError(f"{key}={written(value)}: {each} {bound} ({self.meaning})")
         if self.lengths and len(value) not in self.lengths:
             wanted = " or ".join(map(str, self.lengths))

@@ -6,14 +6,14 @@ import difflib
 import re
 
 from hydra.errors import ConfigCompositionException, MissingConfigException, OverrideParseException
-from omegaconf import DictConfig
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from harness.config.commands import GROUPS, SCHEMAS, keys_of
 from harness.config.fields import declarations
 from harness.config.files import choices, schema_name
 from harness.errors import nearest
 
+FEW = 12  # choices that a line may name
 ELSEWHERE = {  # what other programs have a key for, and here something else says
     "num_classes": "the data set says how many classes there are: data=NAME",
     "in_channels": "the data set says how many channels there are: data=NAME",
@@ -28,7 +28,7 @@ def one_line(error: Exception, command: str) -> str:
     """What is wrong, and the nearest valid choices, out of an exception of Hydra's or OmegaConf's."""
     if isinstance(error, MissingConfigException) and error.options and error.missing_cfg_file:
         group, _, option = error.missing_cfg_file.rpartition("/")
-        return f"{group}={option}: no such choice; the nearest are: {nearest(option, error.options)}"
+        return no_such_choice(group, option)
     if isinstance(error, OverrideParseException):
         return f"{error.override}: cannot be read; write key=value, with quotes around a value that has odd characters"
     ambiguous = re.match(r"Ambiguous value for argument '(.*?)'", str(error))
@@ -39,12 +39,19 @@ def one_line(error: Exception, command: str) -> str:
         return f"{unknown_group[1]}: no such group; the nearest are: {nearest(unknown_group[1], GROUPS)}"
     cause = error.__cause__ if isinstance(error, ConfigCompositionException) else error
     key = getattr(cause, "full_key", None)
+    if key and isinstance(cause, (ConfigKeyError, ConfigAttributeError)):
+        return unknown_key(str(key), command)
     if key and isinstance(cause, OmegaConfBaseException):
-        valid = _keys(getattr(cause, "parent_node", None))
-        if valid and str(key).rpartition(".")[2] not in valid:
-            return unknown_key(str(key), command)
         return f"{key}: {_value_error(str(cause.msg or cause))}"
     return " ".join(str(error).split())
+
+
+def no_such_choice(group: str, choice: str) -> str:
+    """The choices of a group that are most like this word; all of them if they are few and none is."""
+    offered = choices(group)
+    if len(offered) > FEW and not difflib.get_close_matches(choice, offered, cutoff=0.3):
+        return f"{group}={choice}: no such choice; --help lists those that there are"
+    return f"{group}={choice}: no such choice; the nearest are: {nearest(choice, offered)}"
 
 
 def _value_error(message: str) -> str:
@@ -53,13 +60,17 @@ def _value_error(message: str) -> str:
     whole = re.match(r"Value '(-?[\d.e+]+)' of type 'float' could not be converted to Integer", line)
     if whole and float(whole[1]).is_integer():
         return f"{line}; write {int(float(whole[1]))}"
-    return line
+    if "is not a ListConfig" in line or line.endswith("with ListConfig"):
+        return "must be a list, such as [0.5]"
+    return "may not be null" if line.endswith("is not Optional") else line
 
 
 def unknown_key(key: str, command: str) -> str:
     """What to write instead of a key that does not exist, or does not belong to what is chosen."""
     keys = keys_of(command)
     group, _, leaf = key.rpartition(".")
+    if group in keys:
+        return f"{key}: the files of configs/ alone add to {group}; see --help {group}"
     if key in keys:
         return f"{key}: what is chosen has no such key; it belongs to {', '.join(_holders(group, leaf))}"
     called = [known for known, (_, told) in keys.items() if leaf in (known.rpartition(".")[2], *told.aliases)]
@@ -84,7 +95,3 @@ def _holders(group: str, leaf: str) -> list[str]:
     """The choices of a group that have a key."""
     having = {name for name, schema in SCHEMAS[group].items() if leaf in declarations(schema)}
     return [f"{group}={choice}" for choice in choices(group) if schema_name(group, choice) in having]
-
-
-def _keys(node: object) -> list[str]:
-    return [str(key) for key in node if key != "name"] if isinstance(node, DictConfig) and not node._is_none() else []
