@@ -95,10 +95,9 @@ def build_training(
     data_kind, classifier_kind = _kinds(recipe)
     decoder = config.data.decoder if isinstance(config.data, ImageFilesConfig) else None
     data = data_kind(splits, preprocessing, recipe, protocol, config.seed, limits.max_batches, decoder, limits.workers)
-    classifier = classifier_kind(network, recipe, data.steps_per_epoch, config.seed)
-    if recipe.class_weights is not None:
-        classifier.loss = WeightedCrossEntropy(balanced_weights(splits.train.labels, num_classes))
-    return data, classifier
+    weighted = recipe.class_weights is not None
+    loss = WeightedCrossEntropy(balanced_weights(splits.train.labels, num_classes)) if weighted else None
+    return data, classifier_kind(network, recipe, data.steps_per_epoch, config.seed, loss)
 
 
 def _kinds(recipe: RecipeConfig) -> tuple[type[TrainData], type[Classifier]]:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from in_process import call
 from omegaconf import OmegaConf
 from PIL import Image
 from test_training import PREPROCESSING, PROTOCOL, RECIPE, images
@@ -465,9 +466,12 @@ def test_patience_reports_the_best_also_of_a_run_that_ends_by_itself(tmp_path: P
     assert again.recorder.reported == run.recorder.reported and not changed(copies(run.network), again.network)
 
 
-def test_patience_needs_a_validation_split(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"recipe.patience=3: there is no validation split to look at"):
-        Run(tmp_path, dataclasses.replace(RECIPE, patience=3), validation=images(0))
+def test_patience_needs_a_validation_split(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("train.py", "recipe.patience=3", "data.validation=0", f"runs={tmp_path}") == 2
+    said = capsys.readouterr().err
+    assert said == (
+        "train.py: recipe.patience=3: there is no validation split to look at; set data.validation above 0\n"
+    )
     assert not list(tmp_path.iterdir())
 
 

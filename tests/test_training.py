@@ -28,7 +28,7 @@ from harness.errors import UserError
 from harness.run.checkpoint import Trained, read_checkpoint
 from harness.run.history import PROGRESS, Counts, Epoch, best_epoch, metrics_csv
 from harness.run.processes import Team
-from harness.training.classifier import FLUSH_EVERY, Classifier
+from harness.training.classifier import CHECK_EVERY, Classifier
 from harness.training.early_stopping import describe_best, is_over
 from harness.training.recorder import Recorder
 from harness.training.schedules import learning_rate
@@ -217,8 +217,8 @@ def test_the_counters_of_a_checkpoint_go_on_in_one_device_alone() -> None:
     for rank in range(2):
         classifier = on_device(rank, 2)
         classifier.on_load_checkpoint({PROGRESS: progress})
-        assert classifier._losses.tolist() == ([0, 1, 2, 3, 4] if rank == 0 else [0] * 5)
-        assert classifier._right.tolist() == ([1, 2, 3] if rank == 0 else [0] * 3)
+        assert classifier.counters.losses.tolist() == ([0, 1, 2, 3, 4] if rank == 0 else [0] * 5)
+        assert classifier.counters.right.tolist() == ([1, 2, 3] if rank == 0 else [0] * 3)
 
 
 def past(*epochs: tuple[int, float]) -> list[Epoch]:
@@ -320,14 +320,14 @@ def test_a_loss_that_is_not_a_number_stops_the_run_and_names_the_step(tmp_path: 
 def test_a_long_epoch_is_looked_at_before_its_end(tmp_path: Path) -> None:
     network = Network(poison_at=2)
     with pytest.raises(UserError, match="at step 2 "):
-        fit(network, tmp_path, recipe(batch_size=1), train=3 * FLUSH_EVERY)
-    assert len(network.dropped) == FLUSH_EVERY
+        fit(network, tmp_path, recipe(batch_size=1), train=3 * CHECK_EVERY)
+    assert len(network.dropped) == CHECK_EVERY
 
 
 def test_a_checkpoint_may_fall_on_the_step_of_a_look(tmp_path: Path) -> None:
     settings = recipe(batch_size=1, epochs=1)
-    classifier = fit(Network(), tmp_path, settings, train=2 * FLUSH_EVERY + 1, checkpoint_every=FLUSH_EVERY)
-    assert classifier.history[0].train.seen == 2 * FLUSH_EVERY + 1
+    classifier = fit(Network(), tmp_path, settings, train=2 * CHECK_EVERY + 1, checkpoint_every=CHECK_EVERY)
+    assert classifier.history[0].train.seen == 2 * CHECK_EVERY + 1
     assert classifier.history[0].train_loss > 0
 
 

@@ -20,6 +20,7 @@ from filelock import FileLock, Timeout
 from omegaconf import OmegaConf
 
 from harness.config.commands import EvalConfig, TrainConfig
+from harness.config.files import CONFIG_FILE
 from harness.errors import UserError, file_error
 from harness.run import interruption
 from harness.run.files import PARTIAL, announce, new_folder, write_json, write_text
@@ -53,13 +54,14 @@ def make_run_folder(runs: str, name: str, config: TrainConfig | EvalConfig, suff
     Raises:
         UserError: no folder can be made there.
     """
+    environment = _environment()
     try:
         folder = new_folder(Path(runs) / name / (datetime.now().strftime("%Y-%m-%d_%H-%M-%S") + suffix))
     except OSError as error:
         raise UserError(f"runs={runs}: no folder can be made there: {file_error(error)}") from error
     _take(folder)
-    write_text(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(dataclasses.asdict(config))))
-    write_json(folder / "environment.json", _environment())
+    write_text(folder / CONFIG_FILE, OmegaConf.to_yaml(OmegaConf.create(dataclasses.asdict(config))))
+    write_json(folder / "environment.json", environment)
     return folder
 
 

@@ -114,6 +114,9 @@ class Team:
         launcher: what started them: `torchrun`, `srun`, or `STARTED_HERE`: rank 0 starts the others.
         distributed: whether they are connected, which one alone need not be.
         note: a line for the log; empty for none.
+
+    Attributes:
+        leads: whether this is rank 0.
     """
 
     def __init__(
@@ -131,6 +134,7 @@ class Team:
         self.accelerator = accelerator
         self.size = size
         self.rank = rank
+        self.leads = rank == 0
         self.local_rank = local_rank
         self.device = device
         self.launcher = launcher
@@ -144,11 +148,6 @@ class Team:
 
     def __str__(self) -> str:
         return f"{self.size} x {self.accelerator}" + (f" ({self.note})" if self.note else "")
-
-    @property
-    def leads(self) -> bool:
-        """Whether this is rank 0."""
-        return self.rank == 0
 
     def call(self, folder: Path, resumed: bool, advice: str) -> None:
         """Call the other processes together: start them if nobody else has, and tell them of the folder.

@@ -47,24 +47,23 @@ def train_together(config: TrainConfig, resumed: Path | None, team: Team) -> Non
 
     name = f"{model.name}-{config.data.name}"
     folder = resumed or make_run_folder(config.runs, name, config) if team.leads else team.folder
-    with doing(f"outside of its steps; {go_on(folder)}"):
+    advice = go_on(folder)
+    with doing(f"outside of its steps; {advice}"):
         if team.leads:
-            team.call(folder, resumed is not None, go_on(folder))
+            team.call(folder, resumed is not None, advice)
         progress = ProgressBar(limits.progress)
         recorder = Recorder(folder, trained, epochs, limits.checkpoint_every, recipe.patience)
         callbacks = [progress, *watch_files(folder, splits, class_names), recorder]
         options = {"max_epochs": epochs, "limit_val_batches": 1.0 if len(splits.validation) else 0}
         trainer = build.build_trainer(team, folder, recipe.precision, callbacks, **options)
-        log.info(
+        lines = [
             f"{model.name}: {sum(p.numel() for p in network.parameters()):,} parameters, images of "
             f"{preprocessing.channels} x {preprocessing.size} x {preprocessing.size}; "
-            f"recipe={recipe.name}: {epochs} epochs of {data.steps_per_epoch} steps, batch {recipe.batch_size}"
-        )
-        log.info(
+            f"recipe={recipe.name}: {epochs} epochs of {data.steps_per_epoch} steps, batch {recipe.batch_size}",
             f"{config.data.name}: {len(splits.train):,} images to train on, {len(splits.validation):,} for "
-            f"validation, {len(splits.test):,} to test; {team}; {folder}"
-        )
-        if pretrained:
-            log.info(str(pretrained))
+            f"validation, {len(splits.test):,} to test; {team}; {folder}",
+            *([str(pretrained)] if pretrained else []),
+        ]
+        log.info("\n".join(lines))
         trainer.fit(classifier, datamodule=data, ckpt_path=checkpoint, weights_only=True)
         report(config, team, trained, network, data, classifier, recorder, progress)

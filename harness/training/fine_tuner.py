@@ -10,6 +10,7 @@ from torch import nn
 from harness.config.recipe import FineTuneConfig, RecipeConfig
 from harness.run.folder import log
 from harness.training.classifier import Classifier
+from harness.training.losses import Loss
 from harness.training.parameter_groups import frozen_stages, rate_factors, stages
 
 
@@ -25,13 +26,16 @@ class FineTuner(Classifier):
         recipe: with rates and stages to freeze.
         steps_per_epoch: batches of an epoch.
         seed: of dropout and the like, together with step and rank.
+        loss: in place of the recipe's; None for that.
 
     Raises:
         UserError: a stage to freeze that the network does not have, or no stage left to train.
     """
 
-    def __init__(self, network: nn.Module, recipe: RecipeConfig, steps_per_epoch: int, seed: int) -> None:
-        super().__init__(network, recipe, steps_per_epoch, seed)
+    def __init__(
+        self, network: nn.Module, recipe: RecipeConfig, steps_per_epoch: int, seed: int, loss: Loss | None = None
+    ) -> None:
+        super().__init__(network, recipe, steps_per_epoch, seed, loss)
         assert isinstance(recipe, FineTuneConfig)
         self.frozen = recipe.freeze
         self.thaws_at = recipe.unfreeze_epoch

@@ -12,6 +12,7 @@ from harness.config.recipe import RecipeConfig
 from harness.evaluation.scores import prepare
 from harness.training.classifier import Classifier
 from harness.training.features import head_of
+from harness.training.losses import Loss
 
 PREFIX = "network."  # of the keys in a checkpoint
 
@@ -24,14 +25,17 @@ class LinearProbe(Classifier):
         recipe: loss, optimiser and schedule.
         steps_per_epoch: batches of an epoch.
         seed: of the order of images.
+        loss: in place of the recipe's; None for that.
 
     Raises:
         UserError: the network does not end in a linear layer.
     """
 
-    def __init__(self, network: nn.Module, recipe: RecipeConfig, steps_per_epoch: int, seed: int) -> None:
+    def __init__(
+        self, network: nn.Module, recipe: RecipeConfig, steps_per_epoch: int, seed: int, loss: Loss | None = None
+    ) -> None:
         plain = dataclasses.replace(recipe, channels_last=False, compile=False)  # a matrix of features has no channels
-        super().__init__(head_of(network), plain, steps_per_epoch, seed)
+        super().__init__(head_of(network), plain, steps_per_epoch, seed, loss)
         prepare(network, dataclasses.replace(recipe, compile=False))  # each image goes through it once
         self._whole = (network,)  # in a tuple, so that it is no submodule, whose weights would be trained
 

@@ -36,7 +36,8 @@ def lecun_map(logits: torch.Tensor, labels: torch.Tensor, rubbish: float = 1.0) 
     return F.cross_entropy(F.pad(logits, (0, 1), value=-rubbish), labels)
 
 
-LOSSES: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
+Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+LOSSES: dict[str, Loss] = {
     "cross_entropy": F.cross_entropy,  # nats
     "lecun_mle": lecun_mle,  # squared distance
     "lecun_map": lecun_map,  # nats

@@ -66,9 +66,10 @@ class Recorder(Checkpoint):
         assert isinstance(pl_module, Classifier)
         self.drawn = time.monotonic()
         self._start_clock()
-        if trainer.is_global_zero:
-            self.timing = read_timing(self.folder / TIMING_FILE, len(pl_module.history))
-        trainer.should_stop = is_over(pl_module.history, self.patience)  # a run that was killed in between
+        if pl_module.history:  # the run goes on
+            if trainer.is_global_zero:
+                self.timing = read_timing(self.folder / TIMING_FILE, len(pl_module.history))
+            trainer.should_stop = is_over(pl_module.history, self.patience)  # it was killed in between
         self.interruption.watch()
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -122,7 +123,7 @@ class Recorder(Checkpoint):
         done = batch_idx + 1
         stop = self.interruption.agreed_at_step(trainer)
         if done < pl_module.steps_per_epoch and (stop or trainer.global_step % self.checkpoint_every == 0):
-            pl_module.check(done)
+            pl_module.check_losses(done)
             self._save(trainer, pl_module)
             if stop:
                 raise self.interruption.stopped(trainer.global_step, self.folder)
