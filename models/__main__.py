@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 
-from models.catalogue import MODELS, Entry
+from .catalogue import MODELS, Entry
 
 HEAD = ("name", "paper", "year", "parameters", "multiply-adds", "input", "top-1/top-5 error (%)", "weights")
 RIGHT = ("year", "parameters", "multiply-adds")

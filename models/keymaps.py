@@ -11,8 +11,8 @@ from functools import cache
 
 import torch
 
-from models.resnet import LAYERS
-from models.vgg import CONFIGURATIONS
+from .resnet import LAYERS
+from .vgg import CONFIGURATIONS
 
 _RESNET = {f"resnet{depth}": depth for depth in LAYERS}
 _AKAMASTER = {f"resnet{depth}": (depth - 2) // 6 for depth in (20, 32, 44, 56, 110, 1202)}  # blocks of a stage
