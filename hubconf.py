@@ -71,9 +71,7 @@ def _read(name: str, weights: str) -> dict[str, _Any]:
 
 def _load(network: _torch.nn.Module, name: str, weights: str) -> None:
     own = network.state_dict()
-    counters = {
-        key: value for key, value in own.items() if key.endswith(".num_batches_tracked")
-    }  # older files lack them
+    counters = {key: own[key] for key in own if key.endswith(".num_batches_tracked")}  # older files lack them
     tensors = counters | _read(name, weights)
     where = f"model {name}, weights={weights}"
     if tensors.keys() != own.keys():
@@ -102,18 +100,22 @@ def _entrypoint(name: str) -> _Callable[..., _torch.nn.Module]:
     build.__name__ = build.__qualname__ = name
     build.__doc__ = f"""{getattr(_builders, name).__doc__}
 
-    Paper: {entry.paper}, {entry.year}.
+Paper: {entry.paper}, {entry.year}.
 
-    Args:
-        weights: None for fresh weights, {"".join(f"{word}, " for word in entry.weights)}or the path of a file: a
-            checkpoint of train.py, or a state_dict that `torch.save` wrote.
-        **options: {options}.
+Args:
+    weights: None for fresh weights, {"".join(f"{word}, " for word in entry.weights)}or the path of a file: a checkpoint
+        of train.py, or a state_dict that `torch.save` wrote.
+    **options: {options}.
 
-    Returns:
-        A network that maps images (N, in_channels, {entry.input_size}, {entry.input_size}) to logits (N, num_classes).
-        It has `forward_features`, `num_features` and `get_classifier()`, and its classifier is called
-        `{entry.classifier}`.
-    """
+Returns:
+    A network that maps images (N, in_channels, {entry.input_size}, {entry.input_size}) to logits (N, num_classes), in
+    training mode. It has `forward_features`, `num_features` and `get_classifier()`. Its classifier is called
+    `{entry.classifier}`.
+
+Raises:
+    ValueError: an unknown option, or weights that do not exist or do not fit.
+    ImportError: published weights without torchvision.
+"""
     return build
 
 
