@@ -26,17 +26,17 @@ def build_model(
     image_size: int | None = None,
     **options: object,
 ) -> Network:
-    """Build a network of the catalogue with freshly initialised weights, drawn from torch's global generator.
+    """Build a network of the catalogue. Its weights are fresh draws from torch's global generator.
 
     `MODELS` has the name, and `models.builders` the function of that name. Only these networks can be built, whatever a
     config or a checkpoint says.
 
     Args:
         name: a key of `MODELS`.
-        num_classes: length of the logits; the entry's own by default.
-        in_channels: channels of the images; the entry's own by default.
-        image_size: side of the square images in pixels; the entry's own by default.
-        **options: the family's own options, such as `hidden` of `mlp`.
+        num_classes: length of the logits. The catalogue has the default.
+        in_channels: channels of the images. The catalogue has the default.
+        image_size: side of the square images in pixels. The catalogue has the default.
+        **options: options of this network, such as `hidden` of `mlp`.
 
     Returns:
         A module that maps images (N, in_channels, image_size, image_size) to logits (N, num_classes).

@@ -39,7 +39,7 @@ from .network import Network
 
 
 class ResponseNorm(nn.Module):
-    """b_i = a_i / (k + alpha sum_j a_j^2)^beta, j within n / 2 channels of i [Krizhevsky 2012, section 3.3].
+    """b_i = a_i / (k + alpha sum_j a_j^2)^beta, with j within n / 2 channels of i [Krizhevsky 2012, section 3.3].
 
     `torch.nn.LocalResponseNorm` divides alpha by n and has no half precision on the CPU.
     """

@@ -30,8 +30,8 @@ class Published:
     Attributes:
         data: data set and split, such as `ImageNet val`.
         protocol: how it was measured, such as `10-crop`.
-        top1_error: percent, None where it was not given.
-        top5_error: percent, None where it was not given.
+        top1_error: percent; None where the source does not give it.
+        top5_error: percent; None where the source does not give it.
         source: paper and table.
     """
 
@@ -48,7 +48,7 @@ class Entry:
 
     Attributes:
         name: its name everywhere: in configs, records, and the function in `models/<family>.py` that builds it.
-        family: the file it is defined in.
+        family: the file that defines it, without `.py`.
         title: what it is, in a few words.
         paper: authors, title and venue.
         year: of the paper.
@@ -124,7 +124,7 @@ def _torchvision(top1_error: float, top5_error: float, weights: str = "IMAGENET1
 
 
 def _dense(top1_error: float, top5_error: float, train: str, test: str) -> Published:
-    """A row of Simonyan 2014; one test scale is Table 3, several are Table 4."""
+    """A row of Simonyan 2014: of Table 3 with one test scale, of Table 4 with several."""
     table, scale = ("Table 4", "scales") if "," in test else ("Table 3", "scale")
     source = f"Simonyan 2014, {table}, trained at {train}"
     return Published("ImageNet val", f"dense with flips, {scale} {test}", top1_error, top5_error, source)
@@ -137,7 +137,7 @@ def _he(
 
 
 def _fb_torch(one_crop: tuple[float, float], ten_crop: tuple[float, float]) -> tuple[Published, Published]:
-    """Errors (top-1, top-5) of the reimplementation whose form of the blocks torchvision has."""
+    """Errors (top-1, top-5) of fb.resnet.torch, whose form of the blocks torchvision uses, too."""
     return (
         Published("ImageNet val", "1-crop", *one_crop, "fb.resnet.torch, README"),
         Published("ImageNet val", "10-crop", *ten_crop, "fb.resnet.torch, README"),

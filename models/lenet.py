@@ -5,14 +5,14 @@ Papers:
   III-C and Appendix A, for `lenet5_1998`, `lenet5`, `lenet4` and what Fig. 9 says of `lenet1`;
 - LeCun et al. 1989, Backpropagation Applied to Handwritten Zip Code Recognition, Table 1, for the layers of `lenet1`.
 
-Input: one grey image, white paper -0.1 and black ink 1.175, of 32x32 pixels (digits of 28x28 are padded by two pixels
-on each side), `lenet1` of 28x28.
+Input: a grey image in which white paper is -0.1 and black ink is 1.175. It has 32x32 pixels (digits of 28x28 are padded
+by two pixels on each side); `lenet1` takes 28x28.
 
 `lenet5_1998` is the paper's network, number by number. This is where the paper leaves a choice, or the zoo differs:
 - `forward` returns logits, so that the largest wins as elsewhere. They are minus the outputs of the radial basis
   functions;
-- the bitmaps of the ten digits are drawn here, with ink +1 and paper -1. They stay fixed, and in the paper they
-  do so "at least initially";
+- the bitmaps of the ten digits are drawn here, with ink +1 and paper -1. They stay fixed; the paper says "at least
+  initially";
 - biases start like the weights beside them. The paper speaks of weights only;
 - images may have several channels. Each unit of C1 then sees all of them.
 

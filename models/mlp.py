@@ -1,7 +1,7 @@
 """The fully connected baseline that convolution is compared with.
 
 Paper: LeCun, Bottou, Bengio, Haffner 1998, Gradient-Based Learning Applied to Document Recognition, section III-C:
-"fully connected multilayer" networks, 28x28-300-10 among them. Input: images (N, in_channels, H, W), flattened.
+"fully connected multilayer" networks, 28x28-300-10 among them. Input: images (N, in_channels, H, W) of any size.
 
 Deviations from the paper:
 - rectified linear units instead of the scaled hyperbolic tangent, with He initialisation (He 2015, arXiv 1502.01852);

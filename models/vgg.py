@@ -42,7 +42,7 @@ CONFIGURATIONS = {
 
 
 class ResponseNorm(nn.Module):
-    """b_i = a_i / (2 + 1e-4 sum_j a_j^2)^0.75, j from i - 2 to i + 2 [Krizhevsky 2012, section 3.3]."""
+    """b_i = a_i / (2 + 1e-4 sum_j a_j^2)^0.75, with j from i - 2 to i + 2 [Krizhevsky 2012, section 3.3]."""
 
     def forward(self, a: torch.Tensor) -> torch.Tensor:
         squares = (0.01 * a).square()  # scaled first, since squares of half precision overflow at 256

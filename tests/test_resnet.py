@@ -232,5 +232,5 @@ def test_key_maps_refuse_what_is_no_equal(name: str) -> None:
 
 
 def test_key_maps_refuse_unknown_keys() -> None:
-    with pytest.raises(ValueError, match=r"hold 'layer4\.2\.conv1\.weight', which this network has not"):
+    with pytest.raises(ValueError, match=r"hold 'layer4\.2\.conv1\.weight', which this network does not have"):
         from_torchvision("resnet18", {"layer4.2.conv1.weight": torch.zeros(1)})
