@@ -1,6 +1,7 @@
 """The networks: one file per family, each written to be read beside its paper.
 
-The catalogue (`MODELS`) is plain data and imports without torch; `build_model` imports the family's file.
+The catalogue (`MODELS`) is plain data and imports without torch. `build_model` builds a network by its name, and
+`models.builders` has a typed function for each name.
 """
 
 from __future__ import annotations
@@ -9,33 +10,33 @@ import importlib
 import inspect
 from typing import TYPE_CHECKING
 
-from models.catalogue import MODELS, Entry, Published, model_names
+from .catalogue import MODELS, Entry, Name, Published, model_names
 
 if TYPE_CHECKING:
-    from torch import nn
+    from .network import Network
 
-__all__ = ["MODELS", "Entry", "Published", "build_model", "model_names"]
+__all__ = ["MODELS", "Entry", "Name", "Published", "build_model", "model_names"]
 
 
 def build_model(
-    name: str,
+    name: Name | str,
     *,
     num_classes: int | None = None,
     in_channels: int | None = None,
     image_size: int | None = None,
     **options: object,
-) -> nn.Module:
-    """Build a network of the catalogue with freshly initialised weights, drawn from torch's global generator.
+) -> Network:
+    """Build a network of the catalogue. Its weights are fresh draws from torch's global generator.
 
-    The name is looked up in `MODELS` and is the name of the function in `models/<family>.py` that is called: only the
-    networks listed there can be built, whatever a config or a checkpoint says.
+    `MODELS` has the name, and `models.builders` the function of that name. Only these networks can be built, whatever a
+    config or a checkpoint says.
 
     Args:
         name: a key of `MODELS`.
-        num_classes: length of the logits; the entry's own by default.
-        in_channels: channels of the images; the entry's own by default.
-        image_size: side of the square images in pixels; the entry's own by default.
-        **options: the family's own options, such as `hidden` of `mlp`.
+        num_classes: length of the logits. The catalogue has the default.
+        in_channels: channels of the images. The catalogue has the default.
+        image_size: side of the square images in pixels. The catalogue has the default.
+        **options: options of this network, such as `hidden` of `mlp`.
 
     Returns:
         A module that maps images (N, in_channels, image_size, image_size) to logits (N, num_classes).
@@ -49,7 +50,7 @@ def build_model(
         "in_channels": entry.in_channels if in_channels is None else in_channels,
     }
     entry.check_input(entry.input_size if image_size is None else image_size)
-    builder = getattr(importlib.import_module(f"models.{entry.family}"), name)
+    builder = getattr(importlib.import_module(".builders", __package__), name)  # late: it imports torch
     known = inspect.signature(builder).parameters
     if "image_size" in known:
         arguments["image_size"] = entry.input_size if image_size is None else image_size
@@ -57,5 +58,5 @@ def build_model(
         if option not in known or option in ("num_classes", "in_channels", "image_size"):
             own = sorted(set(known) - {"num_classes", "in_channels", "image_size"})
             raise ValueError(f"model {name} has no option {option!r}; it has: {', '.join(own) or 'none'}")
-    module: nn.Module = builder(**arguments, **options)
-    return module
+    network: Network = builder(**arguments, **options)
+    return network

@@ -6,10 +6,37 @@ import argparse
 import os
 import sys
 
-from models.catalogue import MODELS, Entry
+from .catalogue import MODELS, Entry
 
-HEAD = ("name", "paper", "year", "parameters", "multiply-adds", "input", "top-1/top-5 error (%)", "weights")
-RIGHT = ("year", "parameters", "multiply-adds")
+HEAD = (
+    *("name", "paper", "year", "parameters", "multiply-adds", "input", "features", "classifier"),
+    *("top-1/top-5 error (%)", "weights"),
+)
+RIGHT = ("year", "parameters", "multiply-adds", "features")
+
+IN_PYTHON = """## In Python
+
+```python
+import torch
+
+from models import build_model
+from models.builders import resnet20
+
+network = build_model("resnet50", num_classes=10)  # by name
+network = resnet20(shortcut="B")  # the same, with the names and types of its options
+features = network.forward_features(torch.zeros(1, 3, 32, 32))  # (1, network.num_features, 8, 8)
+logits = network.forward_head(features)  # (1, 10), what network(images) gives
+classifier = network.get_classifier()  # the layer that gives the logits
+```
+
+`torch.hub` gives networks and weights to other programs, and needs neither Lightning nor Hydra:
+
+```python
+network = torch.hub.load("path/to/this/repository", "resnet50", source="local", weights="IMAGENET1K_V2")
+```
+
+`weights=` takes a name of the table, or the path of a checkpoint or a state_dict. torchvision knows how the images
+have to be prepared: `torchvision.models.get_model_weights("resnet50")["IMAGENET1K_V2"].transforms()`."""
 
 
 def errors(entry: Entry) -> list[str]:
@@ -31,12 +58,14 @@ def row(entry: Entry) -> tuple[str, ...]:
         f"{entry.parameters:,}",
         f"{entry.multiply_adds:,}",
         f"{entry.in_channels}x{entry.input_size}x{entry.input_size}",
+        f"{entry.num_features:,}",
+        entry.classifier,
         ", ".join(entry.weights) or "-",
     )
 
 
 def text() -> str:
-    """The table for a terminal, an error rate a line."""
+    """The table for a terminal. Each error rate has a line of its own."""
     lines: list[tuple[str, ...]] = [HEAD]
     for entry in MODELS.values():
         *cells, weights = row(entry)
@@ -60,8 +89,10 @@ def markdown() -> str:
         "Written by `python -m models --markdown > docs/zoo.md`; change `models/catalogue.py` and run it again.",
         "",
         "Parameters are trainable numbers. Multiply-adds are those of the convolutions and fully connected layers for",
-        "one image of the given channels and sides. Errors are what others published, in percent, top-1/top-5, with",
-        "the data, the protocol and the source; two of them can be compared only where data and protocol are the same.",
+        "one image of the given channels and sides. Features are the channels of `network.forward_features(images)`;",
+        "`network.num_features` is the same number. The classifier is the name of the layer that gives the logits.",
+        "Errors are what others published, in percent, top-1/top-5, with the data, the protocol and the source. Two of",
+        "them can be compared only where data and protocol are the same.",
         "",
         "| " + " | ".join(HEAD) + " |",
         "| " + " | ".join("---:" if title in RIGHT else "---" for title in HEAD) + " |",
@@ -71,7 +102,7 @@ def markdown() -> str:
         lines.append("| " + " | ".join((f"`{name}`", *cells, "<br>".join(errors(entry)), weights)) + " |")
     papers = dict.fromkeys(f"- {entry.paper}, {entry.year}" for entry in MODELS.values())
     names = [f"- `{entry.name}`: {entry.title}" for entry in MODELS.values()]
-    lines += ["", "## What the names stand for", "", *names, "", "## Papers", "", *papers]
+    lines += ["", "## What the names stand for", "", *names, "", "## Papers", "", *papers, "", IN_PYTHON]
     return "\n".join(lines)
 
 

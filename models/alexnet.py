@@ -7,21 +7,23 @@ Papers:
 
 Input: a colour image of 224x224 pixels less the training images' mean.
 
-`alexnet_2012` is the network on two GPUs as two groups of maps. Where it departs from the paper, or had to choose:
-- 55x55 positions in conv1, as section 3.5 needs, do not follow from 224 pixels, kernels of 11 and a stride of 4; the
+`alexnet_2012` is the network on two GPUs. One sequence of layers holds the halves of both GPUs, as two groups of
+channels. This is where it differs from the paper, or where the paper leaves a choice:
+- section 3.5 needs 55x55 positions in conv1, which do not follow from 224 pixels, kernels of 11 and a stride of 4. The
   original code rounds up over the right and bottom edges, so three zeros are padded there;
 - response normalisation sums alpha times the squares as the formula of section 3.3 does. The original code divides
-  alpha by n, a fifth of it; and the window crosses from one group to the other, as the formula's N maps of a layer do;
-- dropout doubles the units that it keeps instead of halving every output at test time;
-- one sequence of layers holds both GPUs' halves: a group is a half;
-- images of other sizes (at least 64 pixels) are accepted, since pool5 is averaged to 6x6; at 224 this changes nothing.
+  alpha by n, which makes it a fifth. The window crosses from one group to the other, since the formula's N is the
+  number of all kernels of the layer;
+- dropout doubles the units that it keeps. The paper's dropout halves every output at test time instead;
+- the network accepts images of other sizes (at least 64 pixels), since pool5 is averaged to 6x6. At 224 pixels the
+  average changes nothing.
 
-`alexnet` is the form of the weights that the ecosystem has: 64-192-384-256-256 maps, no groups, no response
-normalisation, conv1 padded by two pixels. Deviations from the paper of 2014:
-- conv4 has 256 maps instead of 384;
+`alexnet` has the form of the ecosystem's weights: 64-192-384-256-256 channels, no groups, no response normalisation,
+and a conv1 that is padded by two pixels. Deviations from the paper of 2014:
+- conv4 has 256 channels instead of 384;
 - dropout comes before fc6 and fc7 instead of after them;
-- the initialisation is that of 2012, of which the paper of 2014 says nothing;
-- images of other sizes (at least 63 pixels) are accepted in the same way.
+- the initialisation is that of 2012, since the paper of 2014 says nothing of it;
+- the network accepts images of other sizes (at least 63 pixels) in the same way.
 """
 
 from __future__ import annotations
@@ -33,9 +35,11 @@ import torch.fx
 import torch.nn.functional as F
 from torch import nn
 
+from .network import Network
+
 
 class ResponseNorm(nn.Module):
-    """b_i = a_i / (k + alpha sum_j a_j^2)^beta, j within n / 2 maps of i [Krizhevsky 2012, section 3.3].
+    """b_i = a_i / (k + alpha sum_j a_j^2)^beta, with j within n / 2 channels of i [Krizhevsky 2012, section 3.3].
 
     `torch.nn.LocalResponseNorm` divides alpha by n and has no half precision on the CPU.
     """
@@ -49,6 +53,10 @@ class ResponseNorm(nn.Module):
         squares = F.pad(squares, (0, 0, 0, 0, self.n // 2, self.n // 2))  # (N, C + n - 1, H, W)
         total = reduce(torch.add, (squares.narrow(1, first, a.shape[1]) for first in range(self.n)))
         return a * (self.k + total) ** -self.beta  # (N, C, H, W)
+
+    def extra_repr(self) -> str:
+        """The constants of the formula."""
+        return f"k={self.k}, n={self.n}, alpha={self.alpha}, beta={self.beta}"
 
 
 def initialise(network: nn.Module) -> None:
@@ -68,8 +76,10 @@ def check_size(images: torch.Tensor, smallest: int) -> None:
         raise ValueError(f"this AlexNet needs images of at least {smallest} pixels a side, not {height} x {width}")
 
 
-class AlexNet2012(nn.Module):
+class AlexNet2012(Network):
     """AlexNet on two GPUs: 60,965,224 parameters [Krizhevsky 2012, Fig. 2]."""
+
+    num_features = 256
 
     def __init__(self, num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.5) -> None:
         super().__init__()
@@ -91,7 +101,7 @@ class AlexNet2012(nn.Module):
         self.fc8 = nn.Linear(4096, num_classes)
         initialise(self)
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
+    def forward_features(self, images: torch.Tensor) -> torch.Tensor:
         check_size(images, 64)
         x = F.relu(self.conv1(F.pad(images, (0, 3, 0, 3))))  # (N, 96, 55, 55)
         x = self.pool1(self.norm1(x))  # (N, 96, 27, 27)
@@ -100,15 +110,21 @@ class AlexNet2012(nn.Module):
         x = F.relu(self.conv3(x))  # (N, 384, 13, 13)
         x = F.relu(self.conv4(x))  # (N, 384, 13, 13)
         x = F.relu(self.conv5(x))  # (N, 256, 13, 13)
-        x = self.average(self.pool5(x))  # (N, 256, 6, 6)
-        x = self.dropout6(F.relu(self.fc6(x.flatten(1))))  # (N, 4096)
+        features: torch.Tensor = self.pool5(x)  # (N, 256, 6, 6)
+        return features
+
+    def forward_head(self, features: torch.Tensor) -> torch.Tensor:
+        x = self.average(features).flatten(1)  # (N, 9216)
+        x = self.dropout6(F.relu(self.fc6(x)))  # (N, 4096)
         x = self.dropout7(F.relu(self.fc7(x)))  # (N, 4096)
         logits: torch.Tensor = self.fc8(x)  # (N, num_classes)
         return logits
 
 
-class AlexNet(nn.Module):
+class AlexNet(Network):
     """AlexNet on one tower: 61,100,840 parameters [Krizhevsky 2014, the network of its experiments]."""
+
+    num_features = 256
 
     def __init__(self, num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.5) -> None:
         super().__init__()
@@ -128,7 +144,7 @@ class AlexNet(nn.Module):
         self.fc8 = nn.Linear(4096, num_classes)
         initialise(self)
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
+    def forward_features(self, images: torch.Tensor) -> torch.Tensor:
         check_size(images, 63)
         x = F.relu(self.conv1(images))  # (N, 64, 55, 55)
         x = self.pool1(x)  # (N, 64, 27, 27)
@@ -137,8 +153,12 @@ class AlexNet(nn.Module):
         x = F.relu(self.conv3(x))  # (N, 384, 13, 13)
         x = F.relu(self.conv4(x))  # (N, 256, 13, 13)
         x = F.relu(self.conv5(x))  # (N, 256, 13, 13)
-        x = self.average(self.pool5(x))  # (N, 256, 6, 6)
-        x = F.relu(self.fc6(self.dropout6(x.flatten(1))))  # (N, 4096)
+        features: torch.Tensor = self.pool5(x)  # (N, 256, 6, 6)
+        return features
+
+    def forward_head(self, features: torch.Tensor) -> torch.Tensor:
+        x = self.average(features).flatten(1)  # (N, 9216)
+        x = F.relu(self.fc6(self.dropout6(x)))  # (N, 4096)
         x = F.relu(self.fc7(self.dropout7(x)))  # (N, 4096)
         logits: torch.Tensor = self.fc8(x)  # (N, num_classes)
         return logits

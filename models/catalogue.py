@@ -1,7 +1,7 @@
 """What is known of every network without building it: plain data, importable without torch.
 
-Parameters and multiply-adds are those of the network as `build_model(name)` gives it, at `input_size`; tests count
-them. Multiply-adds are those of convolutions and fully connected layers alone: no bias, pooling or normalisation.
+The numbers are those of the network that `build_model(name)` gives, at `input_size`, and tests count them.
+Multiply-adds are those of the convolutions and fully connected layers alone, without biases, pooling and normalisation.
 """
 
 from __future__ import annotations
@@ -9,6 +9,18 @@ from __future__ import annotations
 import difflib
 from dataclasses import dataclass
 from functools import partial
+from typing import Literal
+
+# fmt: off
+Name = Literal[  # for editors, which complete it; `MODELS` decides
+    "mlp", "lenet1", "lenet4", "lenet5_1998", "lenet5", "alexnet_2012", "alexnet",
+    "vgg11", "vgg11_lrn", "vgg11_bn", "vgg13", "vgg13_bn", "vgg16_c", "vgg16", "vgg16_bn", "vgg19", "vgg19_bn",
+    "plain18", "plain34", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152",
+    "resnet50_2015", "resnet101_2015", "resnet152_2015",
+    "resnet20", "resnet32", "resnet44", "resnet56", "resnet110", "resnet1202",
+    "plain20", "plain32", "plain44", "plain56", "preact_resnet110", "preact_resnet164", "preact_resnet1001",
+]
+# fmt: on
 
 
 @dataclass(frozen=True)
@@ -18,8 +30,8 @@ class Published:
     Attributes:
         data: data set and split, such as `ImageNet val`.
         protocol: how it was measured, such as `10-crop`.
-        top1_error: percent, None where it was not given.
-        top5_error: percent, None where it was not given.
+        top1_error: percent; None where the source does not give it.
+        top5_error: percent; None where the source does not give it.
         source: paper and table.
     """
 
@@ -36,15 +48,17 @@ class Entry:
 
     Attributes:
         name: its name everywhere: in configs, records, and the function in `models/<family>.py` that builds it.
-        family: the file it is defined in.
+        family: the file that defines it, without `.py`.
         title: what it is, in a few words.
         paper: authors, title and venue.
         year: of the paper.
         parameters: trainable numbers.
         multiply_adds: of one image of `input_size`.
+        num_features: channels of what the network's `forward_features` gives.
+        classifier: name of the layer that gives the logits, and prefix of its keys in the state_dict.
         input_size: side of the square images in pixels that the paper feeds it.
         min_size: the smallest side in pixels that it accepts.
-        max_size: the largest, None where there is no limit.
+        max_size: the largest side; None where there is no limit.
         in_channels: channels of an image in the paper.
         num_classes: classes in the paper.
         fixed_classes: whether `num_classes` is part of the definition.
@@ -59,6 +73,8 @@ class Entry:
     year: int
     parameters: int
     multiply_adds: int
+    num_features: int
+    classifier: str
     input_size: int
     min_size: int
     max_size: int | None
@@ -70,7 +86,7 @@ class Entry:
 
     @staticmethod
     def named(name: str) -> Entry:
-        """The entry called `name`; `ValueError` naming the nearest ones if there is none."""
+        """The entry called `name`; `ValueError` with the nearest names if there is none."""
         if name not in MODELS:
             near = difflib.get_close_matches(name, MODELS, n=3, cutoff=0.4) or sorted(MODELS)
             raise ValueError(f"no model is called {name!r}; did you mean {', '.join(near)}?")
@@ -108,7 +124,7 @@ def _torchvision(top1_error: float, top5_error: float, weights: str = "IMAGENET1
 
 
 def _dense(top1_error: float, top5_error: float, train: str, test: str) -> Published:
-    """A row of Simonyan 2014; one test scale is Table 3, several are Table 4."""
+    """A row of Simonyan 2014: of Table 3 with one test scale, of Table 4 with several."""
     table, scale = ("Table 4", "scales") if "," in test else ("Table 3", "scale")
     source = f"Simonyan 2014, {table}, trained at {train}"
     return Published("ImageNet val", f"dense with flips, {scale} {test}", top1_error, top5_error, source)
@@ -121,7 +137,7 @@ def _he(
 
 
 def _fb_torch(one_crop: tuple[float, float], ten_crop: tuple[float, float]) -> tuple[Published, Published]:
-    """Errors (top-1, top-5) of the reimplementation whose form of the blocks torchvision has."""
+    """Errors (top-1, top-5) of fb.resnet.torch, whose form of the blocks torchvision uses, too."""
     return (
         Published("ImageNet val", "1-crop", *one_crop, "fb.resnet.torch, README"),
         Published("ImageNet val", "10-crop", *ten_crop, "fb.resnet.torch, README"),
@@ -133,13 +149,26 @@ def _cifar(top1_error: float, source: str, data: str = "CIFAR-10 test") -> Publi
 
 
 _mlp = partial(Entry, family="mlp", paper=_LECUN_1998, year=1998, in_channels=1, num_classes=10)
-_lenet = partial(Entry, family="lenet", paper=_LECUN_1998, year=1998, in_channels=1, num_classes=10)
-_alexnet = partial(Entry, family="alexnet", input_size=224, max_size=None, in_channels=3, num_classes=1000)
+_lenet = partial(
+    Entry, family="lenet", paper=_LECUN_1998, year=1998, in_channels=1, num_classes=10, classifier="output"
+)
+_alexnet = partial(
+    Entry,
+    family="alexnet",
+    num_features=256,
+    classifier="fc8",
+    input_size=224,
+    max_size=None,
+    in_channels=3,
+    num_classes=1000,
+)
 _vgg = partial(
     Entry,
     family="vgg",
     paper=_SIMONYAN_2014,
     year=2014,
+    num_features=512,
+    classifier="fc8",
     input_size=224,
     min_size=32,
     max_size=None,
@@ -151,6 +180,7 @@ _resnet = partial(
     family="resnet",
     paper=_HE_2015,
     year=2015,
+    classifier="fc",
     input_size=224,
     min_size=32,
     max_size=None,
@@ -158,9 +188,16 @@ _resnet = partial(
     num_classes=1000,
 )
 _resnet_cifar = partial(
-    Entry, family="resnet_cifar", input_size=32, min_size=4, max_size=None, in_channels=3, num_classes=10
+    Entry,
+    family="resnet_cifar",
+    classifier="fc",
+    input_size=32,
+    min_size=4,
+    max_size=None,
+    in_channels=3,
+    num_classes=10,
 )
-# Depth: parameters with shortcuts that have none, multiply-adds.
+# Depth: parameters where the shortcuts have none, and multiply-adds.
 _CIFAR_COUNTS = {
     20: (269_722, 40_551_040),
     32: (464_154, 68_862_592),
@@ -180,6 +217,7 @@ def _he_cifar(depth: int, *published: Published, plain: bool = False) -> Entry:
         year=2015,
         parameters=parameters,
         multiply_adds=multiply_adds,
+        num_features=64,
         published=published,
     )
 
@@ -190,6 +228,8 @@ _ENTRIES = (
         title="fully connected baseline, 784-300-10 unless told otherwise",
         parameters=238_510,
         multiply_adds=238_200,
+        num_features=300,
+        classifier="fc2",
         input_size=28,
         min_size=1,
         max_size=None,
@@ -200,6 +240,7 @@ _ENTRIES = (
         title="LeNet-1 in its form of 1989: connection table, trainable sub-sampling",
         parameters=2_578,
         multiply_adds=91_520,
+        num_features=12,
         input_size=28,
         min_size=28,
         max_size=28,
@@ -210,6 +251,7 @@ _ENTRIES = (
         title="LeNet-4 as far as it was published; C3's connection table is ours",
         parameters=50_698,
         multiply_adds=247_600,
+        num_features=16,
         input_size=32,
         min_size=32,
         max_size=32,
@@ -220,6 +262,7 @@ _ENTRIES = (
         title="LeNet-5 of the paper: C3's connection table, trainable sub-sampling, radial basis output",
         parameters=60_000,
         multiply_adds=326_520,
+        num_features=120,
         input_size=32,
         min_size=32,
         max_size=32,
@@ -231,6 +274,7 @@ _ENTRIES = (
         title="LeNet-5 as it is taught today: full C3, average pooling, softmax",
         parameters=61_706,
         multiply_adds=416_520,
+        num_features=120,
         input_size=32,
         min_size=32,
         max_size=32,
@@ -375,6 +419,7 @@ _ENTRIES = (
         title="18 layers without shortcuts",
         parameters=11_515_688,
         multiply_adds=1_794_805_760,
+        num_features=512,
         published=(_he(27.94, None, "10-crop", "He 2015, Table 2"),),
     ),
     _resnet(
@@ -382,6 +427,7 @@ _ENTRIES = (
         title="34 layers without shortcuts",
         parameters=21_623_848,
         multiply_adds=3_644_493_824,
+        num_features=512,
         published=(_he(28.54, 10.02, "10-crop", "He 2015, Table 3"),),
     ),
     _resnet(
@@ -389,6 +435,7 @@ _ENTRIES = (
         title="ResNet-18, option B",
         parameters=11_689_512,
         multiply_adds=1_814_073_344,
+        num_features=512,
         published=(
             _he(27.88, None, "10-crop", "He 2015, Table 2, option A"),
             *_fb_torch((30.43, 10.76), (28.22, 9.42)),
@@ -401,6 +448,7 @@ _ENTRIES = (
         title="ResNet-34, option B",
         parameters=21_797_672,
         multiply_adds=3_663_761_408,
+        num_features=512,
         published=(
             _he(24.52, 7.46, "10-crop", "He 2015, Table 3, option B"),
             _he(25.03, 7.76, "10-crop", "He 2015, Table 3, option A"),
@@ -417,6 +465,7 @@ _ENTRIES = (
         title="ResNet-50 v1.5: stride on the 3x3",
         parameters=25_557_032,
         multiply_adds=4_089_184_256,
+        num_features=2048,
         published=(
             *_fb_torch((24.01, 7.02), (22.24, 6.08)),
             _torchvision(23.870, 7.138),
@@ -429,6 +478,7 @@ _ENTRIES = (
         title="ResNet-101 v1.5: stride on the 3x3",
         parameters=44_549_160,
         multiply_adds=7_801_405_440,
+        num_features=2048,
         published=(
             *_fb_torch((22.44, 6.21), (21.08, 5.35)),
             _torchvision(22.626, 6.454),
@@ -441,6 +491,7 @@ _ENTRIES = (
         title="ResNet-152 v1.5: stride on the 3x3",
         parameters=60_192_808,
         multiply_adds=11_513_626_624,
+        num_features=2048,
         published=(
             *_fb_torch((22.16, 6.16), (20.69, 5.21)),
             _torchvision(21.688, 5.954),
@@ -453,6 +504,7 @@ _ENTRIES = (
         title="ResNet-50 of the paper: stride on the first 1x1",
         parameters=25_557_032,
         multiply_adds=3_857_973_248,
+        num_features=2048,
         published=(
             _he(22.85, 6.71, "10-crop", "He 2015, Table 3"),
             _he(20.74, 5.25, "fully convolutional, scales 224, 256, 384, 480, 640", "He 2015, Table 4"),
@@ -464,6 +516,7 @@ _ENTRIES = (
         title="ResNet-101 of the paper: stride on the first 1x1",
         parameters=44_549_160,
         multiply_adds=7_570_194_432,
+        num_features=2048,
         published=(
             _he(21.75, 6.05, "10-crop", "He 2015, Table 3"),
             _he(19.87, 4.60, "fully convolutional, scales 224, 256, 384, 480, 640", "He 2015, Table 4"),
@@ -475,6 +528,7 @@ _ENTRIES = (
         title="ResNet-152 of the paper: stride on the first 1x1",
         parameters=60_192_808,
         multiply_adds=11_282_415_616,
+        num_features=2048,
         published=(
             _he(21.43, 5.71, "10-crop", "He 2015, Table 3"),
             _he(19.38, 4.49, "fully convolutional, scales 224, 256, 384, 480, 640", "He 2015, Table 4"),
@@ -502,6 +556,7 @@ _ENTRIES = (
         year=2016,
         parameters=1_727_962,
         multiply_adds=252_887_680,
+        num_features=64,
         published=(_cifar(6.37, "He 2016, Table 2"),),
     ),
     _resnet_cifar(
@@ -511,6 +566,7 @@ _ENTRIES = (
         year=2016,
         parameters=1_703_258,
         multiply_adds=244_500_992,
+        num_features=256,
         published=(
             _cifar(5.46, "He 2016, Table 2"),
             _cifar(24.33, "He 2016, Table 3", data="CIFAR-100 test"),
@@ -523,6 +579,7 @@ _ENTRIES = (
         year=2016,
         parameters=10_327_706,
         multiply_adds=1_487_849_984,
+        num_features=256,
         published=(
             _cifar(4.92, "He 2016, Table 3"),
             _cifar(4.62, "He 2016, Table 4: batches of 64"),

@@ -1,7 +1,7 @@
-"""Keys of a state_dict in torchvision, timm and akamaster's ResNets <-> ours: pure functions that download nothing.
+"""Translate the keys of a state_dict between torchvision, timm or akamaster's ResNets and ours.
 
-A map goes from our module to theirs, such as `conv1_1` to `features.0`; the numbers of a module have the same names on
-both sides. A state_dict may lack modules: the keys that are there are translated.
+A map goes from our module to theirs, such as `conv1_1` to `features.0`. The tensors of a module have the same names on
+both sides. A state_dict may lack modules, and the keys that are there are translated. No function downloads anything.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from functools import cache
 
 import torch
 
-from models.resnet import LAYERS
-from models.vgg import CONFIGURATIONS
+from .resnet import LAYERS
+from .vgg import CONFIGURATIONS
 
 _RESNET = {f"resnet{depth}": depth for depth in LAYERS}
 _AKAMASTER = {f"resnet{depth}": (depth - 2) // 6 for depth in (20, 32, 44, 56, 110, 1202)}  # blocks of a stage
@@ -20,7 +20,7 @@ _VGG = {"vgg11": "A", "vgg13": "B", "vgg16": "D", "vgg19": "E"}
 
 
 def _alexnet() -> dict[str, str]:
-    """torchvision's `features` and `classifier` number their layers, rectifiers, pooling and dropout included."""
+    """torchvision's `features` and `classifier` number all layers, also rectifiers, pooling and dropout."""
     return {
         "conv1": "features.0",
         "conv2": "features.3",
@@ -34,7 +34,7 @@ def _alexnet() -> dict[str, str]:
 
 
 def _vgg(name: str) -> dict[str, str]:
-    """The convolutions of torchvision's VGG, which timm has taken over."""
+    """The convolutions of VGG. timm has torchvision's keys."""
     plain = name.removesuffix("_bn")
     modules, index = {}, 0
     for stage, column in enumerate(CONFIGURATIONS[_VGG[plain]], start=1):
@@ -49,7 +49,7 @@ def _vgg(name: str) -> dict[str, str]:
 
 
 def _resnet(name: str) -> dict[str, str]:
-    """Ours and torchvision's, which timm has taken over, differ in the names of stages and projections."""
+    """Our ResNets and torchvision's differ in the names of stages and projections. timm has torchvision's keys."""
     layers, blocks = LAYERS[_RESNET[name]]
     modules = {"conv1": "conv1", "bn1": "bn1", "fc": "fc"}
     for stage, count in enumerate(blocks, start=1):
@@ -63,7 +63,7 @@ def _resnet(name: str) -> dict[str, str]:
 
 
 def _akamaster(name: str) -> dict[str, str]:
-    """akamaster/pytorch_resnet_cifar10 on one device, option A as ours."""
+    """The networks of akamaster/pytorch_resnet_cifar10 on one device, which have option A as ours do."""
     if name not in _AKAMASTER:
         raise ValueError(f"akamaster has no network that equals {name}; it has {', '.join(_AKAMASTER)}")
     modules = {"conv1": "conv1", "bn1": "bn1", "fc": "linear"}
@@ -97,31 +97,40 @@ def _rename(state_dict: Mapping[str, torch.Tensor], modules: Mapping[str, str]) 
     for key, value in state_dict.items():
         module, _, number = key.rpartition(".")
         if module not in modules:
-            raise ValueError(f"the weights hold {key!r}, which this network has not; are they another network's?")
+            raise ValueError(f"the weights hold {key!r}, which this network does not have; are they of another one?")
         renamed[f"{modules[module]}.{number}"] = value
     return renamed
 
 
 @cache
 def _reverse(house: Callable[[str], dict[str, str]], name: str) -> Mapping[str, str]:
-    """From their modules to ours; kept, since a file that fits nothing is asked for module by module."""
+    """From their modules to ours. The result is kept, since harness/weights may ask once for each module of a file."""
     return {theirs: ours for ours, theirs in house(name).items()}
 
 
 def to_torchvision(name: str, state_dict: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Our numbers of the network `name` under torchvision's keys; `ValueError` if it has no such network or key."""
+    """Our tensors of the network `name` under torchvision's keys.
+
+    Raises:
+        ValueError: torchvision has no such network, or our network has no such key.
+    """
     return _rename(state_dict, _torchvision(name))
 
 
 def from_torchvision(name: str, state_dict: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """torchvision's numbers of the network `name` under our keys; `ValueError` if it has no such network or key."""
+    """torchvision's tensors of the network `name` under our keys.
+
+    Raises:
+        ValueError: torchvision has no such network, or its network has no such key.
+    """
     return _rename(state_dict, _reverse(_torchvision, name))
 
 
 def to_timm(name: str, state_dict: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Our numbers of the network `name` under timm's keys; `ValueError` if it has no such network or key.
+    """Our tensors of the network `name` under timm's keys. In timm, fc6 and fc7 of a VGG are 7x7 and 1x1 convolutions.
 
-    timm writes fc6 and fc7 of a VGG as convolutions, of 7x7 and 1x1.
+    Raises:
+        ValueError: timm has no such network, or our network has no such key.
     """
     renamed = _rename(state_dict, _timm(name))
     for key, side in (("pre_logits.fc1.weight", 7), ("pre_logits.fc2.weight", 1)):
@@ -131,7 +140,11 @@ def to_timm(name: str, state_dict: Mapping[str, torch.Tensor]) -> dict[str, torc
 
 
 def from_timm(name: str, state_dict: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """timm's numbers of the network `name` under our keys; `ValueError` if it has no such network or key."""
+    """timm's tensors of the network `name` under our keys.
+
+    Raises:
+        ValueError: timm has no such network, or its network has no such key.
+    """
     renamed = _rename(state_dict, _reverse(_timm, name))
     for key in ("fc6.weight", "fc7.weight"):
         if key in renamed:
@@ -140,10 +153,13 @@ def from_timm(name: str, state_dict: Mapping[str, torch.Tensor]) -> dict[str, to
 
 
 def from_akamaster(name: str, state_dict: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The numbers of akamaster/pytorch_resnet_cifar10's `name` under our keys; `ValueError` if it has no such network.
+    """The tensors of akamaster/pytorch_resnet_cifar10's network `name` under our keys.
 
-    Its files hold them under `state_dict`, with the prefix `module.` of a data-parallel wrapper, which may be missing
-    here. They were saved before batch norms counted their batches, and the counters that are missing are set to zero.
+    Its files hold them under `state_dict`. Their keys have the prefix `module.` of a data-parallel wrapper, which may
+    be missing here. The files are older than the counters of batch norms, so missing counters are set to zero.
+
+    Raises:
+        ValueError: akamaster has no such network, or its network has no such key.
     """
     bare = {key.removeprefix("module."): value for key, value in state_dict.items()}
     renamed = _rename(bare, _reverse(_akamaster, name))
@@ -154,8 +170,9 @@ def from_akamaster(name: str, state_dict: Mapping[str, torch.Tensor]) -> dict[st
 
 
 def to_akamaster(name: str, state_dict: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Our numbers of the network `name` with option A under akamaster's keys; `ValueError` if it has no such network.
+    """Our tensors of the network `name` with option A under akamaster's keys, which begin with `module.`.
 
-    The prefix `module.` is part of the keys, as in its files.
+    Raises:
+        ValueError: akamaster has no such network, or our network has no such key.
     """
     return {f"module.{key}": value for key, value in _rename(state_dict, _akamaster(name)).items()}

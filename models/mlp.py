@@ -1,7 +1,7 @@
 """The fully connected baseline that convolution is compared with.
 
 Paper: LeCun, Bottou, Bengio, Haffner 1998, Gradient-Based Learning Applied to Document Recognition, section III-C:
-"fully connected multilayer" networks, 28x28-300-10 among them. Input: images (N, in_channels, H, W), flattened.
+"fully connected multilayer" networks, 28x28-300-10 among them. Input: images (N, in_channels, H, W) of any size.
 
 Deviations from the paper:
 - rectified linear units instead of the scaled hyperbolic tangent, with He initialisation (He 2015, arXiv 1502.01852);
@@ -15,13 +15,15 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from .network import Network
 
-class MLP(nn.Module):
+
+class MLP(Network):
     """Fully connected layers `fc1`, `fc2`, ... with rectified linear units between them.
 
     Args:
         in_features: values of one image, channels x height x width.
-        hidden: units of each hidden layer; empty for a linear classifier.
+        hidden: units of each hidden layer. Without a hidden layer the network is a linear classifier.
         num_classes: length of the logits.
 
     Raises:
@@ -34,17 +36,21 @@ class MLP(nn.Module):
         if min(units) < 1:
             raise ValueError(f"every layer of mlp needs at least one unit, not {'-'.join(map(str, units))}")
         self.depth = len(units) - 1
+        self.num_features = units[-2]
         for layer in range(self.depth):
             fc = nn.Linear(units[layer], units[layer + 1])
             nn.init.kaiming_normal_(fc.weight, nonlinearity="linear" if layer == self.depth - 1 else "relu")
             nn.init.zeros_(fc.bias)
             self.add_module(f"fc{layer + 1}", fc)
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
+    def forward_features(self, images: torch.Tensor) -> torch.Tensor:
         x = images.flatten(1)  # (N, in_features)
         for layer in range(1, self.depth):
             x = self.get_submodule(f"fc{layer}")(x).relu()  # (N, hidden[layer - 1])
-        logits: torch.Tensor = self.get_submodule(f"fc{self.depth}")(x)  # (N, num_classes)
+        return x
+
+    def forward_head(self, features: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.get_submodule(f"fc{self.depth}")(features)  # (N, num_classes)
         return logits
 
 

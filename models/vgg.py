@@ -3,14 +3,16 @@
 Paper: Simonyan, Zisserman 2014, Very Deep Convolutional Networks for Large-Scale Image Recognition, arXiv 1409.1556,
 sections 2 and 3. Input: a colour image of 224x224 pixels less the training images' mean colour.
 
-Where the networks depart from the paper, or had to choose:
-- initialisation: the paper draws from N(0, variance 0.01), copies four convolutions and the fully connected layers of
-  a trained A into the deeper networks, and notes that the procedure of Glorot and Bengio (2010) does without. At that
-  variance training overflows, so A and A-LRN start from N(0, 0.01^2) and the deeper ones by Glorot and Bengio;
-- A-LRN normalises the rectified output of conv1_1, with torch's alpha being n times the paper's since torch divides it;
-- dropout doubles the units that it keeps instead of halving every output at test time;
-- images of other sizes (at least 32 pixels) are accepted, since pool5 is averaged to 7x7; at 224 this changes nothing;
-- the names that end in `_bn` normalise each convolution's batch before its rectifier; the paper has no such network.
+This is where the networks differ from the paper, or where the paper leaves a choice:
+- initialisation: the paper draws from N(0, variance 0.01). It copies four convolutions and the fully connected layers
+  of a trained A into the deeper networks, and notes that the procedure of Glorot and Bengio (2010) needs no such copy.
+  Training overflows at that variance, so A and A-LRN start from N(0, 0.01^2) and the deeper ones by Glorot and Bengio;
+- A-LRN normalises the rectified output of conv1_1 by the formula of Krizhevsky 2012, which does not divide alpha by n;
+- dropout doubles the units that it keeps. The paper's dropout halves every output at test time instead;
+- the networks accept images of other sizes (at least 32 pixels), since pool5 is averaged to 7x7. At 224 pixels the
+  average changes nothing;
+- the networks whose names end in `_bn` normalise each convolution's batch before its rectifier. The paper has no such
+  network.
 """
 
 from __future__ import annotations
@@ -22,11 +24,13 @@ import torch.fx
 import torch.nn.functional as F
 from torch import nn
 
-# A column is a stage that ends in a 2x2 maximum, its head the maps of the stage's layers; 3 stands for conv3 and 1 for
-# conv1, the kernel's side, and LRN for response normalisation [Simonyan 2014, Table 1].
+from .network import Network, builder
+
+# Each column is a stage, which ends in a 2x2 maximum. 3 stands for a 3x3 convolution, 1 for a 1x1 convolution and LRN
+# for response normalisation [Simonyan 2014, Table 1].
 # fmt: off
-MAPS = (           64,      128,   256,       512,       512)
 CONFIGURATIONS = {
+    # channels:    64       128    256        512        512
     "A":         ("3",     "3",   "3 3",     "3 3",     "3 3"),
     "A-LRN":     ("3 LRN", "3",   "3 3",     "3 3",     "3 3"),
     "B":         ("3 3",   "3 3", "3 3",     "3 3",     "3 3"),
@@ -38,7 +42,7 @@ CONFIGURATIONS = {
 
 
 class ResponseNorm(nn.Module):
-    """b_i = a_i / (2 + 1e-4 sum_j a_j^2)^0.75, j from i - 2 to i + 2 [Krizhevsky 2012, section 3.3]."""
+    """b_i = a_i / (2 + 1e-4 sum_j a_j^2)^0.75, with j from i - 2 to i + 2 [Krizhevsky 2012, section 3.3]."""
 
     def forward(self, a: torch.Tensor) -> torch.Tensor:
         squares = (0.01 * a).square()  # scaled first, since squares of half precision overflow at 256
@@ -46,48 +50,43 @@ class ResponseNorm(nn.Module):
         total = reduce(torch.add, (squares.narrow(1, first, a.shape[1]) for first in range(5)))
         return a * (2 + total) ** -0.75  # (N, C, H, W)
 
+    def extra_repr(self) -> str:
+        """The constants of the formula."""
+        return "k=2, n=5, alpha=1e-4, beta=0.75"
+
 
 @torch.fx.wrap
 def check_size(images: torch.Tensor) -> None:
-    """Raise `ValueError` if the images (N, C, H, W) leave nothing to pool5; a leaf to tracers."""
+    """Raise `ValueError` if the images (N, C, H, W) leave nothing to pool5. Tracers do not look inside."""
     height, width = images.shape[-2:]
     if height < 32 or width < 32:
         raise ValueError(f"VGG needs images of at least 32 pixels a side, not {height} x {width}")
 
 
-class VGG(nn.Module):
+class VGG(Network):
     """Convolutions `conv1_1` to `conv5_4`, pooling `pool1` to `pool5`, fully connected `fc6` to `fc8`.
 
-    torchvision's feature extractor takes the end of such a name for a count of its own, and calls the nodes of conv1_1
-    and conv1_2 conv1 and conv1_1; a forward hook on the attribute has no such surprise.
+    torchvision's feature extractor takes the end of such a name for its own count. It calls the nodes of conv1_1 and
+    conv1_2 conv1 and conv1_1. A forward hook on the attribute has no such surprise.
 
     Args:
         configuration: a key of `CONFIGURATIONS`.
         num_classes: length of the logits.
         in_channels: channels of the images.
         dropout: probability of dropping a unit of fc6 and of fc7.
-        batch_norm: whether `bn1_1`, ... follow the convolutions.
     """
 
-    def __init__(
-        self, configuration: str, num_classes: int, in_channels: int, dropout: float, batch_norm: bool = False
-    ) -> None:
+    batch_norm = False  # whether `bn1_1`, ... follow the convolutions
+    num_features = 512
+
+    def __init__(self, configuration: str, num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.5) -> None:
         super().__init__()
-        self.layers: list[list[str]] = []  # the names of each stage's layers, in their order
-        channels = in_channels
-        for stage, (column, maps) in enumerate(zip(CONFIGURATIONS[configuration], MAPS, strict=True), start=1):
-            self.layers.append([])
-            for position, symbol in enumerate(column.split(), start=1):
-                if symbol == "LRN":
-                    self._append(f"norm{stage}", ResponseNorm())
-                    continue
-                kernel = int(symbol)
-                self._append(f"conv{stage}_{position}", nn.Conv2d(channels, maps, kernel, padding=kernel // 2))
-                if batch_norm:
-                    self._append(f"bn{stage}_{position}", nn.BatchNorm2d(maps))
-                self._append(f"relu{stage}_{position}", nn.ReLU())
-                channels = maps
-            self._append(f"pool{stage}", nn.MaxPool2d(2))
+        column1, column2, column3, column4, column5 = CONFIGURATIONS[configuration]
+        self.stage1 = self._stage(1, column1, in_channels, 64)
+        self.stage2 = self._stage(2, column2, 64, 128)
+        self.stage3 = self._stage(3, column3, 128, 256)
+        self.stage4 = self._stage(4, column4, 256, 512)
+        self.stage5 = self._stage(5, column5, 512, 512)
         self.average = nn.AdaptiveAvgPool2d(7)
         self.fc6 = nn.Linear(512 * 7 * 7, 4096)
         self.dropout6 = nn.Dropout(dropout)
@@ -96,9 +95,28 @@ class VGG(nn.Module):
         self.fc8 = nn.Linear(4096, num_classes)
         self._initialise(shallow=configuration in ("A", "A-LRN"))
 
-    def _append(self, name: str, layer: nn.Module) -> None:
-        self.add_module(name, layer)
-        self.layers[-1].append(name)
+    def _stage(self, stage: int, column: str, in_channels: int, channels: int) -> list[str]:
+        """Add the layers of a stage to the network: their names, in their order."""
+        layers: dict[str, nn.Module] = {}
+        for position, symbol in enumerate(column.split(), start=1):
+            if symbol == "LRN":
+                layers[f"norm{stage}"] = ResponseNorm()
+                continue
+            kernel = int(symbol)
+            layers[f"conv{stage}_{position}"] = nn.Conv2d(in_channels, channels, kernel, padding=kernel // 2)
+            if self.batch_norm:
+                layers[f"bn{stage}_{position}"] = nn.BatchNorm2d(channels)
+            layers[f"relu{stage}_{position}"] = nn.ReLU()
+            in_channels = channels
+        layers[f"pool{stage}"] = nn.MaxPool2d(2)
+        for name, layer in layers.items():
+            self.add_module(name, layer)
+        return list(layers)
+
+    def _through(self, stage: list[str], x: torch.Tensor) -> torch.Tensor:
+        for name in stage:
+            x = self.get_submodule(name)(x)
+        return x
 
     def _initialise(self, shallow: bool) -> None:
         for layer in self.modules():
@@ -110,70 +128,36 @@ class VGG(nn.Module):
                     nn.init.xavier_uniform_(layer.weight)
                 nn.init.zeros_(layer.bias)
 
-    def _stage(self, stage: int, x: torch.Tensor) -> torch.Tensor:
-        for name in self.layers[stage - 1]:
-            x = self.get_submodule(name)(x)
-        return x
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
+    def forward_features(self, images: torch.Tensor) -> torch.Tensor:
         check_size(images)
-        x = self._stage(1, images)  # (N, 64, 112, 112)
-        x = self._stage(2, x)  # (N, 128, 56, 56)
-        x = self._stage(3, x)  # (N, 256, 28, 28)
-        x = self._stage(4, x)  # (N, 512, 14, 14)
-        x = self._stage(5, x)  # (N, 512, 7, 7)
-        x = self.average(x).flatten(1)  # (N, 25088)
+        x = self._through(self.stage1, images)  # (N, 64, 112, 112)
+        x = self._through(self.stage2, x)  # (N, 128, 56, 56)
+        x = self._through(self.stage3, x)  # (N, 256, 28, 28)
+        x = self._through(self.stage4, x)  # (N, 512, 14, 14)
+        features: torch.Tensor = self._through(self.stage5, x)  # (N, 512, 7, 7)
+        return features
+
+    def forward_head(self, features: torch.Tensor) -> torch.Tensor:
+        x = self.average(features).flatten(1)  # (N, 25088)
         x = self.dropout6(F.relu(self.fc6(x)))  # (N, 4096)
         x = self.dropout7(F.relu(self.fc7(x)))  # (N, 4096)
         logits: torch.Tensor = self.fc8(x)  # (N, num_classes)
         return logits
 
 
-def vgg11(num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.5) -> VGG:
-    """Configuration A: 132,863,336 parameters."""
-    return VGG("A", num_classes, in_channels, dropout)
+class BatchNormVGG(VGG):
+    """VGG with a batch norm after each convolution, `bn1_1` to `bn5_4`."""
+
+    batch_norm = True
 
 
-def vgg11_lrn(num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.5) -> VGG:
-    """Configuration A-LRN: 132,863,336 parameters."""
-    return VGG("A-LRN", num_classes, in_channels, dropout)
-
-
-def vgg13(num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.5) -> VGG:
-    """Configuration B: 133,047,848 parameters."""
-    return VGG("B", num_classes, in_channels, dropout)
-
-
-def vgg16_c(num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.5) -> VGG:
-    """Configuration C: 133,638,952 parameters."""
-    return VGG("C", num_classes, in_channels, dropout)
-
-
-def vgg16(num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.5) -> VGG:
-    """Configuration D: 138,357,544 parameters."""
-    return VGG("D", num_classes, in_channels, dropout)
-
-
-def vgg19(num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.5) -> VGG:
-    """Configuration E: 143,667,240 parameters."""
-    return VGG("E", num_classes, in_channels, dropout)
-
-
-def vgg11_bn(num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.5) -> VGG:
-    """Configuration A with batch normalisation: 132,868,840 parameters."""
-    return VGG("A", num_classes, in_channels, dropout, batch_norm=True)
-
-
-def vgg13_bn(num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.5) -> VGG:
-    """Configuration B with batch normalisation: 133,053,736 parameters."""
-    return VGG("B", num_classes, in_channels, dropout, batch_norm=True)
-
-
-def vgg16_bn(num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.5) -> VGG:
-    """Configuration D with batch normalisation: 138,365,992 parameters."""
-    return VGG("D", num_classes, in_channels, dropout, batch_norm=True)
-
-
-def vgg19_bn(num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.5) -> VGG:
-    """Configuration E with batch normalisation: 143,678,248 parameters."""
-    return VGG("E", num_classes, in_channels, dropout, batch_norm=True)
+vgg11 = builder(VGG, "A", "Configuration A: 132,863,336 parameters.")
+vgg11_lrn = builder(VGG, "A-LRN", "Configuration A-LRN: 132,863,336 parameters.")
+vgg13 = builder(VGG, "B", "Configuration B: 133,047,848 parameters.")
+vgg16_c = builder(VGG, "C", "Configuration C: 133,638,952 parameters.")
+vgg16 = builder(VGG, "D", "Configuration D: 138,357,544 parameters.")
+vgg19 = builder(VGG, "E", "Configuration E: 143,667,240 parameters.")
+vgg11_bn = builder(BatchNormVGG, "A", "Configuration A with batch normalisation: 132,868,840 parameters.")
+vgg13_bn = builder(BatchNormVGG, "B", "Configuration B with batch normalisation: 133,053,736 parameters.")
+vgg16_bn = builder(BatchNormVGG, "D", "Configuration D with batch normalisation: 138,365,992 parameters.")
+vgg19_bn = builder(BatchNormVGG, "E", "Configuration E with batch normalisation: 143,678,248 parameters.")

@@ -18,12 +18,19 @@ HARNESS_ROOMS = ("data", "training", "evaluation", "insight")
 
 
 def imports(path: Path) -> set[str]:
+    """Absolute names of what a file imports. Only `models/` imports relatively, so that it runs under any name."""
+    package = path.relative_to(ROOT).parent.parts
     found = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level:
+            assert package[0] == "models", f"{path}: a relative import"
+            assert node.level <= len(package), f"{path}: an import from above its package"
+            parent = package[: len(package) - node.level + 1]
+            named = [node.module] if node.module else [alias.name for alias in node.names]
+            found |= {".".join((*parent, name)) for name in named}
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: a relative import"
             found.add(str(node.module))
     return found
 
@@ -36,6 +43,36 @@ def sources(*folders: str) -> list[Path]:
 def test_models_import_torch_and_the_standard_library_alone(path: Path) -> None:
     roots = {name.split(".")[0] for name in imports(path)}
     assert roots <= {"torch", "models", *sys.stdlib_module_names}
+
+
+@pytest.mark.parametrize("path", sources("models"), ids=str)
+def test_models_import_each_other_relatively(path: Path) -> None:
+    """`hubconf.py` loads the package under another name, where `models` may be the user's own."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    absolute = [node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.level == 0]
+    absolute += [alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]
+    assert not [name for name in absolute if str(name).split(".")[0] == "models"]
+    assert not re.findall(r"""import_module\(f?["']models.*""", ast.unparse(tree))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("from .resnet import LAYERS", {"models.resnet"}),
+        ("from . import resnet, vgg", {"models.resnet", "models.vgg"}),
+        ("from .weights.cards import read", {"models.weights.cards"}),
+        ("from .. import harness", None),
+    ],
+)
+def test_relative_imports_are_read(text: str, expected: set[str] | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "read_text", lambda *_, **__: text)
+    if expected is None:
+        with pytest.raises(AssertionError, match="from above its package"):
+            imports(ROOT / "models" / "x.py")
+    else:
+        assert imports(ROOT / "models" / "x.py") == expected
+    with pytest.raises(AssertionError, match="a relative import"):
+        imports(ROOT / "harness" / "data" / "x.py")
 
 
 @pytest.mark.parametrize("path", sources("harness"), ids=str)

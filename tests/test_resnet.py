@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from models import MODELS, build_model
 from models.keymaps import from_timm, from_torchvision, to_timm, to_torchvision
-from models.resnet import Block, Bottleneck, ResNet, ZeroPadding
+from models.resnet import Block, Bottleneck, PlainBlock, ResNet, ZeroPadding
 
 NAMES = [name for name, entry in MODELS.items() if entry.family == "resnet"]
 RESIDUAL = [name for name in NAMES if name.startswith("resnet")]
@@ -70,7 +70,7 @@ def test_strides(name: str) -> None:
         for position, block in enumerate(stage):
             strides = [layer.stride[0] for layer in convolutions(block)]
             halving = 2 if index > 0 and position == 0 else 1
-            if isinstance(block, Block):
+            if isinstance(block, PlainBlock):
                 assert strides == [halving, 1]
             else:
                 assert strides == ([halving, 1, 1] if name.endswith("_2015") else [1, halving, 1])
@@ -136,7 +136,7 @@ def test_plain_networks_have_no_shortcut() -> None:
         with pytest.raises(ValueError, match="no option 'shortcut'"):
             on_meta(name, shortcut="A")
     torch.manual_seed(0)
-    block = Block(4, 4, 1, option=None).eval()
+    block = PlainBlock(4, 4, 1).eval()
     x = torch.randn(1, 4, 5, 5)
     assert torch.equal(block(x), block.bn2(block.conv2(block.bn1(block.conv1(x)).relu())).relu())
 
@@ -232,5 +232,5 @@ def test_key_maps_refuse_what_is_no_equal(name: str) -> None:
 
 
 def test_key_maps_refuse_unknown_keys() -> None:
-    with pytest.raises(ValueError, match=r"hold 'layer4\.2\.conv1\.weight', which this network has not"):
+    with pytest.raises(ValueError, match=r"hold 'layer4\.2\.conv1\.weight', which this network does not have"):
         from_torchvision("resnet18", {"layer4.2.conv1.weight": torch.zeros(1)})

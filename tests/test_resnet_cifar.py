@@ -15,6 +15,7 @@ from models.keymaps import from_akamaster, to_akamaster
 from models.resnet_cifar import (
     Block,
     CifarResNet,
+    PlainBlock,
     PreactBlock,
     PreactBottleneck,
     PreactResNet,
@@ -48,7 +49,8 @@ def test_layers(name: str) -> None:
     kinds = {
         type(block) for stage in ("conv2_x", "conv3_x", "conv4_x") for block in network.get_submodule(stage).children()
     }
-    assert kinds == {PreactBottleneck if three else PreactBlock if name.startswith("preact") else Block}
+    plain = PlainBlock if name.startswith("plain") else Block
+    assert kinds == {PreactBottleneck if three else PreactBlock if name.startswith("preact") else plain}
     for layer in layers[:-1]:
         assert isinstance(layer, nn.Conv2d) and layer.bias is None
     halving = [layer.kernel_size[0] for layer in layers[:-1] if isinstance(layer, nn.Conv2d) and layer.stride == (2, 2)]
@@ -110,8 +112,7 @@ def test_option_a_pads_with_zeros_on_both_sides() -> None:
 def test_block_adds_before_the_last_rectifier() -> None:
     torch.manual_seed(0)
     x = torch.randn(2, 4, 5, 5)
-    for option, expected in (("A", x), (None, torch.zeros_like(x))):
-        block = Block(4, 4, 1, option).eval()
+    for block, expected in ((Block(4, 4, 1, "A").eval(), x), (PlainBlock(4, 4, 1).eval(), torch.zeros_like(x))):
         y = block.bn2(block.conv2(block.bn1(block.conv1(x)).relu()))
         assert torch.equal(block(x), (y + expected).relu())
 

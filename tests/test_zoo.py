@@ -10,13 +10,16 @@ from typing import Any
 
 import paper_tables
 import pytest
+import timm
 import torch
+import torchvision
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models.feature_extraction import create_feature_extractor
 
 from models import MODELS, build_model
 from models.catalogue import Entry
+from models.network import Network
 
 TABLES: list[dict[str, Any]] = [
     paper_tables.STAGES,
@@ -40,7 +43,7 @@ def deep_is_slow(names: Iterable[str]) -> list[Any]:
     return [pytest.param(name, marks=pytest.mark.slow) if name in deep else name for name in names]
 
 
-def on_meta(name: str, **options: Any) -> nn.Module:
+def on_meta(name: str, **options: Any) -> Network:
     with torch.device("meta"):
         return build_model(name, **options).eval()
 
@@ -56,7 +59,7 @@ def small_size(entry: Entry) -> int:
 
 
 @functools.cache
-def built(name: str) -> tuple[nn.Module, torch.Tensor, torch.Tensor]:
+def built(name: str) -> tuple[Network, torch.Tensor, torch.Tensor]:
     """A network in evaluation, two images, its logits; the test that gets them leaves them as they are."""
     torch.manual_seed(0)
     entry = MODELS[name]
@@ -171,6 +174,74 @@ def test_receptive_field(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert rows == list(range(rows[0], rows[0] + pixels))
     if entry.max_size is None:
         assert rows[0] > 0 and rows[-1] < height - 1  # the image's edges cut nothing off
+
+
+# ------------------------------------------------------------------------------------------ what timm's users look for
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_features_and_classifier(name: str) -> None:
+    entry, network = MODELS[name], on_meta(name)
+    images = meta_images(entry)
+    features = network.forward_features(images)
+    assert features.shape[1] == network.num_features == entry.num_features
+    assert features.ndim == (2 if name == "mlp" else 4)
+    assert network.forward_head(features).shape == (1, entry.num_classes)
+    assert network.classifier_name == entry.classifier == list(dict(network.named_children()))[-1]
+    outputs: list[torch.Tensor] = []
+    network.get_classifier().register_forward_hook(lambda _, __, output: outputs.append(output))
+    logits = network(images)
+    assert logits is outputs[-1]
+    own = [key for key in network.state_dict() if key.startswith(f"{entry.classifier}.")]
+    assert own == ([f"{entry.classifier}.weight", f"{entry.classifier}.bias"] if name != "lenet5_1998" else [own[0]])
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_head_of_the_features_gives_the_logits(name: str) -> None:
+    network, images, logits = built(name)
+    with torch.no_grad():
+        assert torch.equal(network.forward_head(network.forward_features(images)), logits)
+
+
+@pytest.mark.parametrize(("hidden", "features"), [((), 784), ((5, 7), 7)])
+def test_features_of_another_mlp(hidden: tuple[int, ...], features: int) -> None:
+    network = on_meta("mlp", hidden=hidden)
+    assert network.num_features == features == network.forward_features(meta_images(MODELS["mlp"])).shape[1]
+    assert network.classifier_name == f"fc{len(hidden) + 1}"
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet50", "vgg11", "vgg16_bn"])
+def test_features_end_where_timms_do(name: str) -> None:
+    with torch.device("meta"):
+        theirs: Any = timm.create_model(name)
+    entry, ours = MODELS[name], on_meta(name)
+    assert ours.num_features == (theirs.num_features if entry.family == "resnet" else 512)  # timm's of a VGG is fc6's
+    assert ours.forward_features(meta_images(entry)).shape == theirs.forward_features(meta_images(entry)).shape
+    mine, other = ours.get_classifier(), theirs.get_classifier()
+    assert isinstance(mine, nn.Linear) and mine.weight.shape == other.weight.shape
+
+
+def test_features_of_alexnet_end_where_torchvisions_do() -> None:
+    images = meta_images(MODELS["alexnet"])
+    with torch.device("meta"):
+        theirs = torchvision.models.alexnet().features(images)
+    assert on_meta("alexnet").forward_features(images).shape == theirs.shape
+
+
+@pytest.mark.parametrize(("name", "shortcut"), [*((name, "") for name in SMALL), ("resnet18", "A")])
+def test_own_layers_print_what_they_are_made_with(name: str, shortcut: str) -> None:
+    network = on_meta(name, **({"shortcut": shortcut} if shortcut else {}))
+    leaves = [layer for layer in network.modules() if next(layer.children(), None) is None]
+    bare = {type(layer).__name__ for layer in leaves if type(layer).__module__.startswith("models.")}
+    assert not {kind for kind in bare if f"{kind}()" in str(network)}
+
+
+def test_what_own_layers_print() -> None:
+    assert "(c3): PartialConvolution(in_maps=6, out_maps=16, connections=60)" in str(on_meta("lenet5_1998"))
+    assert "ZeroPadding(stride=2, before=8, behind=8)" in str(on_meta("resnet20"))
+    assert "shares=True" in str(on_meta("preact_resnet164").get_submodule("conv2_x.0"))
+    assert "shares=False" in str(on_meta("preact_resnet164").get_submodule("conv2_x.1"))
+    assert "(norm1): ResponseNorm(k=2.0, n=5, alpha=0.0001, beta=0.75)" in str(on_meta("alexnet_2012"))
 
 
 # ------------------------------------------------------------------------------------------------------------ training
