@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from pathlib import Path
 from unittest.mock import patch
 
 from harness.command.cli import main
-from harness.run import folder as run_folder
+from harness.run.folder import given_back
+from harness.run.log import spoken
 
 
 def call(script: str, *arguments: str) -> int:
     """Run `train.py` or `eval.py` with these arguments; its exit code."""
-    logging.getLogger("cnn_zoo").handlers.clear()  # of the call before
-    run_folder._LOCKS.clear()  # which its process would have given back at its end
-    with patch.object(sys, "argv", [script, *arguments]):
+    with spoken(False), given_back(), patch.object(sys, "argv", [script, *arguments]):
         try:
             main(script.removesuffix(".py"))
         except SystemExit as end:

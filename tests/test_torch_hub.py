@@ -14,7 +14,6 @@ import torchvision
 from conftest import ROOT
 from torch import nn
 
-from harness import build
 from harness.weights.load import Weights
 from models import MODELS, build_model
 from models.keymaps import to_torchvision
@@ -147,7 +146,7 @@ def test_published_weights_give_what_weights_of_train_and_eval_give(
     publish("resnet18", weights, cache, tensors)
     monkeypatch.setattr("harness.weights.find._sha256", lambda path: path.stem.rpartition("-")[2])  # no true file
     network, other = load("resnet18", weights=weights).eval(), build_model("resnet18").eval()
-    build.load_weights(other, "resnet18", Weights(weights, "resnet18"), training=False)
+    Weights(weights, "resnet18").load_into(other, training=False)
     images = torch.randn(2, 3, 64, 64)
     with torch.no_grad():
         theirs = torchvision.models.resnet18().eval()

@@ -6,8 +6,8 @@ A user's mistake becomes one line and exit code 2. What can be told without torc
 from __future__ import annotations
 
 import argparse
-import logging
 import sys
+from contextlib import suppress
 from typing import NoReturn
 
 import hydra
@@ -18,6 +18,7 @@ from harness.config.commands import CompareConfig, EvalConfig, TrainConfig
 from harness.config.compose import compose, quoted_path, register_schemas
 from harness.config.files import CONFIGS
 from harness.errors import EXIT_CODE, StoppedError, UserError, file_error, memory_error
+from harness.run.log import log, speak
 from harness.stories.check import check
 
 
@@ -27,6 +28,7 @@ def main(command: str) -> None:
     Args:
         command: `train`, `eval` or `compare`; the script's name, and that of `configs/<command>.yaml`.
     """
+    speak()
     try:
         sys.exit(_do(command, sys.argv[1:]))
     except UserError as error:
@@ -96,12 +98,6 @@ def _show_config(command: str, overrides: list[str]) -> None:
 
 def _fail(command: str, message: str, exit_code: int) -> int:
     """Print a line, also into the `log.txt` of a run whose folder was made; in its rank 0 alone."""
-    log, line = logging.getLogger("cnn_zoo"), f"{command}.py: {message}"
-    try:
-        if log.handlers:
-            log.error(line)
-        else:
-            print(line, file=sys.stderr)
-    except OSError:  # of log.txt, such as the full disk that the line tells of; the terminal has the line already
-        pass
+    with suppress(OSError):  # of log.txt, such as the full disk that the line tells of; the terminal has it already
+        log.error(f"{command}.py: {message}")
     return exit_code

@@ -99,13 +99,13 @@ def _object(node: DictConfig, command: str) -> Any:
 def composing() -> Iterator[None]:
     """Hydra reads `configs/` inside; a program that uses Hydra for itself finds it as it was."""
     register_schemas()
-    own, theirs = GlobalHydra.instance(), GlobalHydra.instance().hydra
-    own.clear()
+    theirs = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()
     try:
         with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
             yield
     finally:
-        own.hydra = theirs
+        GlobalHydra.instance().hydra = theirs
 
 
 def register_schemas() -> None:

@@ -34,8 +34,8 @@ from harness.evaluation.schema import (
 )
 from harness.run.checkpoint import BEST, LAST, Checkpoint, Trained
 from harness.run.files import RESULT_FILE, write_json, write_text
-from harness.run.folder import log
 from harness.run.history import Counts
+from harness.run.log import log
 from harness.run.machine import available_cores
 
 UNREADABLE_FILE = "unreadable.csv"

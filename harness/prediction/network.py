@@ -7,17 +7,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from harness import build
 from harness.config.compose import compose_groups
-from harness.config.data import DataConfig
+from harness.config.data import DECODERS, DataConfig, ImageFilesConfig
 from harness.config.facts import Preprocessing
 from harness.config.files import choices
 from harness.config.fit import preprocessing_for
 from harness.config.model import ModelConfig
 from harness.data.sources.datasets import describe
 from harness.errors import UserError
+from harness.prediction.in_memory import Picture, likeliest, preprocess
 from harness.run.checkpoint import Trained, checkpoint_of_run
 from harness.weights.convert import difference, under_our_keys
 from harness.weights.diagnosis import skeleton
@@ -40,6 +42,33 @@ class Loaded:
     trained: Trained
     source: str
     named: bool = True
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """In label order."""
+        return self.trained.class_names
+
+    def preprocess(self, picture: Picture) -> torch.Tensor:
+        """A picture as it goes into the network, float32 (C, size, size): a path, an image of Pillow's, or an array.
+
+        Raises:
+            UserError: a file that cannot be read, or an array that is not uint8 (H, W, 3) or (H, W).
+        """
+        data = self.trained.data
+        decoder = data.decoder if isinstance(data, ImageFilesConfig) else DECODERS[0]
+        return preprocess(picture, self.trained.preprocessing, decoder)
+
+    def predict(self, pictures: Sequence[Picture], top: int = 5) -> list[dict[str, float]]:
+        """The likeliest classes of each picture with their probabilities, best first: `[{"cat": 0.9, ...}, ...]`.
+
+        Raises:
+            UserError: a picture that cannot be read.
+        """
+        if not len(pictures):
+            return []
+        device = next(self.network.parameters()).device
+        images = torch.stack([self.preprocess(picture) for picture in pictures])
+        return likeliest(self.network, images.to(device), self.class_names, top)
 
     def fresh(self) -> nn.Module:
         """Another network of its kind, in evaluation, with numbers of its own."""

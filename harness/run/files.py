@@ -46,6 +46,12 @@ def write_json(path: Path, value: dict[str, Any]) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
+def read_json(path: Path) -> dict[str, Any]:
+    """What `write_json` wrote."""
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return content
+
+
 def new_folder(wanted: Path) -> Path:
     """Make a folder that was not there: `wanted`, or with `_2`, `_3`, ... behind its name."""
     wanted.parent.mkdir(parents=True, exist_ok=True)

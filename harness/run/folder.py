@@ -1,14 +1,13 @@
-"""The folder of one run: made once, locked while its process lives, never written over."""
+"""The folder of one run: made once, locked while the run lives, never written over."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import logging
 import os
 import platform
 import subprocess
-import sys
+from collections.abc import Iterator
 from datetime import datetime
 from functools import partial
 from importlib import metadata
@@ -24,26 +23,9 @@ from harness.config.files import CONFIG_FILE
 from harness.errors import UserError, file_error
 from harness.run import interruption
 from harness.run.files import PARTIAL, announce, new_folder, write_json, write_text
+from harness.run.log import stop_writing, write_to
 
 PACKAGES = ("torch", "torchvision", "lightning", "hydra-core", "numpy", "scikit-learn", "scipy")
-
-log = logging.getLogger("cnn_zoo")
-
-
-class _LogFile(logging.FileHandler):
-    """`log.txt`; what goes wrong with it is an error like any other."""
-
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # logging's name
-        """Raise it, where logging would print a traceback and go on."""
-        raise
-
-
-class _Console(logging.Handler):
-    """Prints to whatever standard output and error are at the time, so that lines appear above a progress bar."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        file = sys.stderr if record.levelno >= logging.ERROR else sys.stdout
-        print(self.format(record), file=file, flush=True)
 
 
 def make_run_folder(runs: str, name: str, config: TrainConfig | EvalConfig, suffix: str = "") -> Path:
@@ -87,18 +69,27 @@ def _take(folder: Path) -> None:
         raise UserError(f"{folder}: another process is running in this folder; wait for it, or stop it") from error
     _LOCKS.append(lock)
     announce(folder)
-    log.setLevel(logging.INFO)
-    log.propagate = False
-    log.handlers = [_Console(), _LogFile(folder / "log.txt", encoding="utf-8")]
+    write_to(folder)
     interruption.before_the_end(partial(_add_line, folder / "log.txt"))
+
+
+_LOCKS: list[FileLock] = []  # of the folders that are taken
+
+
+@contextlib.contextmanager
+def given_back() -> Iterator[None]:
+    """Folders that are taken inside are given back at the end: their locks, and their `log.txt`."""
+    try:
+        yield
+    finally:
+        stop_writing()
+        while _LOCKS:
+            _LOCKS.pop().release()
 
 
 def _add_line(path: Path, line: str) -> None:
     with contextlib.suppress(OSError), path.open("a", encoding="utf-8") as file:
         file.write(f"{line}\n")
-
-
-_LOCKS: list[FileLock] = []  # a lock is held for as long as it is referred to
 
 
 def _environment() -> dict[str, Any]:

@@ -116,6 +116,11 @@ def end(message: str, code: int) -> None:
     os._exit(code)
 
 
+def listens() -> bool:
+    """Whether this process is a script of this project, and not a program that calls it."""
+    return _listener is not None
+
+
 def is_member() -> bool:
     """Whether another process of the same run started this one."""
     return _listener is not None and _listener.parent is not None

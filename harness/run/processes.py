@@ -8,7 +8,6 @@ wait for its word. Variables of launchers and schedulers mean nothing unless suc
 from __future__ import annotations
 
 import hashlib
-import logging
 import os
 import subprocess
 import sys
@@ -29,6 +28,7 @@ from torch.distributed.rendezvous import rendezvous
 from harness.config.trainer import TrainerConfig
 from harness.errors import EXIT_CODE, StoppedError, UserError
 from harness.run import interruption
+from harness.run.log import only_errors
 from harness.run.machine import available_cores
 
 MEMBER = "CNN_ZOO_MEMBER"  # environment variable of a process that rank 0 started: rank/size/port
@@ -36,8 +36,6 @@ STARTED_HERE = "rank 0"
 LOCALHOST = "127.0.0.1"
 GRACE = 3.0  # seconds in which a process says itself why it ends, once another has ended
 LOST = ("gloo", "nccl", "tcpstore", "connection closed by peer", "connection reset by peer", "broken pipe")
-
-log = logging.getLogger("cnn_zoo")
 
 
 @dataclass(frozen=True)
@@ -341,9 +339,7 @@ def gather(config: TrainerConfig) -> Team:
     rank_zero_only.rank = team.rank  # type: ignore[attr-defined]  # which Lightning took from whatever variables were there
     if not team.leads:
         interruption.be_silent()
-        only_errors = logging.StreamHandler()
-        only_errors.setLevel(logging.ERROR)
-        log.handlers, log.propagate = [only_errors], False
+        only_errors()
     _set_threads(config.threads, size)
     return team
 
@@ -354,6 +350,11 @@ def _team(accelerator: str, size: int, there: int, distributed: bool) -> Team:
         return Team(accelerator, size, rank, rank, device=rank)
     tasks = launched(os.environ)
     if tasks is None or tasks.size == 1:
+        if size > 1 and not interruption.listens():
+            raise UserError(
+                f"trainer.devices={size}: a call of the library trains on one device; use the command line, or start "
+                "your program by torchrun"
+            )
         return Team(accelerator, size, distributed=distributed)
     if size == 1:
         which = f"task {tasks.rank + 1} of {tasks.size} of {tasks.launcher}"

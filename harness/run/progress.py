@@ -10,7 +10,7 @@ import lightning as L
 import torch
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from harness.run.folder import log
+from harness.run.log import log, speaks
 
 REDRAW = 0.2  # seconds between two drawings of the bar
 LINE = 30.0  # seconds between two lines where there is no terminal
@@ -36,10 +36,11 @@ class ProgressBar(L.Callback):
     Reading the loss waits for the device, so it happens when the bar is drawn and not in every step.
 
     Args:
-        enabled: False shows nothing between two epochs.
+        enabled: False shows nothing between two epochs; nor is anything shown where nobody is spoken to.
     """
 
     def __init__(self, enabled: bool) -> None:
+        enabled = enabled and speaks()
         self.terminal = enabled and sys.stdout.isatty()
         self.every = (REDRAW if self.terminal else LINE) if enabled else float("inf")
         self.bar: Progress | None = None

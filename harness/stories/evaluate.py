@@ -21,8 +21,10 @@ from harness.evaluation.evaluator import evaluate
 from harness.evaluation.meaning import check_labels, check_score, match_classes
 from harness.evaluation.record import Moment, write_record
 from harness.run.checkpoint import CHECKPOINTS, Trained, checkpoint_of_run, read_checkpoint
-from harness.run.folder import log, make_run_folder
+from harness.run.files import RESULT_FILE, read_json
+from harness.run.folder import make_run_folder
 from harness.run.interruption import doing
+from harness.run.log import log
 from harness.run.processes import Team, gather
 from harness.run.progress import ProgressBar
 from harness.run.resume import read_config
@@ -31,12 +33,13 @@ from harness.training.own_pictures import check_unseen, warn_of_others
 from harness.weights.load import KEPT, Weights
 
 
-def evaluate_network(config: EvalConfig) -> None:
-    """One evaluation, in each of its processes."""
+def evaluate_network(config: EvalConfig) -> dict[str, Any]:
+    """One evaluation, in each of its processes; the content of its `result.json`."""
     with gather(config.trainer) as team:
         if not team.leads:
             team.follow()
         evaluate_together(config, team)
+    return read_json(team.folder / RESULT_FILE)
 
 
 def evaluate_together(config: EvalConfig, team: Team) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from harness import build
 from harness.config.commands import TrainConfig
@@ -10,8 +12,11 @@ from harness.config.fit import check_arithmetic, check_patience
 from harness.data.sources.datasets import describe
 from harness.data.sources.tables import load
 from harness.run.checkpoint import Trained
-from harness.run.folder import log, make_run_folder
+from harness.run.files import RESULT_FILE, read_json
+from harness.run.folder import make_run_folder
+from harness.run.history import Epoch
 from harness.run.interruption import doing, go_on
+from harness.run.log import log
 from harness.run.processes import Team, gather
 from harness.run.progress import ProgressBar
 from harness.run.resume import continued
@@ -21,14 +26,30 @@ from harness.training.own_pictures import watch_files
 from harness.training.recorder import Recorder, reopened
 
 
-def train(config: TrainConfig) -> None:
+@dataclass(frozen=True)
+class Run:
+    """A run that has trained.
+
+    Attributes:
+        folder: of the run.
+        result: content of its `result.json`, such as `top1_error` in percent.
+        history: what each epoch came to.
+    """
+
+    folder: Path
+    result: dict[str, Any]
+    history: tuple[Epoch, ...]
+
+
+def train(config: TrainConfig) -> Run:
     """One training run, in each of its processes."""
     config, resumed = continued(config)
     with gather(config.trainer) as team:
-        train_together(config, resumed if team.leads else team.follow(), team)
+        folder, history = train_together(config, resumed if team.leads else team.follow(), team)
+    return Run(folder, read_json(folder / RESULT_FILE), history)
 
 
-def train_together(config: TrainConfig, resumed: Path | None, team: Team) -> None:
+def train_together(config: TrainConfig, resumed: Path | None, team: Team) -> tuple[Path, tuple[Epoch, ...]]:
     """Data, network, run folder, training, evaluation of the last epoch or the best, record."""
     model, recipe, protocol, limits = config.model, config.recipe, config.protocol, config.trainer
     check_arithmetic(team.accelerator, recipe=recipe.precision, protocol=protocol.precision)
@@ -67,3 +88,4 @@ def train_together(config: TrainConfig, resumed: Path | None, team: Team) -> Non
         log.info("\n".join(lines))
         trainer.fit(classifier, datamodule=data, ckpt_path=checkpoint, weights_only=True)
         report(config, team, trained, network, data, classifier, recorder, progress)
+    return folder, tuple(classifier.history)

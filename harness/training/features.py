@@ -20,7 +20,7 @@ from harness.data.loading.waiting import Waiting
 from harness.data.sources.tables import Split
 from harness.errors import UserError
 from harness.evaluation.scores import class_scores
-from harness.run.folder import log
+from harness.run.log import log
 
 
 @dataclass(frozen=True)

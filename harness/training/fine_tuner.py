@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from harness.config.recipe import FineTuneConfig, RecipeConfig
-from harness.run.folder import log
+from harness.run.log import log
 from harness.training.classifier import Classifier
 from harness.training.losses import Loss
 from harness.training.parameter_groups import frozen_stages, rate_factors, stages

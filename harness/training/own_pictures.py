@@ -23,7 +23,7 @@ from harness.data.sources.tables import Split, Splits
 from harness.errors import UserError
 from harness.evaluation.meaning import FORCE
 from harness.run.files import write_text
-from harness.run.folder import log
+from harness.run.log import log
 from harness.run.machine import available_cores
 from harness.training.unreadable import UnreadableImages
 

@@ -16,9 +16,10 @@ from harness.data.loading.loader import Batch, EvalLoader, TrainLoader
 from harness.data.loading.waiting import advice
 from harness.run.checkpoint import BEST, CHECKPOINTS, KEY, LAST, Trained, check_best, checkpoint_to_resume, read_content
 from harness.run.files import atomic, write_text
-from harness.run.folder import log, reopen_run_folder
+from harness.run.folder import reopen_run_folder
 from harness.run.history import Epoch, best_epoch, history_of, metrics_csv, read_timing, timing_csv
 from harness.run.interruption import Interruption
+from harness.run.log import log
 from harness.run.machine import available_cores
 from harness.run.processes import Team
 from harness.training.classifier import Classifier

@@ -13,7 +13,7 @@ from harness.data.loading.loader import Batch, Unreadable
 from harness.errors import UserError
 from harness.evaluation.record import read_unreadable, unreadable_csv
 from harness.run.files import write_text
-from harness.run.folder import log
+from harness.run.log import log
 
 MOST = 0.001  # share of the split
 CHECK_EVERY = 50  # steps between two looks at the sum over devices

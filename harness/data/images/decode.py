@@ -91,7 +91,7 @@ def _turned(pixels: Pixels, orientation: int) -> Pixels:
     return np.ascontiguousarray(turned[:, ::-1] if orientation in MIRRORED else turned)
 
 
-def _opaque(image: Image.Image) -> Image.Image:
+def opaque(image: Image.Image) -> Image.Image:
     """Eight bits a channel, and white where the picture is transparent; Pillow's own conversion cuts both off."""
     if image.mode.startswith("I"):  # 16 bits, grey
         levels = np.asarray(image).astype(np.int64).clip(0, 65_535)
@@ -123,7 +123,7 @@ def _decode_by_pillow(content: bytes, as_viewed: bool) -> Pixels:
             with Image.open(io.BytesIO(content), formats=FORMATS) as image:
                 if image.width * image.height > MAX_PIXELS:
                     raise UnreadableError(f"{image.width} x {image.height} pixels: an image bomb")
-                shown = _opaque(image) if as_viewed else image
+                shown = opaque(image) if as_viewed else image
                 return np.array(shown.convert("RGB"))  # a copy: torch warns of memory that may not be written
     except (UnreadableError, KeyboardInterrupt):
         raise
