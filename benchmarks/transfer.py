@@ -72,8 +72,8 @@ TASKS = {
     ),
 }
 STEPS, BATCH = 300, 32
-WAYS = {  # the recipe of each way to learn the new classes; `modern` with the settings that `finetune` has
-    "scratch": ("recipe=modern", "recipe.batch_size=32"),
+WAYS = {  # the recipe of each way to learn the new classes; `sgd_cosine` with the settings that `finetune` has
+    "scratch": ("recipe=sgd_cosine", "recipe.batch_size=32"),
     "finetune": ("recipe=finetune",),
     "linear_probe": ("recipe=linear_probe",),
 }

@@ -28,12 +28,12 @@ class Malicious:
 def test_a_checkpoint_is_tensors_and_plain_data_and_says_what_it_is(trained_run: Path) -> None:
     content = torch.load(trained_run / "checkpoints" / "last.ckpt", weights_only=True)
     described = content["cnn_zoo"]
-    assert described["version"] == 1
+    assert described["version"] == 2
     assert described["model"] == "lenet5" and described["options"] == {}
     assert described["class_names"] == list("0123456789")
     assert described["preprocessing"]["size"] == 32 and described["preprocessing"]["mean"] == [0.1716]
     assert described["data"]["name"] == "digits"
-    assert described["training"]["seed"] == 0 and described["training"]["recipe"]["name"] == "modern"
+    assert described["training"]["seed"] == 0 and described["training"]["recipe"]["name"] == "sgd_cosine"
     checkpoint = read_checkpoint(trained_run / "checkpoints" / "last.ckpt")
     assert (checkpoint.epoch, checkpoint.step) == (3, 60)
     assert set(checkpoint.state_dict) == {
@@ -79,8 +79,18 @@ def test_foreign_checkpoints(tmp_path: Path, content: object) -> None:
 
 def test_another_version(tmp_path: Path) -> None:
     torch.save({"cnn_zoo": {"version": 99}}, tmp_path / "new.ckpt")
-    with pytest.raises(UserError, match="checkpoint version 99; this program reads version 1"):
+    with pytest.raises(UserError, match="checkpoint version 99; this program reads versions 1 to 2"):
         read_checkpoint(tmp_path / "new.ckpt")
+
+
+def test_a_recipe_of_an_older_version_has_its_name_of_today(trained_run: Path, tmp_path: Path) -> None:
+    content = torch.load(trained_run / "checkpoints" / "last.ckpt", weights_only=True)
+    content["cnn_zoo"]["training"]["recipe"]["name"] = "modern"
+    for version, name in ((1, "sgd_cosine"), (2, "modern")):
+        content["cnn_zoo"]["version"] = version
+        torch.save(content, tmp_path / "a.ckpt")
+        training = read_checkpoint(tmp_path / "a.ckpt").trained.training
+        assert training is not None and training["recipe"]["name"] == name
 
 
 def test_missing_files_and_folders(tmp_path: Path) -> None:

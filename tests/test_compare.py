@@ -29,7 +29,7 @@ IMAGES = 40
 
 PLACE = {"device": "cpu", "devices": 1, "threads": 2, "torch": "2.15.0"}
 RECIPE = {
-    "name": "modern",
+    "name": "sgd_cosine",
     "epochs": 5,
     "learning_rate": 0.1,
     "batch_size": 32,
@@ -58,7 +58,7 @@ def write_record(folder: Path, name: str, wrong: set[int], seed: int = 0, **chan
         csv.writer(file, lineterminator="\n").writerows([PREDICTIONS_COLUMNS, *rows])
     content = {
         "schema": "cnn-zoo result",
-        "version": 3,
+        "version": 4,
         "model": {"name": name, "options": {}, "parameters": 1234},
         "data": {"name": "d", "split": "test", "images": IMAGES, "fingerprint": "f"},
         "protocol": {"name": "whole_image", "batch_size": 10, "precision": "32-true"},
@@ -197,11 +197,21 @@ def test_recipes_options_and_origin_are_other_rows(tmp_path: Path) -> None:
         mark = ("", " (older record)")[number]
         assert sorted(row.model for row in comparison.rows) == [
             f"m hidden=[3] recipe=finetune data=d{mark}",
-            f"m hidden=[3] recipe=modern data=d{mark}",
-            f"m hidden=[3] recipe=modern data=e{mark}",
-            f"m hidden=[3] recipe=modern max_epochs=3 data=d{mark}",
-            f"m hidden=[4,5] recipe=modern data=d{mark}",
+            f"m hidden=[3] recipe=sgd_cosine data=d{mark}",
+            f"m hidden=[3] recipe=sgd_cosine data=e{mark}",
+            f"m hidden=[3] recipe=sgd_cosine max_epochs=3 data=d{mark}",
+            f"m hidden=[4,5] recipe=sgd_cosine data=d{mark}",
         ]
+
+
+def test_a_recipe_that_has_another_name_today_is_the_same_row(tmp_path: Path) -> None:
+    write_record(tmp_path / "a", "m", {1}, seed=0)
+    write_record(tmp_path / "b", "m", {1}, version=3, training=trained(1, recipe={"name": "modern"}))
+    ((row,),) = (comparison.rows for comparison in compare(find_records([str(tmp_path)])[0]))
+    assert row.seeds == (0, 1)
+    write_record(tmp_path / "c", "m", {1}, training=trained(2, recipe={"name": "modern"}))  # a new one of that name
+    (comparison,) = compare(find_records([str(tmp_path)])[0])
+    assert [row.model for row in comparison.rows] == ["m recipe=modern", "m recipe=sgd_cosine"]
 
 
 ONE = {"training": trained()}
@@ -255,10 +265,10 @@ def test_a_label_says_what_differs_among_rows_of_the_same_model_recipe_and_data(
         write_record(tmp_path / str(number), name, {number}, training=trained(recipe=recipe))
     (comparison,) = compare(find_records([str(tmp_path)])[0])
     assert sorted(row.model for row in comparison.rows) == [
-        "m recipe=modern learning_rate=0.01",
-        "m recipe=modern learning_rate=0.1",
+        "m recipe=sgd_cosine learning_rate=0.01",
+        "m recipe=sgd_cosine learning_rate=0.1",
         "n recipe=he_2015_cifar",
-        "n recipe=modern learning_rate=0.1",
+        "n recipe=sgd_cosine learning_rate=0.1",
     ]
 
 
@@ -324,11 +334,11 @@ def test_a_picture_and_a_table_of_twenty_rows(tmp_path: Path, capsys: pytest.Cap
 def test_what_is_no_record_is_passed_over_and_named(tmp_path: Path) -> None:
     good = write_record(tmp_path / "good", "m", {1})
     write_record(tmp_path / "same weights again", "m", {1})
-    new = '{"schema": "cnn-zoo result", "version": 3}'
+    new = '{"schema": "cnn-zoo result", "version": 4}'
     for name, text in {"broken": "{", "foreign": '{"schema": "x", "version": 1}', "new": new}.items():
         (tmp_path / name).mkdir()
         (tmp_path / name / "result.json").write_text(text)
-    smoke = {"seed": 0, "epochs": 5, "max_batches": 4, "recipe": {"name": "modern"}}
+    smoke = {"seed": 0, "epochs": 5, "max_batches": 4, "recipe": {"name": "sgd_cosine"}}
     write_record(tmp_path / "smoke", "n", {1}, training=smoke)
     write_record(tmp_path / "edited", "o", {1}).with_name("predictions.csv").write_text("edited")
     write_record(tmp_path / "lost", "p", {1}).with_name("predictions.csv").unlink()
@@ -390,7 +400,7 @@ def test_the_script_writes_tables_and_a_picture_and_keeps_the_older_ones(tmp_pat
 def test_no_record_is_one_line(tmp_path: Path) -> None:
     done = run_script("compare.py", f"runs={tmp_path}", f"out={tmp_path / 'out'}")
     assert done.returncode == 2 and done.stderr.count("\n") == 1 and "no record found; train.py" in done.stderr
-    smoke = {"seed": 0, "epochs": 5, "max_batches": 4, "recipe": {"name": "modern"}}
+    smoke = {"seed": 0, "epochs": 5, "max_batches": 4, "recipe": {"name": "sgd_cosine"}}
     path = write_record(tmp_path / "smoke", "n", {1}, training=smoke)
     done = run_script("compare.py", f"runs={tmp_path}", f"out={tmp_path / 'out'}")
     why = f"no record found; 1 passed over, such as {path}: a run cut short by trainer.max_batches; train.py"

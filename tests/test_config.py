@@ -143,7 +143,7 @@ def test_imagenet_names_its_recipe_and_protocol_and_networks_without_batch_norm_
 
 
 RECIPE_OF = {  # each data set's own, and its learning rate
-    **dict.fromkeys(("digits", "mnist", "fashion_mnist"), ("modern", 0.05)),
+    **dict.fromkeys(("digits", "mnist", "fashion_mnist"), ("sgd_cosine", 0.05)),
     **dict.fromkeys(("cifar10", "cifar100", "parquet", "hub"), ("he_2015_cifar", 0.1)),
     **dict.fromkeys(("folder", "hub_photos"), ("finetune", 0.03)),
     "imagenet": ("torchvision_v1", 0.1),
@@ -155,7 +155,7 @@ def test_a_data_set_names_its_recipe_and_the_user_overrules_it(data: str) -> Non
     own, rate = RECIPE_OF[data]
     said = run_script("train.py", f"data={data}", "model=resnet18", "--cfg", "job", "--resolve").stdout
     assert f"name: {own}\n" in said and f"learning_rate: {rate}\n" in said
-    other, rate = ("modern", 0.05) if own != "modern" else ("he_2015_cifar", 0.1)
+    other, rate = ("sgd_cosine", 0.05) if own != "sgd_cosine" else ("he_2015_cifar", 0.1)
     said = run_script("train.py", f"data={data}", f"recipe={other}", "--cfg", "job", "--resolve").stdout
     assert f"name: {other}\n" in said and f"learning_rate: {rate}\n" in said
 

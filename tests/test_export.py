@@ -49,7 +49,7 @@ def need_onnx(format_name: str) -> None:
 
 def lenet5() -> Loaded:
     data = DataConfig("digits", "/home/somebody/data", False, 0, [0.5], [0.25])
-    trained = Trained("lenet5", {}, NAMES, GREY, data, {"seed": 3, "recipe": {"name": "modern"}})
+    trained = Trained("lenet5", {}, NAMES, GREY, data, {"seed": 3, "recipe": {"name": "sgd_cosine"}})
     return Loaded(randomised(build_model("lenet5")), trained, "a test")
 
 
@@ -179,7 +179,7 @@ def test_a_file_of_ours_is_read_back_with_names_and_preprocessing(tmp_path: Path
     network = build_model("lenet5")
     provenance = weights.load_into(network, training=False)
     assert isinstance(provenance, Provenance)
-    assert (provenance.trained_on, provenance.recipe, provenance.part) == ("digits", "modern", "")
+    assert (provenance.trained_on, provenance.recipe, provenance.part) == ("digits", "sgd_cosine", "")
     for key, value in loaded.network.state_dict().items():
         assert torch.equal(network.state_dict()[key], value) and torch.equal(again.network.state_dict()[key], value)
     with pytest.raises(UserError, match="these are of lenet5: use model=lenet5"):

@@ -542,7 +542,7 @@ def test_the_recipes_are_for_images_in_memory_and_in_files(recipe: str) -> None:
 
 
 def test_a_recipe_for_images_of_one_kind_is_refused_for_the_other() -> None:
-    for data, model, recipe in (("digits", "lenet5", "torchvision_v1"), ("imagenet", "resnet50", "modern")):
+    for data, model, recipe in (("digits", "lenet5", "torchvision_v1"), ("imagenet", "resnet50", "sgd_cosine")):
         with pytest.raises(UserError, match="this recipe is for images of another kind"):
             config = config_of(f"data={data}", f"model={model}", f"recipe={recipe}")
             check_recipe(config, describe(config.data))

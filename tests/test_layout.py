@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import ast
-import io
 import re
+import subprocess
 import sys
-import tokenize
 from pathlib import Path
 
 import pytest
 from conftest import ROOT
 from packaging.requirements import Requirement
-
-TORCH = {"torch", "torchvision", "lightning"}
-HARNESS_ROOMS = ("data", "training", "evaluation", "insight")
 
 
 def imports(path: Path) -> set[str]:
@@ -75,88 +71,110 @@ def test_relative_imports_are_read(text: str, expected: set[str] | None, monkeyp
         imports(ROOT / "harness" / "data" / "x.py")
 
 
-@pytest.mark.parametrize("path", sources("harness"), ids=str)
-def test_only_build_and_weights_import_models(path: Path) -> None:
-    used = {name for name in imports(path) if name.split(".")[0] == "models"}
-    allowed = {"build.py": {"models"}}.get(path.name, set())
-    if path.parent.name == "weights":
-        allowed = {"models.catalogue", "models.keymaps"}  # the weights that each network has, and their keys
-    assert used <= allowed
-    assert not imports(path) & {"train", "eval", "compare"}
-
-
-@pytest.mark.parametrize("path", sources(*(f"harness/{room}" for room in HARNESS_ROOMS)), ids=str)
-def test_rooms_do_not_import_what_stands_above_them(path: Path) -> None:
-    assert not imports(path) & {"harness.build", "harness.command.cli"}
-
-
-def test_evaluation_does_not_import_training() -> None:
-    for path in sources("harness/evaluation", "harness/data"):
-        assert not any(name.startswith("harness.training") for name in imports(path)), path
-
-
-OTHER_WAYS = {  # what the default run passes by
-    *("EvalConfig", "CompareConfig", "MLPConfig", "DropoutConfig", "ShortcutConfig", "EvalData"),
-    *("FolderConfig", "HubSource", "HubConfig", "HubPhotosConfig"),  # other sources
-    *("_divided", "_to_train_on", "relabelled", "grey"),
-    *("unless_set", "_likely_cause", "skeleton"),  # weights
-    *(
-        "_fail",
-        "_unknown_option",
-        "_check_form",
-        "_check_group",
-        "_diverged",
-        "_too_small",
-        "_LogFile",
-        "_add_line",
-    ),  # runs that fail
-    *("FineTuneConfig", "_check_what_has_a_default", "_other_kinds", "_balanced_loss"),  # recipes that train otherwise
-    *("check_recipe", "_check_patience", "check_arithmetic"),
-    *("lecun_mle", "lecun_map", "_torchvision", "_read", "_parquet", "reopen_run_folder", "reopened", "load_weights"),
-    *(
-        "ImageFilesConfig",
-        "_train_files",
-        "workers",
-        "uniform",
-        "check_protocol",
-        "Unreadable",
-        "_range",
-        "_of_files",
-    ),  # images in files
-    *("EvalLoader", "eval_loader", "val_dataloader", "rebuilt"),  # come after the step
-    *("on_load_checkpoint", "load_state_dict"),  # a run that goes on
-    *("composed", "schema_of", "load_test", "validation_step", "on_validation_epoch_start"),
+ROOMS = {  # of `harness`, and which others each may import; `errors` is everybody's
+    "config": {"models.catalogue"},
+    "run": {"config"},
+    "data": {"run", "config"},
+    "evaluation": {"data", "run", "config"},
+    "weights": {"models", "data", "run", "config"},
+    "comparison": {"evaluation", "run", "config"},
+    "training": {"evaluation", "data", "run", "config"},
+    "build": {"models", "training", "evaluation", "weights", "data", "run", "config"},
+    "prediction": {"build", "weights", "evaluation", "data", "run", "config"},
+    "export": {"prediction", "build", "weights", "evaluation", "data", "run", "config"},
+    "stories": {"build", "training", "evaluation", "comparison", "weights", "data", "run", "config"},
+    "command": {"stories", "prediction", "export", "comparison", "run", "config", "models.catalogue"},
+    "door": {"stories", "prediction", "run", "config"},
+    "errors": set(),
 }
+BOUNDARIES = {"command", "door"}  # where the heavy half is imported late
+WITHOUT_TORCH = {"config", "comparison", "command"}
 
 
-def code_lines(path: Path) -> int:
-    """Lines that hold code: not blank, not only a comment, not a docstring, and not of another way."""
-    text = path.read_text(encoding="utf-8")
-    lines: set[int] = set()
-    silent = (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER)
-    for token in tokenize.generate_tokens(io.StringIO(text).readline):
-        if token.type not in silent:
-            lines |= set(range(token.start[0], token.end[0] + 1))
-    for node in ast.walk(ast.parse(text)):
-        docstring = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
-        if docstring or (isinstance(node, (ast.ClassDef, ast.FunctionDef)) and node.name in OTHER_WAYS):
-            assert isinstance(node, (ast.stmt, ast.expr))
-            first = min([node.lineno, *(mark.lineno for mark in getattr(node, "decorator_list", []))])
-            lines -= set(range(first, (node.end_lineno or node.lineno) + 1))
-    return len(lines)
+def room_of(module: str) -> str:
+    """`harness.data.images.folder` -> `data`; `models.catalogue` -> itself, any other of `models` -> `models`."""
+    parts = module.split(".")
+    if parts[0] == "models":
+        return "models.catalogue" if parts[1:2] == ["catalogue"] else "models"
+    return parts[1] if len(parts) > 1 else "door"
 
 
-def test_one_training_run_can_be_followed_in_a_thousand_lines() -> None:
-    """From `train.py` to the optimiser step: command line, config, images, batches, step, counts."""
-    way = (
-        "train.py harness/stories/train.py harness/command/cli.py harness/config.py harness/build.py "
-        "harness/run/folder.py "
-        "harness/data/sources/tables.py harness/data/loading/module.py harness/data/loading/loader.py "
-        "harness/data/loading/stateless.py harness/data/images/pixels.py harness/data/images/preprocessing.py "
-        "harness/training/classifier.py harness/training/schedules.py harness/training/losses.py "
-        "harness/evaluation/counts.py"
-    )
-    assert sum(code_lines(ROOT / path) for path in way.split()) < 1000
+def module_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def own_imports(path: Path, late: bool = False) -> set[str]:
+    """The modules of `harness` and `models` that a file imports; with `late` those inside functions alone."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    nodes: list[ast.AST] = [*ast.walk(tree)]
+    if late:
+        functions = [node for node in nodes if isinstance(node, (ast.FunctionDef, ast.Lambda))]
+        nodes = [node for function in functions for node in ast.walk(function)]
+    found = set()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            for alias in node.names:
+                whole = f"{node.module}.{alias.name}"
+                is_module = (ROOT / f"{whole.replace('.', '/')}.py").exists() or (
+                    ROOT / whole.replace(".", "/")
+                ).is_dir()
+                found.add(whole if is_module else str(node.module))
+    return {name for name in found if name.split(".")[0] in ("harness", "models")}
+
+
+@pytest.mark.parametrize("path", sources("harness"), ids=str)
+def test_a_room_imports_the_rooms_below_it_alone(path: Path) -> None:
+    room = room_of(module_of(path))
+    for name in own_imports(path):
+        other = room_of(name)
+        assert other in (room, "errors") or other in ROOMS[room], f"{room} imports {name}"
+
+
+def test_the_table_has_one_direction() -> None:
+    order = [*ROOMS]
+    assert {room_of(module_of(path)) for path in sources("harness")} == set(order)
+    for room, others in ROOMS.items():
+        for other in others - {"models", "models.catalogue"}:
+            assert room not in ROOMS[other], f"{room} and {other} import each other"
+
+
+def test_no_circle_of_files() -> None:
+    graph = {module_of(path): own_imports(path) for path in sources("harness")}
+    done: set[str] = set()
+
+    def visit(module: str, way: tuple[str, ...]) -> None:
+        assert module not in way, " -> ".join((*way[way.index(module) :], module))
+        if module not in done:
+            for other in graph.get(module, set()):
+                visit(other, (*way, module))
+            done.add(module)
+
+    for module in graph:
+        visit(module, ())
+
+
+@pytest.mark.parametrize("path", sources("harness"), ids=str)
+def test_own_files_are_imported_at_the_top_but_for_the_boundaries(path: Path) -> None:
+    if room_of(module_of(path)) not in BOUNDARIES:
+        assert not own_imports(path, late=True)
+
+
+def test_what_answers_before_torch_is_loaded_does_not_import_it() -> None:
+    paths = [path for path in sources("harness") if room_of(module_of(path)) in WITHOUT_TORCH]
+    modules = " ".join(f"{module_of(path)}," for path in paths).rstrip(",")
+    program = f"import sys, {modules}; print(sorted({{'torch', 'lightning', 'torchvision'}} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout == "[]\n", done
+
+
+def test_nothing_outside_of_config_and_command_knows_hydra() -> None:
+    for path in sources("harness"):
+        if room_of(module_of(path)) not in ("config", "command"):
+            assert not any(name.split(".")[0] == "hydra" for name in imports(path)), path
+    for path in sources("harness"):
+        assert "HydraConfig" not in path.read_text(encoding="utf-8"), path
 
 
 def test_versions_of_lightning_that_held_a_credential_stealer_are_never_installed() -> None:

@@ -47,6 +47,7 @@ def test_left_over_variables_mean_nothing(devices: int, monkeypatch: pytest.Monk
         pytest.skip("two processes need two cores")
     clear(monkeypatch, **LEFT_OVER, SLURM_LOCALID="1", SLURM_NODEID="0", SLURM_JOB_ID="4711")
     monkeypatch.setattr(rank_zero_only, "rank", 1)  # as Lightning does when it is imported
+    monkeypatch.setattr("harness.run.interruption.listens", lambda: True)  # as in a script
     team = gather(trainer(devices))
     assert (team.size, team.rank, team.leads, rank_zero_only.rank) == (devices, 0, True, 0)  # type: ignore[attr-defined]
     if devices == 1:

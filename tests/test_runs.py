@@ -43,7 +43,7 @@ def test_a_run_leaves_one_folder_with_everything_in_it(trained_run: Path) -> Non
     assert kept == {"last.ckpt", "previous.ckpt", "best_on_validation.ckpt"}
     config = OmegaConf.to_container(OmegaConf.load(trained_run / "config.yaml"))
     assert isinstance(config, dict)
-    assert config["model"] == {"name": "lenet5"} and config["recipe"]["name"] == "modern"
+    assert config["model"] == {"name": "lenet5"} and config["recipe"]["name"] == "sgd_cosine"
     assert "$" not in (trained_run / "config.yaml").read_text()
     environment = json.loads((trained_run / "environment.json").read_text())
     assert environment["packages"]["torch"] == torch.__version__.split("+")[0] or "+" in torch.__version__
@@ -109,7 +109,7 @@ def test_output_is_plain_lines_without_tips_or_warnings(tmp_path: Path) -> None:
     lines = done.stdout.splitlines()
     folder = only(tmp_path / "r" / "mlp-digits")
     assert (folder / "log.txt").read_text().splitlines() == lines
-    assert lines[0].startswith("mlp: 20,820 parameters, images of 1 x 32 x 32; recipe=modern: 2 epochs of 4 steps")
+    assert lines[0].startswith("mlp: 20,820 parameters, images of 1 x 32 x 32; recipe=sgd_cosine: 2 epochs of 4 steps")
     assert lines[2].startswith("epoch 1/2  loss ") and lines[-4].startswith("test top-1 error ")
     assert "\r" not in done.stdout and "\x1b" not in done.stdout
     assert read_checkpoint(folder / "checkpoints" / "last.ckpt").trained.options == {"hidden": [20, 10]}

@@ -132,6 +132,7 @@ def test_five_hundred_wrong_overrides_are_refused_in_one_line_each() -> None:
         ("recipe.learning_rates.lenet5=1", "the files of configs/ alone add to recipe.learning_rates"),
         ("data.mean=0.5", "data.mean: must be a list, such as [0.5]"),
         ("recipe.epochs=null", "recipe.epochs: may not be null"),
+        ("recipe=modern", "recipe=modern: is now called recipe=sgd_cosine"),
         ("overrides=[seed=1]", "overrides: there is no such key"),
     ],
 )

@@ -113,7 +113,7 @@ def test_every_way_learns_the_same_images_once(experiment: Traced) -> None:
 def test_rates_are_tried_from_scratch_on_training_images(experiment: Traced) -> None:
     compared, calls = experiment
     assert compared.tune((0.1, 0.2)) == {"digits": {"0.1": 1.0, "0.2": 2.0}, "cifar": {"0.1": 3.0, "0.2": 4.0}}
-    assert all("recipe=modern" in call for call in calls)
+    assert all("recipe=sgd_cosine" in call for call in calls)
     learnt, held_out = pictures_of(compared.folder / "data" / "digits-tuning")
     assert len(learnt) == 150 and not learnt & held_out and learnt | held_out == set(range(240))
 

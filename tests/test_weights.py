@@ -358,7 +358,7 @@ def test_a_checkpoint_of_ours(trained_run: Path) -> None:
     weights = Weights(str(path), "lenet5")
     network = build_model("lenet5")
     provenance = weights.load_into(network, training=False)
-    assert (provenance.recipe, provenance.trained_on, provenance.source) == ("modern", "digits", "local file")
+    assert (provenance.recipe, provenance.trained_on, provenance.source) == ("sgd_cosine", "digits", "local file")
     assert weights.class_names == tuple("0123456789")
     assert weights.preprocessing is not None and weights.preprocessing.mean == (0.1716,)
     assert provenance.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()

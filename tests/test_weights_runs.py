@@ -98,7 +98,7 @@ def test_where_weights_came_from_follows_the_network(trained_run: Path, tmp_path
     run = only(tmp_path / "runs" / "lenet5-digits")
     trained = read_checkpoint(run / "checkpoints" / "last.ckpt").trained
     assert trained.pretrained == Provenance(
-        weights.name, weights.name, digest, "local file", "modern", None, "digits", "", ()
+        weights.name, weights.name, digest, "local file", "sgd_cosine", None, "digits", "", ()
     )
     assert trained.preprocessing.mean == (0.1716,)
     result = json.loads((run / "result.json").read_text())
@@ -137,7 +137,7 @@ def test_records_of_pretrained_weights_and_of_version_1_are_compared(trained_run
     old["weights"]["sha256"] = "0" * 64
     (run / "result.json").write_text(json.dumps({**old, "version": 1}))
     records, passed_over = find_records([str(tmp_path)])
-    assert not passed_over and {record.content["version"] for record in records} == {1, 3}
+    assert not passed_over and {record.content["version"] for record in records} == {1, 4}
     (comparison,) = compare(records)
     rows = {row.model.split(":")[0]: row for row in comparison.rows}
     old, a, b = "lenet5 (older record)", "lenet5 weights=a.ckpt", "lenet5 weights=b.ckpt"

@@ -8,12 +8,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness.evaluation.schema import LOCAL_FILE
+from harness.config.renamed import renamed
+from harness.config.weights import LOCAL_FILE
 
 Values = Mapping[str, Any]
 
 OLDER = "older record"  # marks a row: what else may differ from other rows is not known
 COMPLETE = 3  # version of `result.json` from which on it holds all of this
+RENAMED = 4  # version from which on recipes have their names of today
 TABLES = ("learning_rates", "flips")  # of a recipe, in which other keys have looked their value up
 CALLED = {"last.ckpt": None, "best_on_validation.ckpt": "best_on_validation"}
 
@@ -59,7 +61,8 @@ def settings_of(content: Values) -> Settings:
     if training is None:
         shown |= {"torch": content.get("versions", {}).get("torch")}
     else:
-        recipe, folds = training["recipe"], "folds" in data
+        recipe = training["recipe"] if content["version"] >= RENAMED else renamed(training["recipe"])
+        folds = "folds" in data
         shown |= {"recipe": recipe["name"], **_part("recipe", recipe, ("name", *TABLES))}
         shown["max_epochs"] = None if training["epochs"] == recipe.get("epochs") else training["epochs"]
         trained_on = content.get("training_data") or {"name": content["trained_on"]}

@@ -41,7 +41,7 @@ def check_recipe(config: TrainConfig, known: DataSet) -> None:
     recipe, data = config.recipe, config.data
     for_these = recipe.crop_area if known.in_files else recipe.crop_padding is not None
     if recipe.trains == "network" and not for_these:
-        other = "torchvision_v1" if known.in_files else "modern or he_2015_cifar"
+        other = "torchvision_v1" if known.in_files else "sgd_cosine or he_2015_cifar"
         raise UserError(
             f"recipe={recipe.name} data={data.name}: this recipe is for images of another kind; choose recipe={other}, "
             "or recipe=finetune"
@@ -49,7 +49,7 @@ def check_recipe(config: TrainConfig, known: DataSet) -> None:
     if config.weights is None and recipe.needs_weights:
         raise UserError(
             f"recipe={recipe.name}: trains a pretrained network further; name it with weights=, or choose "
-            f"recipe={'torchvision_v1' if known.in_files else 'modern'} to train one from scratch"
+            f"recipe={'torchvision_v1' if known.in_files else 'sgd_cosine'} to train one from scratch"
         )
     if recipe.trains == "head" and recipe.compile:
         raise UserError(

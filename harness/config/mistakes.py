@@ -11,6 +11,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 from harness.config.commands import GROUPS, SCHEMAS, keys_of
 from harness.config.fields import declarations
 from harness.config.files import choices, schema_name
+from harness.config.renamed import WORDS
 from harness.errors import nearest
 
 FEW = 12  # choices that a line may name
@@ -48,6 +49,8 @@ def one_line(error: Exception, command: str) -> str:
 
 def no_such_choice(group: str, choice: str) -> str:
     """The choices of a group that are most like this word; all of them if they are few and none is."""
+    if f"{group}={choice}" in WORDS:
+        return f"{group}={choice}: is now called {WORDS[f'{group}={choice}']}"
     offered = choices(group)
     if len(offered) > FEW and not difflib.get_close_matches(choice, offered, cutoff=0.3):
         return f"{group}={choice}: no such choice; --help lists those that there are"

@@ -17,27 +17,31 @@ class TrainerConfig(Declared):
 
     group: ClassVar[str] = "trainer"
     name: str = chosen("trainer")
-    accelerator: str = setting("auto takes a GPU where there is one", choices=ACCELERATORS, aliases=("device",))
+    accelerator: str = setting("auto takes a GPU where there is one", "auto", choices=ACCELERATORS, aliases=("device",))
     devices: int = setting(
         "how many; 0 takes all GPUs, or one CPU",
+        1,
         least=0,
         most=1024,
         aliases=("gpus", "num_gpus", "ngpus", "gpu", "nproc_per_node"),
     )
-    strategy: str = setting("auto, or ddp for one process a device", choices=STRATEGIES, aliases=("ddp", "distributed"))
+    strategy: str = setting(
+        "auto, or ddp for one process a device", "auto", choices=STRATEGIES, aliases=("ddp", "distributed")
+    )
     threads: int | None = setting(  # libgomp aborts beyond some 2,000
         "of the CPU, of each process; null leaves torch's choice, or shares the cores",
+        None,
         least=1,
         most=1024,
         aliases=("num_threads",),
     )
-    progress: bool = setting("whether a bar is drawn on a terminal")
-    max_epochs: int | None = setting("stop after so many epochs; null for the recipe's", least=1)
+    progress: bool = setting("whether a bar is drawn on a terminal", True)
+    max_epochs: int | None = setting("stop after so many epochs; null for the recipe's", None, least=1)
     max_batches: int | None = setting(
-        "of an epoch; null for all", least=1, aliases=("limit_train_batches", "max_steps", "fast_dev_run")
+        "of an epoch; null for all", None, least=1, aliases=("limit_train_batches", "max_steps", "fast_dev_run")
     )
     checkpoint_every: int = setting(
-        "steps between two checkpoints within an epoch; one follows each epoch in any case", least=1
+        "steps between two checkpoints within an epoch; one follows each epoch in any case", 1000, least=1
     )
     workers: int | None = setting(
         "processes that decode images for each device; null chooses from the cores, 0 uses none",

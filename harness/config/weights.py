@@ -11,6 +11,7 @@ from models.catalogue import MODELS
 DEFAULT = "DEFAULT"  # torchvision's word for the best it has
 ENDINGS = (".pth", ".pt", ".th", ".safetensors", ".ckpt")
 TIMM = "timm:"
+LOCAL_FILE = "local file"  # the source of weights that were given as a file
 
 
 def beside(path: Path) -> Path:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 RESULT_SCHEMA = "cnn-zoo result"
-RESULT_VERSION = 3  # 2: pretrained weights, which were not trained here; 3: all that can move a number
-READABLE_RESULTS = (1, 2, 3)
-LOCAL_FILE = "local file"  # the source of weights that were given as a file
+RESULT_VERSION = 4  # 2: pretrained weights; 3: all that can move a number; 4: names of `harness.config.renamed`
+READABLE_RESULTS = (1, 2, 3, 4)
 PREDICTIONS_VERSION = 1
 PREDICTIONS_COLUMNS = ("image", "label", *(f"{what}_{k}" for k in range(1, 6) for what in ("class", "probability")))

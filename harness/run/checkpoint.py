@@ -20,12 +20,13 @@ from lightning.fabric.plugins.io import TorchCheckpointIO
 from harness.config.compose import schema_of
 from harness.config.data import DATA_SCHEMAS, DataConfig
 from harness.config.facts import Preprocessing
+from harness.config.renamed import renamed
 from harness.errors import UserError, file_error
 from harness.run.files import atomic
 from harness.run.history import PROGRESS, Epoch, best_epoch, history_of
 
 KEY = "cnn_zoo"
-CHECKPOINT_VERSION = 1
+CHECKPOINT_VERSION = 2  # 2: names of `harness.config.renamed`
 CHECKPOINTS = "checkpoints"  # folder in a run's
 LAST = "last.ckpt"
 DAMAGED = "damaged.ckpt"  # one that could not be read when its run went on
@@ -228,10 +229,12 @@ def checkpoint_from(content: Any, path: Path) -> Checkpoint:
 
 def trained_from(described: dict[str, Any], path: Path) -> Trained:
     """What the file at `path` says of its network; raises `UserError` if it is of another version."""
-    if described.get("version") != CHECKPOINT_VERSION:
-        raise UserError(
-            f"{path}: checkpoint version {described.get('version')}; this program reads version {CHECKPOINT_VERSION}"
-        )
+    version = described.get("version")
+    if version not in (1, CHECKPOINT_VERSION):
+        raise UserError(f"{path}: checkpoint version {version}; this program reads versions 1 to {CHECKPOINT_VERSION}")
+    training = described["training"]
+    if version == 1 and training:
+        described = {**described, "training": {**training, "recipe": renamed(training["recipe"])}}
     return Trained.from_plain(described)
 
 

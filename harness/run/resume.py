@@ -17,6 +17,7 @@ from harness.config.files import CONFIG_FILE
 from harness.config.fit import keys_given
 from harness.config.model import MODEL_SCHEMAS
 from harness.config.recipe import RECIPE_SCHEMAS
+from harness.config.renamed import renamed
 from harness.config.trainer import TrainerConfig
 from harness.errors import UserError
 from harness.run.files import RESULT_FILE
@@ -100,6 +101,8 @@ def read_config(path: Path) -> TrainConfig:
     """
     try:
         plain = OmegaConf.load(path)
+        if "overrides" not in plain:  # of an older version
+            plain.recipe = renamed(plain.recipe)
         structured = OmegaConf.structured(TrainConfig)
         groups: dict[str, Any] = {"model": MODEL_SCHEMAS, "data": DATA_SCHEMAS, "recipe": RECIPE_SCHEMAS}
         for group, schemas in groups.items():

@@ -17,10 +17,9 @@ from typing import Any
 import torch
 
 from harness.config.facts import Preprocessing
-from harness.config.weights import TIMM, check_name, is_file
+from harness.config.weights import LOCAL_FILE, TIMM, check_name, is_file
 from harness.data.sources.datasets import IMAGENET_CLASSES
 from harness.errors import UserError
-from harness.evaluation.schema import LOCAL_FILE
 from harness.run.checkpoint import checkpoint_of_run
 
 HUB_FILE = "model.safetensors"
