@@ -1129,10 +1129,10 @@ EVALUATION = [
     ),
     Fault(
         "classes are matched by position",
-        "harness/evaluation/meaning.py",
+        "harness/evaluation/plausibility.py",
         "return tuple(map(theirs.index, ours))",
         "return tuple(range(len(ours)))",
-        "test_meaning.py::test_classes_are_matched_by_name_in_any_order_and_number",
+        "test_plausibility.py::test_classes_are_matched_by_name_in_any_order_and_number",
     ),
     Fault(
         "images that a run was selected by are reported on",
@@ -1143,10 +1143,10 @@ EVALUATION = [
     ),
     Fault(
         "a score that guessing reaches is accepted",
-        "harness/evaluation/meaning.py",
+        "harness/evaluation/plausibility.py",
         "binom.sf(counts.correct_top1 - 1, counts.seen, 1 / classes) <= CHANCE",
         "binom.sf(counts.correct_top1, counts.seen, 1 / classes) <= CHANCE",
-        "test_meaning.py",
+        "test_plausibility.py",
     ),
     Fault(
         "of the images that could not be read only the last batch's are counted",

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import random
 import string
-from typing import Any
 
 import pytest
 from in_process import call
@@ -13,7 +11,7 @@ from in_process import call
 from harness.command.help import group_page, help_page
 from harness.config.commands import COMMANDS, GROUPS, keys_of
 from harness.config.compose import PATH_KEYS, compose
-from harness.config.fields import Setting, declarations
+from harness.config.fields import Declaration, declarations
 from harness.config.files import choices
 from harness.errors import UserError
 from harness.stories.check import check
@@ -55,28 +53,29 @@ def refused(*words: str) -> str | None:
     return None
 
 
-def with_its_choice(key: str) -> tuple[list[str], dataclasses.Field[Any], Setting]:
+def with_its_choice(key: str) -> tuple[list[str], Declaration]:
     """What has to be chosen for a key to exist, and its declaration there."""
     group, _, leaf = key.rpartition(".")
     for chosen in CHOSEN:
         config = compose("train", chosen.split())
-        told = declarations(type(getattr(config, group) if group else config))
-        if leaf in told:
-            return chosen.split(), *told[leaf]
+        known = declarations(type(getattr(config, group) if group else config))
+        if leaf in known:
+            return chosen.split(), known[leaf]
     raise AssertionError(f"no choice has {key}")
 
 
-def wrong_values(field: dataclasses.Field[Any], told: Setting) -> list[str]:
+def wrong_values(declared: Declaration) -> list[str]:
     """Values that a setting may not have, from its own declaration."""
-    numbers = [told.least - 1, told.above, told.most + 1, told.below, told.most * 10]
+    setting, kind = declared.setting, declared.annotation
+    numbers = [setting.least - 1, setting.above, setting.most + 1, setting.below, setting.most * 10]
     outside = [value for value in numbers if abs(value) != float("inf")]
-    if "int" in str(field.type):
+    if "int" in kind:
         outside = [*map(int, outside), 2.5, 1e14 + 0.5]
-    if "int" in str(field.type) or "float" in str(field.type):
+    if "int" in kind or "float" in kind:
         outside += [float("inf"), float("-inf"), float("nan")]
-    if str(field.type).startswith("list"):
+    if kind.startswith("list"):
         return [f"[{value}]" for value in outside]
-    return [str(value) for value in outside] if "dict" not in str(field.type) else []
+    return [str(value) for value in outside] if "dict" not in kind else []
 
 
 def wrong_overrides(count: int) -> list[tuple[str, ...]]:
@@ -84,13 +83,14 @@ def wrong_overrides(count: int) -> list[tuple[str, ...]]:
     draw = random.Random(0)
     found: list[tuple[str, ...]] = []
     for key in keys_of("train"):
-        chosen, field, told = with_its_choice(key)
-        found += [(*chosen, f"{key}={value}") for value in wrong_values(field, told)]
-        if key not in PATH_KEYS and "str" not in str(field.type) and "dict" not in str(field.type):
+        chosen, declared = with_its_choice(key)
+        kind = declared.annotation
+        found += [(*chosen, f"{key}={value}") for value in wrong_values(declared)]
+        if key not in PATH_KEYS and "str" not in kind and "dict" not in kind:
             found += [(*chosen, f"{key}={value}") for value in draw.sample(MISREAD, 4)]
-        if told.choices:
+        if declared.setting.choices:
             found.append((*chosen, f"{key}={''.join(draw.sample(string.ascii_lowercase, 6))}"))
-        if "None" not in str(field.type) and key not in PATH_KEYS:
+        if "None" not in kind and key not in PATH_KEYS:
             found.append((*chosen, f"{key}=null"))
         found.append((f"{key}{draw.choice(string.ascii_lowercase)}q=1",))
     for group in GROUPS:
@@ -176,20 +176,21 @@ def test_a_far_miss_names_no_strangers() -> None:
 def test_no_name_leads_to_two_keys_of_one_group() -> None:
     for command in COMMANDS:
         names: dict[tuple[str, str], str] = {}
-        for key, (_, told) in keys_of(command).items():
+        for key, declared in keys_of(command).items():
             group, _, leaf = key.rpartition(".")
-            for name in (leaf, *told.aliases):
+            for name in (leaf, *declared.setting.aliases):
                 assert names.setdefault((group, name), key) == key
 
 
 @pytest.mark.parametrize("group", list(GROUPS))
 def test_help_explains_every_key_of_a_group_with_type_value_and_bounds(group: str) -> None:
     page = " ".join(group_page("train", [group]).split())
-    for key, (_, told) in keys_of("train").items():
+    for key, declared in keys_of("train").items():
+        setting = declared.setting
         if key.startswith(f"{group}."):
             assert f"{key}=" in page
-            assert told.meaning in page and told.bounds in page
-            assert all(choice in page for choice in told.choices)
+            assert setting.meaning in page and setting.bounds in page
+            assert all(choice in page for choice in setting.choices)
 
 
 def test_help_shows_the_values_of_what_is_chosen() -> None:

@@ -12,7 +12,7 @@ from omegaconf import MISSING
 
 from harness.config.commands import COMMANDS, GROUPS, SCHEMAS, keys_of
 from harness.config.compose import compose_groups
-from harness.config.fields import Setting, declarations, written
+from harness.config.fields import Declaration, Setting, declarations, written
 from harness.config.files import choices, describe, schema_name
 from harness.errors import UserError, nearest
 from models.catalogue import MODELS
@@ -65,8 +65,8 @@ def help_page(command: str) -> str:
     for group in groups:
         lines += [f"{group}=NAME  {GROUPS[group]}", *(_families() if group == "model" else _choices(group))]
     lines += ["Keys of their own; --help KEY says more"]
-    for key, (field, setting) in declarations(COMMANDS[command]).items():
-        lines.append(f"    {f'{key}={_default(field)}':<16} {re.split('[;:]', setting.meaning)[0]}")
+    for name, key in declarations(COMMANDS[command]).items():
+        lines.append(f"    {f'{name}={_default(key)}':<16} {re.split('[;:]', key.setting.meaning)[0]}")
     if groups:
         lines.append(f"--help {groups[-1]} explains the keys of a group, {groups[-1]}.key=value; --cfg job shows all")
     return "\n".join([*lines, "", *EXAMPLES[command]])
@@ -112,7 +112,7 @@ def group_page(command: str, words: Sequence[str]) -> str:
             raise UserError(f"--help {word}: no such group or key; the nearest are: {known}")
     values = compose_groups(command, [word for word in words if "=" in word], *groups)
     pages = [_explained(group, chosen) for group, chosen in zip(groups, values, strict=True)]
-    own = [_key(key, keys[key], None) for key in asked if key in keys]
+    own = [_key(name, keys[name], _default(keys[name])) for name in asked if name in keys]
     return "\n\n".join(["\n".join(own)] * bool(own) + pages)
 
 
@@ -123,34 +123,32 @@ def _explained(group: str, values: Any) -> str:
     if values is not None:
         own = declarations(type(values))
         lines[0] = f"{group}={values.name}  {describe(group, values.name)}"
-        lines += [_key(f"{group}.{name}", told, getattr(values, name)) for name, told in own.items()]
-        known = {(name, setting) for name, (_, setting) in own.items()}
+        lines += [_key(f"{group}.{name}", key, written(getattr(values, name))) for name, key in own.items()]
+        known = {(name, key.setting) for name, key in own.items()}
     for schema, options in SCHEMAS[group].items():
-        others = {name: told for name, told in declarations(options).items() if (name, told[1]) not in known}
-        known |= {(name, setting) for name, (_, setting) in others.items()}
+        others = {name: key for name, key in declarations(options).items() if (name, key.setting) not in known}
+        known |= {(name, key.setting) for name, key in others.items()}
         if others:
             having = [choice for choice in choices(group) if schema_name(group, choice) == schema]
             lines += ["", fill(f"With {group}={' or '.join(having)}", WIDTH)]
-            lines += [_key(f"{group}.{name}", told, None) for name, told in others.items()]
+            lines += [_key(f"{group}.{name}", key, _default(key)) for name, key in others.items()]
     return "\n".join(lines)
 
 
-def _key(key: str, told: tuple[dataclasses.Field[Any], Setting], value: Any) -> str:
+def _key(name: str, key: Declaration, value: str) -> str:
     """One key: `recipe.epochs=30  whole number, at least 1: passes over the training split`."""
-    field, setting = told
-    shown = _default(field) if value is None else written(value)
-    text = f"{_type(str(field.type), setting)}: {setting.meaning}"
-    head = f"    {f'{key}={shown}':<24}  "
-    return fill(text, WIDTH, initial_indent=head, subsequent_indent=" " * 30)
+    head = f"    {f'{name}={value}':<24}  "
+    return fill(f"{_type(key)}: {key.setting.meaning}", WIDTH, initial_indent=head, subsequent_indent=" " * 30)
 
 
-def _default(field: dataclasses.Field[Any]) -> str:
+def _default(key: Declaration) -> str:
     """What a key is if nobody sets it; empty where a file of `configs/` says it."""
-    return "" if field.default in (dataclasses.MISSING, MISSING) else written(field.default)
+    return "" if key.default == MISSING else written(key.default)
 
 
-def _type(annotation: str, setting: Setting) -> str:
+def _type(key: Declaration) -> str:
     """What kind of value it is, and within which bounds."""
+    annotation, setting = key.annotation, key.setting
     inner = annotation.removesuffix(" | None")
     of_list, of_dict = re.match(r"list\[(\w+)\]", inner), re.match(r"dict\[str, (\w+)\]", inner)
     if of_list:

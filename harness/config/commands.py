@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.config.data import DATA_SCHEMAS, DataConfig
-from harness.config.fields import Declared, Setting, declarations, setting
+from harness.config.fields import Declaration, Declared, declarations, setting
 from harness.config.model import MODEL_SCHEMAS, ModelConfig
 from harness.config.protocol import ProtocolConfig
 from harness.config.recipe import RECIPE_SCHEMAS, RecipeConfig
@@ -125,12 +125,12 @@ SCHEMAS: dict[str, dict[str, type[Any]]] = {  # of each group, by the name that 
 }
 
 
-def keys_of(command: str) -> dict[str, tuple[dataclasses.Field[Any], Setting]]:
-    """Every key that a command can be told, whatever is chosen: `seed`, `recipe.epochs`; with field and declaration."""
+def keys_of(command: str) -> dict[str, Declaration]:
+    """Every key that a command has, whatever is chosen, with its declaration: `seed`, `recipe.epochs`."""
     schema = COMMANDS[command]
     keys = {**declarations(schema)}
     own = {f.name for f in dataclasses.fields(schema)}
     for group in [group for group in GROUPS if group in own]:
         for options in SCHEMAS[group].values():
-            keys |= {f"{group}.{name}": told for name, told in declarations(options).items()}
+            keys |= {f"{group}.{name}": known for name, known in declarations(options).items()}
     return keys

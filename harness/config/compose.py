@@ -26,7 +26,7 @@ from harness.config.mistakes import no_such_choice, one_line, unknown_key
 from harness.errors import UserError
 
 Schema = TypeVar("Schema")
-PATH_KEYS = {key for command in COMMANDS for key, (_, told) in keys_of(command).items() if told.path}
+PATH_KEYS = {key for command in COMMANDS for key, known in keys_of(command).items() if known.setting.path}
 
 
 @overload

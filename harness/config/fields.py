@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from omegaconf import MISSING
 
@@ -97,15 +97,23 @@ def written(value: Any) -> str:
     return str(value)
 
 
-def setting(meaning: str, default: Any = MISSING, **told: Any) -> Any:
+class Declaration(NamedTuple):
+    """A field that is a setting: its type, its default (`MISSING` if a file of `configs/` says it), and the rest."""
+
+    annotation: str
+    default: Any
+    setting: Setting
+
+
+def setting(meaning: str, default: Any = MISSING, **attributes: Any) -> Any:
     """A field that is a setting.
 
     Args:
         meaning: for a person, in a few words.
         default: of files that lack it; without one each file in `configs/` says it.
-        **told: the other attributes of `Setting`.
+        **attributes: the others of `Setting`.
     """
-    metadata = {SETTING: Setting(meaning, **told)}
+    metadata = {SETTING: Setting(meaning, **attributes)}
     if isinstance(default, (list, dict)):
         return field(default_factory=default.copy, metadata=metadata)
     return field(default=default, metadata=metadata)
@@ -116,9 +124,14 @@ def chosen(group: str) -> Any:
     return field(default=f"${{hydra:runtime.choices.{group}}}")
 
 
-def declarations(schema: type[Any]) -> dict[str, tuple[dataclasses.Field[Any], Setting]]:
-    """The settings of a dataclass by name, each with its field."""
-    return {f.name: (f, f.metadata[SETTING]) for f in dataclasses.fields(schema) if SETTING in f.metadata}
+def declarations(schema: type[Any]) -> dict[str, Declaration]:
+    """The settings of a dataclass, by name."""
+    found = {}
+    for f in dataclasses.fields(schema):
+        if SETTING in f.metadata:
+            default = f.default if f.default_factory is dataclasses.MISSING else f.default_factory()
+            found[f.name] = Declaration(str(f.type), default, f.metadata[SETTING])
+    return found
 
 
 class Declared:
@@ -131,8 +144,8 @@ class Declared:
     group: ClassVar[str] = ""
 
     def __post_init__(self) -> None:
-        for name, (_, told) in declarations(type(self)).items():
+        for name, declaration in declarations(type(self)).items():
             value = getattr(self, name)
-            told.check(f"{self.group}.{name}" if self.group else name, value)
-            if told.path and value:
+            declaration.setting.check(f"{self.group}.{name}" if self.group else name, value)
+            if declaration.setting.path and value:
                 setattr(self, name, str(Path(value).expanduser()))

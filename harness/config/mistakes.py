@@ -76,17 +76,13 @@ def unknown_key(key: str, command: str) -> str:
         return f"{key}: the files of configs/ alone add to {group}; see --help {group}"
     if key in keys:
         return f"{key}: what is chosen has no such key; it belongs to {', '.join(_holders(group, leaf))}"
-    called = [known for known, (_, told) in keys.items() if leaf in (known.rpartition(".")[2], *told.aliases)]
+    names = {known: (known.rpartition(".")[2], *declared.setting.aliases) for known, declared in keys.items()}
+    called = [known for known, words in names.items() if leaf in words]
     if called:
         return f"{key}: no such key; it is called {' or '.join(called)}"
     if leaf in ELSEWHERE:
         return f"{key}: no such key; {ELSEWHERE[leaf]}"
-    words = {
-        word: known
-        for known, (_, told) in keys.items()
-        for word in (known.rpartition(".")[2], *told.aliases)
-        if known.rpartition(".")[0] == group
-    }
+    words = {word: known for known in keys for word in names[known] if known.rpartition(".")[0] == group}
     words |= {} if group else {name: name for name in GROUPS}
     near = dict.fromkeys(words[word] for word in difflib.get_close_matches(leaf, words, n=3, cutoff=0.6))
     if near:

@@ -18,7 +18,7 @@ from harness.config.protocol import ProtocolConfig
 from harness.data.sources.datasets import describe
 from harness.data.sources.tables import load_test, relabelled
 from harness.evaluation.evaluator import evaluate
-from harness.evaluation.meaning import check_labels, check_score, match_classes
+from harness.evaluation.plausibility import check_labels, check_score, match_classes
 from harness.evaluation.record import Moment, write_record
 from harness.run.checkpoint import CHECKPOINTS, Trained, checkpoint_of_run, read_checkpoint
 from harness.run.files import RESULT_FILE, read_json

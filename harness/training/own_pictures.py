@@ -21,7 +21,7 @@ from harness.data.images.folder import EXTENSIONS
 from harness.data.images.image_files import ImageFiles
 from harness.data.sources.tables import Split, Splits
 from harness.errors import UserError
-from harness.evaluation.meaning import FORCE
+from harness.evaluation.plausibility import FORCE
 from harness.run.files import write_text
 from harness.run.log import log
 from harness.run.machine import available_cores

@@ -12,7 +12,7 @@ from harness.config.protocol import ProtocolConfig
 from harness.data.sources.tables import ImageSet
 from harness.errors import UserError
 from harness.evaluation.evaluator import Evaluator, Predictions
-from harness.evaluation.meaning import check_labels, check_score, match_classes
+from harness.evaluation.plausibility import check_labels, check_score, match_classes
 from harness.run.history import Counts
 
 IMAGES, CLASSES = 200, 1000
