@@ -1,4 +1,4 @@
-"""Declared of the commands: what one training run, one evaluation or one comparison is told."""
+"""Settings of the commands: what one training run, one evaluation or one comparison is told."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Declared of a data set, `data.*`: where it lies, and how its training images are split and normalised."""
+"""Settings of a data set, `data.*`: where it lies, and how its training images are split and normalised."""
 
 from __future__ import annotations
 

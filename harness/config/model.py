@@ -1,4 +1,4 @@
-"""Declared of a network, `model.*`: the options of its family."""
+"""Settings of a network, `model.*`: the options of its family."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Declared of an evaluation, `protocol.*`."""
+"""Settings of an evaluation, `protocol.*`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Declared of training, `recipe.*`: everything that can change an error rate, apart from the data."""
+"""Settings of training, `recipe.*`: everything that can change an error rate, apart from the data."""
 
 from __future__ import annotations
 

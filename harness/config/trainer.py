@@ -1,4 +1,4 @@
-"""Declared of where the work runs, `trainer.*`: none can change an error rate, but for the limits of a smoke run."""
+"""Settings of where the work runs, `trainer.*`: none can change an error rate, but for the limits of a smoke run."""
 
 from __future__ import annotations
 
