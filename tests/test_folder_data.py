@@ -19,8 +19,8 @@ from PIL import Image
 from harness.config.data import FolderConfig
 from harness.data.images.decode import decode
 from harness.data.images.pixels import grey
-from harness.data.sources.class_folders import Parts, divide, fold_recorded
-from harness.data.sources.tables import load, load_test
+from harness.data.sources.folder import Parts, divide
+from harness.data.sources.table import load, load_test, recorded
 from harness.errors import UserError
 from harness.training.own_pictures import check_unseen, duplicates, read_pictures, write_division
 
@@ -179,8 +179,8 @@ def test_a_folder_that_cannot_be_used_is_told_in_a_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is divided into train and val already"):
         divide(config(tmp_path / "lacks", folds=2))
     for changes, line in (
-        ({"test": 0}, "data.test=0: of data=folder, percent from 1 to 100"),
-        ({"validation": 100}, "percent from 0 to 99"),
+        ({"test": 0}, "data.test=0: must be at least 1 .percent of"),
+        ({"validation": 100}, "data.validation=100: must be at most 99"),
         ({"fold": 2, "folds": 2}, "data.fold=2: from 0 to 1"),
         ({"fold": 1}, "there are no folds; set data.folds"),
         ({"mean": [0.5] * 2, "std": [0.5] * 2}, "one makes them grey"),
@@ -245,10 +245,10 @@ def test_an_evaluation_reports_on_no_picture_that_the_run_has_learnt_from(tmp_pa
 
 def test_folds_of_the_same_pictures_have_their_division_in_common(tmp_path: Path) -> None:
     root = classes(tmp_path / "all", 4)
-    first, second = (fold_recorded(config(root, folds=2, fold=fold)) for fold in (0, 1))
-    assert first == {**second, "fold": 0} and fold_recorded(config(root, folds=2, split_seed=1)) != first
+    first, second = (recorded(config(root, folds=2, fold=fold)) for fold in (0, 1))
+    assert first == {**second, "fold": 0} and recorded(config(root, folds=2, split_seed=1)) != first
     (root / "green" / "000.jpg").write_bytes(b"another")
-    assert fold_recorded(config(root, folds=2)) != first
+    assert recorded(config(root, folds=2)) != first
 
 
 def encoded(image: Image.Image, kind: str, **options: object) -> bytes:

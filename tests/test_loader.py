@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from harness.config.facts import Preprocessing
+from harness.data.images.image_set import ImageSet
 from harness.data.images.pixels import Normalise, crop, flip, pad_to
 from harness.data.loading import stateless
 from harness.data.loading.loader import EvalLoader, TrainLoader
 from harness.data.loading.stateless import Stream
-from harness.data.sources.tables import ImageSet
 
 PREPROCESSING = Preprocessing(3, 12, None, None, (0.1, 0.2, 0.3), (0.5, 0.6, 0.7))
 IMAGES = 37

@@ -21,9 +21,10 @@ from harness.config.data import DataConfig
 from harness.config.facts import Preprocessing
 from harness.config.protocol import ProtocolConfig
 from harness.config.recipe import RecipeConfig
+from harness.data.images.image_set import ImageSet
 from harness.data.loading.loader import Batch, Unreadable
 from harness.data.loading.module import TrainData
-from harness.data.sources.tables import ImageSet, Splits
+from harness.data.sources.splits import Splits
 from harness.errors import UserError
 from harness.run.checkpoint import Trained, read_checkpoint
 from harness.run.history import PROGRESS, Counts, Epoch, best_epoch, metrics_csv

@@ -7,8 +7,7 @@ from pathlib import Path
 from harness import build
 from harness.config.commands import TrainConfig
 from harness.config.fit import check_arithmetic, check_patience
-from harness.data.sources.datasets import describe
-from harness.data.sources.tables import load
+from harness.data.sources.table import describe, load
 from harness.run.checkpoint import Trained
 from harness.run.folder import log, make_run_folder
 from harness.run.interruption import doing, go_on

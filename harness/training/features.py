@@ -17,7 +17,7 @@ from harness.data.loading import stateless
 from harness.data.loading.loader import Batch, Unreadable
 from harness.data.loading.module import TrainData
 from harness.data.loading.waiting import Waiting
-from harness.data.sources.tables import Split
+from harness.data.sources.splits import Split
 from harness.errors import UserError
 from harness.evaluation.scores import class_scores
 from harness.run.folder import log

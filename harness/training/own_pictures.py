@@ -19,7 +19,7 @@ import lightning as L
 from harness.data.images.decode import UnreadableError, read
 from harness.data.images.folder import EXTENSIONS
 from harness.data.images.image_files import ImageFiles
-from harness.data.sources.tables import Split, Splits
+from harness.data.sources.splits import Split, Splits
 from harness.errors import UserError
 from harness.evaluation.meaning import FORCE
 from harness.run.files import write_text

@@ -13,11 +13,11 @@ from typing import NamedTuple
 import torch
 
 from harness.config.facts import Preprocessing
+from harness.data.images.image_set import ImageSet
 from harness.data.images.pixels import Normalise, crop, flip, pad_to
 from harness.data.loading import stateless
 from harness.data.loading.stateless import Stream
 from harness.data.loading.waiting import Waiting
-from harness.data.sources.tables import ImageSet
 
 
 class Unreadable(NamedTuple):

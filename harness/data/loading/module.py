@@ -9,10 +9,11 @@ from harness.config.facts import Preprocessing
 from harness.config.protocol import ProtocolConfig
 from harness.config.recipe import RecipeConfig
 from harness.data.images.image_files import ImageFiles
+from harness.data.images.image_set import ImageSet
 from harness.data.loading.file_loader import EvalFileLoader, TrainFileLoader
 from harness.data.loading.loader import Batch, EvalLoader, TrainLoader
 from harness.data.loading.workers import workers_at_hand
-from harness.data.sources.tables import ImageSet, Split, Splits
+from harness.data.sources.splits import Split, Splits
 from harness.run.machine import available_cores, shared_memory
 
 
