@@ -231,7 +231,7 @@ def by_hand(run: Run, frozen: set[str], thaws_at: int | None) -> nn.Module:
         for name, layers in parts.items():
             for layer in layers:
                 layer.train(name not in now_frozen)
-        loader.position = lambda step=step: step  # type: ignore[misc]
+        loader.order.position = lambda step=step: step  # type: ignore[misc]
         batch = next(iter(loader))
         optimizer.zero_grad()
         F.cross_entropy(network(batch.images), batch.labels).backward()  # type: ignore[no-untyped-call]

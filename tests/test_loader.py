@@ -113,7 +113,7 @@ def test_epochs_differ_in_order_and_pixels(split: ImageSet) -> None:
 @pytest.mark.parametrize("epoch", [0, 1])
 def test_an_epoch_is_a_function_of_its_number_and_the_seed(split: ImageSet, seed: int, epoch: int) -> None:
     one = loader(split, step=5 * epoch)
-    one.seed = seed
+    one.order.seed = seed
     assert torch.equal(torch.cat([batch.indices for batch in one]), stateless.order(seed, epoch, IMAGES))
     assert (seed == 5) == all(
         torch.equal(mine.images, other.images) for mine, other in zip(one, loader(split, step=5 * epoch), strict=True)

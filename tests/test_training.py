@@ -148,7 +148,7 @@ def test_the_optimiser_is_torchs_sgd_with_the_scheduled_rate(tmp_path: Path) -> 
     loader = data.train_dataloader()
     losses = []
     for step in range(20):
-        loader.position = lambda step=step: step  # type: ignore[misc]
+        loader.order.position = lambda step=step: step  # type: ignore[misc]
         batch = next(iter(loader))
         for group in optimizer.param_groups:
             group["lr"] = 0.1 * 0.1 ** sum(step / 5 >= milestone for milestone in (1, 3))
