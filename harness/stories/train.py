@@ -51,7 +51,7 @@ def train_together(config: TrainConfig, resumed: Path | None, team: Team) -> Non
             team.call(folder, resumed is not None, go_on(folder))
         progress = ProgressBar(limits.progress)
         recorder = Recorder(folder, trained, epochs, limits.checkpoint_every, recipe.patience)
-        callbacks = [progress, *watch_files(folder, splits, class_names), recorder]
+        callbacks = [progress, *watch_files(folder, splits, class_names, recorder.interruption), recorder]
         options = {"max_epochs": epochs, "limit_val_batches": 1.0 if len(splits.validation) else 0}
         trainer = build.build_trainer(team, folder, recipe.precision, callbacks, **options)
         log.info(
