@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from harness.config.data import DataConfig
-from harness.data.sources.datasets import describe
-from harness.data.sources.tables import ImageSet, load
+from harness.data.images.image_set import ImageSet
+from harness.data.sources.table import describe, load
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ def after(module, name, milestone):
 import harness.config, harness.command.cli
 after(harness.command.cli, "check", "config composed")
 import builtins
-sources = "harness.data.sources.tables"
+sources = "harness.data.sources.table"
 plain_import = builtins.__import__
 def watched(name, *arguments, **options):
     package = name.partition(".")[0]

@@ -36,9 +36,10 @@ from harness.config.facts import Preprocessing
 from harness.config.protocol import ProtocolConfig
 from harness.config.recipe import RecipeConfig
 from harness.config.trainer import TrainerConfig
+from harness.data.images.image_set import ImageSet
 from harness.data.loading.module import TrainData
-from harness.data.sources.datasets import DATASETS
-from harness.data.sources.tables import ImageSet, Splits, load
+from harness.data.sources.splits import Splits
+from harness.data.sources.table import describe, load
 from harness.evaluation.counts import count_correct
 from harness.run.checkpoint import Trained
 from harness.run.processes import gather
@@ -194,7 +195,7 @@ def shipped_epoch(
     protocol = ProtocolConfig("whole_image", 1000, "32-true")
     team = gather(TrainerConfig("benchmark", accelerator, 1, "auto", threads, True, None, None, 1000))
     data = TrainData(splits, preprocessing, RECIPE, protocol, seed=0, max_batches=None)
-    trained = Trained("benchmark", {}, DATASETS[config.name].class_names, preprocessing, config, {})
+    trained = Trained("benchmark", {}, describe(config).class_names, preprocessing, config, {})
     classifier = ClockedClassifier(network, RECIPE, data.steps_per_epoch, seed=0)
     with tempfile.TemporaryDirectory() as folder, _terminal():
         callbacks = [ProgressBar(True), Recorder(Path(folder), trained, 2, 1000)]

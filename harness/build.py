@@ -19,7 +19,7 @@ from harness.config.facts import DataSet, Preprocessing
 from harness.config.fit import preprocessing_for
 from harness.config.recipe import FineTuneConfig, RecipeConfig
 from harness.data.loading.module import TrainData
-from harness.data.sources.tables import Splits
+from harness.data.sources.splits import Splits
 from harness.errors import UserError
 from harness.run.checkpoint import AtomicCheckpointIO, Provenance, Trained
 from harness.run.processes import Team, TeamEnvironment

@@ -62,7 +62,7 @@ from harness.config import ProtocolConfig
 from harness.data.images.geometry import centre_crop
 from harness.data.loading.loader import Batch
 from harness.data.images.preprocessing import Preprocessing
-from harness.data.sources.tables import ImageSet
+from harness.data.images.image_set import ImageSet
 from harness.evaluation.evaluator import Evaluator
 from models.lenet import PartialConvolution
 

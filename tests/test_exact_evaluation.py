@@ -17,8 +17,8 @@ from harness.config.facts import Preprocessing
 from harness.config.protocol import ProtocolConfig
 from harness.data.images.folder import index_folder
 from harness.data.images.image_files import ImageFiles
+from harness.data.images.image_set import ImageSet
 from harness.data.loading.loader import Unreadable
-from harness.data.sources.tables import ImageSet
 from harness.evaluation.evaluator import Evaluator, evaluate
 from harness.evaluation.scores import class_scores
 

@@ -31,7 +31,7 @@ from harness.data.loading.file_loader import EvalFileLoader, TrainFileLoader
 from harness.data.loading.loader import Batch
 from harness.data.loading.stateless import Stream
 from harness.data.loading.waiting import Waiting, advice
-from harness.data.loading.workers import Windows, decoding, workers_at_hand
+from harness.data.loading.workers import WindowDecoder, decoding, workers_at_hand
 from harness.errors import UserError
 
 PREPROCESSING = Preprocessing(3, 16, 18, "bilinear", (0.1, 0.2, 0.3), (0.5, 0.6, 0.7))
@@ -117,7 +117,7 @@ def test_training_does_not_depend_on_workers_devices_or_position(split: ImageFil
 def test_one_loader_serves_epoch_after_epoch(split: ImageFiles) -> None:
     steps = iter([0, 3])
     loader = train_loader(split, workers=1)
-    loader.position = lambda: next(steps)
+    loader.order.position = lambda: next(steps)
     assert same(by_index(loader), by_index(train_loader(split)))
     assert same(by_index(loader), by_index(train_loader(split, step=3)))
 
@@ -204,7 +204,7 @@ def test_half_of_the_training_images_are_mirrored(split: ImageFiles, epoch: int)
     plain = by_index(whole)
     for index, image in by_index(train_loader(split, step=3 * epoch)).items():
         assert torch.equal(image, plain[index].flip(-1) if mirrored[index] else plain[index])
-    whole.position = lambda: 3 * (epoch + 1)
+    whole.order.position = lambda: 3 * (epoch + 1)
     assert not any(torch.equal(image, plain[index]) for index, image in by_index(whole).items()), "the same windows"
 
 
@@ -319,7 +319,7 @@ class Deadly:
 @pytest.mark.parametrize(("memory", "line"), [(Full(), "trainer.workers=0 decodes without"), (Deadly(), "was killed")])
 def test_what_workers_die_of_is_one_line(memory: object, line: str, split: ImageFiles) -> None:
     loader = train_loader(split, workers=1)
-    windows = Windows(PREPROCESSING, "fast", memory=memory)  # type: ignore[arg-type]
+    windows = WindowDecoder(PREPROCESSING, "fast", memory=memory)  # type: ignore[arg-type]
     loader.decoded = decoding(windows, loader.decoded.sampler, 1, pinned=False)
     with pytest.raises(UserError, match=line) as told:
         list(loader)

@@ -31,9 +31,10 @@ from harness.config.recipe import FineTuneConfig, RecipeConfig
 from harness.config.trainer import TrainerConfig
 from harness.data.images.folder import index_folder
 from harness.data.images.image_files import ImageFiles
+from harness.data.images.image_set import ImageSet
 from harness.data.loading import stateless
-from harness.data.sources.datasets import describe
-from harness.data.sources.tables import ImageSet, Split, Splits
+from harness.data.sources.splits import Split, Splits
+from harness.data.sources.table import describe
 from harness.errors import UserError
 from harness.run.checkpoint import BEST, CHECKPOINTS, LAST, Trained, checkpoint_of_run, read_checkpoint
 from harness.run.processes import Team
@@ -234,7 +235,7 @@ def by_hand(run: Run, frozen: set[str], thaws_at: int | None) -> nn.Module:
         for name, layers in parts.items():
             for layer in layers:
                 layer.train(name not in now_frozen)
-        loader.position = lambda step=step: step  # type: ignore[misc]
+        loader.order.position = lambda step=step: step  # type: ignore[misc]
         batch = next(iter(loader))
         optimizer.zero_grad()
         F.cross_entropy(network(batch.images), batch.labels).backward()  # type: ignore[no-untyped-call]

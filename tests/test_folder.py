@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy.io import savemat
 
-from harness.config.data import ImageFilesConfig
+from harness.config.data import FolderConfig, ImageFilesConfig
 from harness.data.images import folder as folder_module
 from harness.data.images.folder import Folder, index_folder, printable
-from harness.data.sources.datasets import IMAGENET_CLASSES
-from harness.data.sources.imagenet import imagenet
+from harness.data.sources.imagenet import IMAGENET_CLASSES, load_test
+from harness.data.sources.table import describe, load, recorded
+from harness.data.sources.table import load_test as load_split
 from harness.errors import UserError
 
 OLD = 1_000_000_000  # seconds since 1970: long enough ago for an index to be kept
@@ -23,6 +26,12 @@ OLD = 1_000_000_000  # seconds since 1970: long enough ago for an index to be ke
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path / "cache" / "cnn-zoo"
+
+
+@pytest.fixture
+def forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that keeps no index itself, so that every call asks the user's cache."""
+    monkeypatch.setattr(folder_module, "MOST_KNOWN", 0)
 
 
 def make(root: Path, *names: str | bytes) -> Path:
@@ -51,7 +60,14 @@ def test_images_come_in_order_of_class_and_name(tmp_path: Path) -> None:
     assert found.classes == ("a", "b") and found.label.tolist() == [0, 1, 1, 1]
 
 
-def test_a_kept_index_is_used_until_something_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("by", ["the process", "the user's cache"])
+def test_a_kept_index_is_used_until_something_changes(
+    by: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    if by == "the process":
+        monkeypatch.setattr(folder_module, "_read_cache", lambda *_: None)
+    else:
+        request.getfixturevalue("forgetful")
     root = make(tmp_path / "a", "b/1.jpg", "b/2.jpg", "c/d/3.jpg")
     scans = []
     scan = folder_module._scan
@@ -74,6 +90,38 @@ def test_a_kept_index_is_used_until_something_changes(tmp_path: Path, monkeypatc
     assert index_folder(root).classes == ("b", "c", "e")
 
 
+def test_a_folder_that_changes_again_and_again_is_seen_to(tmp_path: Path) -> None:
+    root = make(tmp_path / "a", "b/1.jpg")
+    for number in range(2, 60):  # faster than the clock of the file system counts
+        assert len(index_folder(root)) == number - 1
+        (root / "b" / f"{number}.jpg").touch()
+
+
+def test_a_process_scans_a_folder_once_however_new_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", "/dev/null")  # nothing can be kept there
+    for number in range(60):
+        path = tmp_path / "photos" / f"class {number % 2}" / f"{number}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    time.sleep(0.1)
+    read = []
+    scandir = os.scandir
+
+    def counted(path: bytes) -> Iterator[os.DirEntry[bytes]]:
+        read.append(os.fsdecode(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", counted)
+    config = FolderConfig(
+        *("folder", str(tmp_path / "photos"), False, 15, [0.5], [0.5], 32, 32, "bilinear", "fast"),
+        *(20, 0, 5, 1),  # folds
+    )
+    facts, splits = describe(config), load(config)
+    assert (describe(config), len(load_split(config)), recorded(config)["fold"]) == (facts, len(splits.test), 1)
+    places = [str(tmp_path / "photos" / name) for name in ("", "class 0", "class 1")]
+    assert sorted(f"{path.rstrip('/')}" for path in read if "photos" in path) == places
+
+
 def test_a_folder_that_has_just_changed_is_not_trusted(tmp_path: Path, cache: Path) -> None:
     root = make(tmp_path / "a", "b/1.jpg")
     os.utime(root / "b")
@@ -81,6 +129,7 @@ def test_a_folder_that_has_just_changed_is_not_trusted(tmp_path: Path, cache: Pa
     assert not cache.exists()
 
 
+@pytest.mark.usefixtures("forgetful")
 def test_a_damaged_index_is_made_anew(tmp_path: Path, cache: Path) -> None:
     root = make(tmp_path / "a", "b/1.jpg")
     index_folder(root)
@@ -94,6 +143,7 @@ def test_a_damaged_index_is_made_anew(tmp_path: Path, cache: Path) -> None:
         assert names(index_folder(root)) == [b"b/1.jpg"]
 
 
+@pytest.mark.usefixtures("forgetful")
 def test_an_index_of_another_version_is_made_anew(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = make(tmp_path / "a", "b/1.jpg")
     index_folder(root)
@@ -139,7 +189,7 @@ def test_a_folder_without_images_is_told(tmp_path: Path, made: tuple[str, ...], 
 def test_labels_are_the_official_ones_for_any_subset(tmp_path: Path) -> None:
     chosen = [999, 3, 500]
     make(tmp_path, *(f"val/{IMAGENET_CLASSES[label]}/{label}.JPEG" for label in chosen))
-    split = imagenet(imagenet_config(tmp_path), "val")
+    split = load_test(imagenet_config(tmp_path))
     assert [int(Path(os.fsdecode(split.path(i))).stem) for i in range(3)] == split.labels.tolist() == [3, 500, 999]
     assert split.ids[0] == f"imagenet/val/{IMAGENET_CLASSES[3]}/3.JPEG"
 
@@ -156,7 +206,7 @@ def test_labels_are_the_official_ones_for_any_subset(tmp_path: Path) -> None:
 def test_another_layout_is_told(tmp_path: Path, made: tuple[str, ...], line: str) -> None:
     make(tmp_path, *made)
     with pytest.raises(UserError, match=line):
-        imagenet(imagenet_config(tmp_path), "val")
+        load_test(imagenet_config(tmp_path))
 
 
 def make_devkit(root: Path, lines: list[int]) -> None:
@@ -172,16 +222,16 @@ def make_devkit(root: Path, lines: list[int]) -> None:
 def test_a_flat_folder_takes_its_labels_from_the_development_kit(tmp_path: Path) -> None:
     make(tmp_path, "val/ILSVRC2012_val_00000003.JPEG", "val/ILSVRC2012_val_00000001.JPEG")
     make_devkit(tmp_path, [1000, 500, 1])
-    assert imagenet(imagenet_config(tmp_path), "val").labels.tolist() == [0, 999]
+    assert load_test(imagenet_config(tmp_path)).labels.tolist() == [0, 999]
     (tmp_path / "val" / "ILSVRC2012_val_00000004.JPEG").touch()
     with pytest.raises(UserError, match=r"00000004.JPEG: not the name of one of the 3 images"):
-        imagenet(imagenet_config(tmp_path), "val")
+        load_test(imagenet_config(tmp_path))
 
 
 def test_a_fingerprint_tells_names_labels_and_sizes_apart(tmp_path: Path) -> None:
     make(tmp_path, "val/n01440764/a.JPEG", "val/n01443537/b.JPEG")
-    split = imagenet(imagenet_config(tmp_path), "val")
+    split = load_test(imagenet_config(tmp_path))
     before = split.fingerprint()
-    assert before == imagenet(imagenet_config(tmp_path), "val").fingerprint()
+    assert before == load_test(imagenet_config(tmp_path)).fingerprint()
     (tmp_path / "val" / "n01440764" / "a.JPEG").write_bytes(b"x")
     assert split.fingerprint() != before

@@ -19,10 +19,11 @@ from PIL import Image
 from harness.config.data import FolderConfig
 from harness.data.images.decode import decode
 from harness.data.images.pixels import grey
-from harness.data.sources.class_folders import Parts, divide, fold_recorded
-from harness.data.sources.tables import load, load_test
+from harness.data.sources.folder import Parts, divide
+from harness.data.sources.splits import Splits
+from harness.data.sources.table import load, load_test, recorded
 from harness.errors import UserError
-from harness.training.own_pictures import check_unseen, duplicates, read_pictures, write_division
+from harness.training.own_pictures import Division, check_unseen
 
 COLOURS = {"rot gefärbt": (200, 40, 40), "green": (40, 200, 40), "b\\lue": (40, 40, 200)}
 RNG = np.random.default_rng(0)
@@ -179,8 +180,8 @@ def test_a_folder_that_cannot_be_used_is_told_in_a_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is divided into train and val already"):
         divide(config(tmp_path / "lacks", folds=2))
     for changes, line in (
-        ({"test": 0}, "data.test=0: of data=folder, percent from 1 to 100"),
-        ({"validation": 100}, "percent from 0 to 99"),
+        ({"test": 0}, "data.test=0: must be at least 1 .percent of"),
+        ({"validation": 100}, "data.validation=100: must be at most 99"),
         ({"fold": 2, "folds": 2}, "data.fold=2: from 0 to 1"),
         ({"fold": 1}, "there are no folds; set data.folds"),
         ({"mean": [0.5] * 2, "std": [0.5] * 2}, "one makes them grey"),
@@ -197,34 +198,44 @@ def test_an_accent_is_the_same_however_it_is_written(tmp_path: Path) -> None:
     assert [parts.class_names[label] for label in parts.test.labels] == ["green", "rot gefärbt"]
 
 
+def write_division(run: Path, splits: Splits) -> None:
+    """What a run does before and while it trains."""
+    division = Division(run, splits, ("a", "b", "c"))
+    division.begin()
+    division.finish()
+
+
 def test_the_same_picture_on_two_sides_is_found(tmp_path: Path) -> None:
     classes(tmp_path / "train", 3)
     classes(tmp_path / "val", 2)
     copy = tmp_path / "train" / "green" / "copy.jpg"
     copy.write_bytes((tmp_path / "val" / "green" / "001.jpg").read_bytes())
     (tmp_path / "train" / "green" / "twin.jpg").write_bytes((tmp_path / "train" / "green" / "000.jpg").read_bytes())
-    found = duplicates(read_pictures(load(config(tmp_path, validation=0))))
-    assert found == [("folder/val/green/001.jpg", "test", "folder/train/green/copy.jpg", "train")]
+    write_division(tmp_path, load(config(tmp_path, validation=0)))
+    assert (tmp_path / "duplicates.csv").read_text(encoding="utf-8").splitlines() == [
+        "image,split,same_as,its_split",
+        "folder/val/green/001.jpg,test,folder/train/green/copy.jpg,train",
+    ]
 
 
 def test_a_run_goes_on_with_the_division_that_it_began_with(tmp_path: Path) -> None:
     root = classes(tmp_path / "all", 6)
-    write_division(tmp_path, load(config(root)), ("a", "b", "c"))
+    write_division(tmp_path, load(config(root)))
     before = (tmp_path / "split.csv").read_bytes()
     old = "".join(",".join(line.split(",")[:3]) + "\n" for line in before.decode().splitlines())
     (tmp_path / "split.csv").write_text(old, encoding="utf-8")  # of a run that began with an earlier version
-    write_division(tmp_path, load(config(root)), ("a", "b", "c"))
+    write_division(tmp_path, load(config(root)))
     assert (tmp_path / "split.csv").read_bytes() == before
     classes(root, 1, first=6)
     with pytest.raises(UserError, match=r"split.csv: the pictures are not those that this run began with"):
-        write_division(tmp_path, load(config(root)), ("a", "b", "c"))
+        write_division(tmp_path, load(config(root)))
     assert (tmp_path / "split.csv").read_bytes() == before
 
 
 def test_an_evaluation_reports_on_no_picture_that_the_run_has_learnt_from(tmp_path: Path) -> None:
     root = classes(tmp_path / "all", 6)
     before = load(config(root))
-    write_division(tmp_path, before, ("a", "b", "c"))
+    write_division(tmp_path, before)
     check_unseen(tmp_path, before.test)
     check_unseen(tmp_path / "elsewhere", before.train)
     with pytest.raises(UserError, match=r"split.csv: 3 of the 3 pictures to report on .* such as folder/.*force=true"):
@@ -245,10 +256,10 @@ def test_an_evaluation_reports_on_no_picture_that_the_run_has_learnt_from(tmp_pa
 
 def test_folds_of_the_same_pictures_have_their_division_in_common(tmp_path: Path) -> None:
     root = classes(tmp_path / "all", 4)
-    first, second = (fold_recorded(config(root, folds=2, fold=fold)) for fold in (0, 1))
-    assert first == {**second, "fold": 0} and fold_recorded(config(root, folds=2, split_seed=1)) != first
+    first, second = (recorded(config(root, folds=2, fold=fold)) for fold in (0, 1))
+    assert first == {**second, "fold": 0} and recorded(config(root, folds=2, split_seed=1)) != first
     (root / "green" / "000.jpg").write_bytes(b"another")
-    assert fold_recorded(config(root, folds=2)) != first
+    assert recorded(config(root, folds=2)) != first
 
 
 def encoded(image: Image.Image, kind: str, **options: object) -> bytes:

@@ -20,11 +20,10 @@ from PIL import Image
 
 from harness.config.data import DataConfig, FolderConfig, HubConfig, HubPhotosConfig
 from harness.data.images.image_files import ImageFiles
-from harness.data.sources import hub
-from harness.data.sources import tables as sources
-from harness.data.sources.class_folders import divide
-from harness.data.sources.datasets import describe
-from harness.data.sources.tables import ImageSet
+from harness.data.images.image_set import ImageSet
+from harness.data.sources import hub_cache, hub_photos
+from harness.data.sources import table as sources
+from harness.data.sources.table import describe
 from harness.errors import UserError
 
 REPO = "someone/things"
@@ -119,7 +118,10 @@ def test_photographs_are_unpacked_once_and_read_like_a_folder(cache: Path, tmp_p
     with pytest.raises(UserError, match=r"an image of 40 x 30 pixels .*data=hub_photos takes any"):
         describe(small())
     known = describe(photos(tmp_path / "root"))
-    assert known.class_names == tuple(sorted(NAMES, key=hub._folder_name)) and (known.train, known.test) == (12, 2)
+    assert known.class_names == tuple(sorted(NAMES, key=hub_photos._folder_name)) and (known.train, known.test) == (
+        12,
+        2,
+    )
     folder = tmp_path / "root" / "someone" / "things" / COMMIT
     files = sorted(folder.rglob("*.*"))
     assert {path.name for path in folder.iterdir()} == {"train", "val"}
@@ -162,9 +164,9 @@ def test_every_file_of_the_hub_has_an_order_of_classes_of_its_own(cache: Path, t
 
 def test_a_training_split_alone_is_divided_and_folds_fall_out(cache: Path, tmp_path: Path) -> None:
     write(cache / "data" / "train-0.parquet", [photo() for _ in range(24)], [0, 1, 2] * 8, ("image", "label"))
-    parts = divide(photos(tmp_path / "root"))
+    parts = hub_photos.divide(photos(tmp_path / "root"))
     assert [len(part) for part in (parts.train, parts.validation, parts.test)] == [15, 3, 6]
-    folds = [divide(photos(tmp_path / "root", folds=4, fold=fold)).test for fold in range(4)]
+    folds = [hub_photos.divide(photos(tmp_path / "root", folds=4, fold=fold)).test for fold in range(4)]
     assert sorted(position for fold in folds for position in fold.positions) == list(range(24))
 
 
@@ -222,14 +224,14 @@ def test_a_download_asks_the_cache_first_and_for_parquet_files_alone(
         return str(cache)
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
-    assert hub.snapshot(small(revision="refs/convert/parquet")) == cache
+    assert hub_cache.snapshot(small(revision="refs/convert/parquet")) == cache
     assert [options.pop("local_files_only") for _, options in asked] == [True, False]
-    wanted = {"repo_type": "dataset", "revision": "refs/convert/parquet", "allow_patterns": hub.PARQUET}
+    wanted = {"repo_type": "dataset", "revision": "refs/convert/parquet", "allow_patterns": hub_cache.PARQUET}
     assert asked == [(REPO, wanted)] * 2
     assert "downloading the parquet files of someone/things" in capsys.readouterr().err
     asked.clear()
     with pytest.raises(UserError, match=r"it is not in the hub's cache, and data.download=false"):
-        hub.snapshot(HubConfig(**{**vars(small()), "download": False}))
+        hub_cache.snapshot(HubConfig(**{**vars(small()), "download": False}))
     assert [options["local_files_only"] for _, options in asked] == [True]
 
 
@@ -267,4 +269,4 @@ def test_a_run_on_photographs_of_the_hub(cache: Path, tmp_path: Path) -> None:
     assert "hub_photos: 21 images to train on, 3 for validation, 6 to test" in done.stdout
     (path,) = (tmp_path / "runs").rglob("result.json")
     data = json.loads(path.read_text())["data"]
-    assert (data["repo"], data["revision"]) == (REPO, COMMIT) and hub.recorded(small()).items() <= data.items()
+    assert (data["repo"], data["revision"]) == (REPO, COMMIT) and hub_cache.recorded(small()).items() <= data.items()

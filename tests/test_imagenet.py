@@ -23,7 +23,7 @@ from harness.config.facts import Preprocessing
 from harness.data.images.decode import decode
 from harness.data.images.geometry import centre_crop
 from harness.data.images.pixels import Normalise
-from harness.data.sources.datasets import IMAGENET_CLASSES
+from harness.data.sources.imagenet import IMAGENET_CLASSES
 from harness.run.checkpoint import KEY, Provenance, Trained, read_checkpoint
 from models import MODELS, build_model, keymaps
 

@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from harness.config.facts import Preprocessing
+from harness.data.images.image_set import ImageSet
 from harness.data.images.pixels import Normalise, crop, flip, pad_to
 from harness.data.loading import stateless
 from harness.data.loading.loader import EvalLoader, TrainLoader
 from harness.data.loading.stateless import Stream
-from harness.data.sources.tables import ImageSet
 
 PREPROCESSING = Preprocessing(3, 12, None, None, (0.1, 0.2, 0.3), (0.5, 0.6, 0.7))
 IMAGES = 37
@@ -113,7 +113,7 @@ def test_epochs_differ_in_order_and_pixels(split: ImageSet) -> None:
 @pytest.mark.parametrize("epoch", [0, 1])
 def test_an_epoch_is_a_function_of_its_number_and_the_seed(split: ImageSet, seed: int, epoch: int) -> None:
     one = loader(split, step=5 * epoch)
-    one.seed = seed
+    one.order.seed = seed
     assert torch.equal(torch.cat([batch.indices for batch in one]), stateless.order(seed, epoch, IMAGES))
     assert (seed == 5) == all(
         torch.equal(mine.images, other.images) for mine, other in zip(one, loader(split, step=5 * epoch), strict=True)

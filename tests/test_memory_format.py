@@ -15,8 +15,9 @@ from harness import build
 from harness.config.facts import Preprocessing
 from harness.config.protocol import ProtocolConfig
 from harness.config.recipe import RecipeConfig
+from harness.data.images.image_set import ImageSet
 from harness.data.loading.module import TrainData
-from harness.data.sources.tables import ImageSet, Splits
+from harness.data.sources.splits import Splits
 from harness.evaluation.evaluator import evaluate
 from harness.evaluation.scores import class_scores, prepare
 from harness.training.classifier import Classifier

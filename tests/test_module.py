@@ -12,7 +12,7 @@ from test_training import PREPROCESSING, PROTOCOL, images, recipe
 
 from harness.data.loading import stateless
 from harness.data.loading.module import EvalData, TrainData
-from harness.data.sources.tables import Splits
+from harness.data.sources.splits import Splits
 from harness.training.features import FeatureData, Features
 
 SPLITS = Splits(images(37), images(10, 1), images(12, 2))

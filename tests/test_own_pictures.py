@@ -20,8 +20,8 @@ from PIL import Image
 from test_folder_data import config
 
 from harness.data.images.decode import UnreadableError, decode
-from harness.data.sources.class_folders import divide
-from harness.data.sources.tables import load, load_test
+from harness.data.sources.folder import divide
+from harness.data.sources.table import load, load_test
 from harness.errors import UserError
 from harness.run.checkpoint import read_checkpoint
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from harness.config.protocol import ProtocolConfig
-from harness.data.sources.tables import ImageSet
+from harness.data.images.image_set import ImageSet
 from harness.errors import UserError
 from harness.evaluation.evaluator import Evaluator, Predictions
 from harness.evaluation.plausibility import check_labels, check_score, match_classes

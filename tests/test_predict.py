@@ -26,9 +26,11 @@ from harness.command.arguments import Parser
 from harness.config.data import DataConfig
 from harness.config.facts import Preprocessing
 from harness.data.images.geometry import centre_crop, six_crop
+from harness.data.images.image_set import ImageSet
 from harness.data.images.pixels import pad_to
-from harness.data.sources.datasets import DATASETS, IMAGENET_CLASSES
-from harness.data.sources.tables import ImageSet, load_test
+from harness.data.sources import cifar
+from harness.data.sources.imagenet import IMAGENET_CLASSES
+from harness.data.sources.table import load_test
 from harness.errors import UserError
 from harness.export.export import export
 from harness.prediction.find import find_images
@@ -40,7 +42,7 @@ from models import build_model
 from tools import predict as predict_tool
 
 RNG = np.random.default_rng(0)
-CIFAR10 = DATASETS["cifar10"].class_names
+CIFAR10 = cifar.FACTS["cifar10"].class_names
 GREY = Preprocessing(1, 32, None, None, (0.5,), (0.5,))
 SMALL = Preprocessing(3, 32, 36, "bilinear", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 Picture = Callable[..., Path]

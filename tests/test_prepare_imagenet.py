@@ -10,7 +10,7 @@ import pytest
 from conftest import ROOT, run_script
 from test_folder import make_devkit
 
-from harness.data.sources.datasets import IMAGENET_CLASSES
+from harness.data.sources.imagenet import IMAGENET_CLASSES
 from harness.errors import UserError
 from tools import prepare_imagenet
 from tools.prepare_imagenet import unpack_train, unpack_val, verify

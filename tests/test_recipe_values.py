@@ -13,7 +13,8 @@ from harness.config.commands import TrainConfig
 from harness.config.compose import compose
 from harness.config.data import DataConfig, ImageFilesConfig
 from harness.config.recipe import RecipeConfig
-from harness.data.sources import tables as sources
+from harness.data.images.image_set import ImageSet
+from harness.data.sources import table as sources
 from harness.training.schedules import learning_rate
 
 
@@ -63,7 +64,7 @@ def test_cifar10s_statistics_are_those_of_its_training_images(cifar10_jpeg: Path
     """Of the originals; those of a copy that was compressed as JPEG differ a little."""
     copy = DataConfig("parquet", str(cifar10_jpeg), False, 0, [0.5] * 3, [0.5] * 3)
     images = sources.load(copy).train
-    assert isinstance(images, sources.ImageSet)
+    assert isinstance(images, ImageSet)
     levels = images.images.transpose(0, 1).flatten(1).double() / 255
     data = of("data=cifar10").data
     torch.testing.assert_close(levels.mean(1).tolist(), data.mean, atol=2e-3, rtol=0)

@@ -181,7 +181,7 @@ def test_a_run_that_goes_on_elsewhere_says_so_and_other_images_are_refused(
     shutil.copytree(run, tmp_path / "moved")
     assert call("train.py", f"resume={run}", "trainer.threads=2") == 0
     assert [place["threads"] for place in record(run)["training"]["places"]] == [1, 2]
-    monkeypatch.setattr("harness.data.sources.tables.ImageSet.fingerprint", lambda _: "other pixels")
+    monkeypatch.setattr("harness.data.images.image_set.ImageSet.fingerprint", lambda _: "other pixels")
     capsys.readouterr()
     assert call("train.py", f"resume={tmp_path / 'moved'}") == 2
     assert "the training images are not those that this run began with" in capsys.readouterr().err

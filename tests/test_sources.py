@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import dataclasses
 import gzip
+import os
 import pickle
 import struct
+import subprocess
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pytest
 import torch
+from conftest import ROOT
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
 from harness.config.data import DataConfig
-from harness.data.sources import tables as sources
-from harness.data.sources.datasets import DATASETS
-from harness.data.sources.tables import ImageSet
+from harness.data.images.image_set import ImageSet
+from harness.data.sources import cifar, mnist
+from harness.data.sources import table as sources
+from harness.data.sources.splits import relabelled
 from harness.errors import UserError
 
 RAW = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
@@ -38,15 +43,16 @@ def load(config: DataConfig) -> Loaded:
 
 
 def config(name: str, root: Path | str = "", validation: int = 10, download: bool = False) -> DataConfig:
-    channels = DATASETS[name].channels
+    channels = 3 if name.startswith("cifar") else 1
     return DataConfig(name, str(root), download, validation, [0.5] * channels, [0.5] * channels)
 
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Data sets of 100 + 20 images, so that a test can write one."""
-    for name, facts in DATASETS.items():
-        monkeypatch.setitem(DATASETS, name, dataclasses.replace(facts, train=100, test=20))
+    for facts in (mnist.FACTS, cifar.FACTS):
+        for name, known in facts.items():
+            monkeypatch.setitem(facts, name, dataclasses.replace(known, train=100, test=20))
 
 
 def write_mnist(root: Path, folder: str = "MNIST", train: int = 100, test: int = 20) -> Path:
@@ -60,6 +66,28 @@ def write_mnist(root: Path, folder: str = "MNIST", train: int = 100, test: int =
         (raw / f"{split}-images-idx3-ubyte").write_bytes(struct.pack(">4i", 2051, count, 28, 28) + pixels.tobytes())
         (raw / f"{split}-labels-idx1-ubyte").write_bytes(struct.pack(">2i", 2049, count) + labels.tobytes())
     return raw
+
+
+def test_every_source_is_described_before_torch_is_loaded(tmp_path: Path) -> None:
+    program = """
+import sys
+from pathlib import Path
+from harness.config.compose import compose
+from harness.data.sources.table import SOURCES, describe
+for name in sorted(set(SOURCES) - {"folder", "parquet", "hub", "hub_photos"}):
+    data = compose("train", [f"data={name}", "model=resnet18"]).data
+    assert describe(data).channels == len(data.mean), name
+for path in ("a/1.jpg", "a/2.jpg", "b/1.jpg", "b/2.jpg"):
+    file = Path(sys.argv[1], path)
+    file.parent.mkdir(exist_ok=True)
+    file.touch()
+data = compose("train", ["data=folder", f"data.root={sys.argv[1]}", "model=resnet18"]).data
+assert describe(data).class_names == ("a", "b")
+assert not {"torch", "torchvision", "sklearn", "scipy", "PIL", "pyarrow", "huggingface_hub"} & set(sys.modules)
+"""
+    command, environment = [sys.executable, "-c", program, str(tmp_path)], {**os.environ, "XDG_CACHE_HOME": "/dev/null"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_digits_splits_are_those_written_down() -> None:
@@ -130,7 +158,7 @@ def test_cifar_files_are_read(tmp_path: Path, name: str, monkeypatch: pytest.Mon
     assert np.array_equal(splits.test.images.numpy(), test)
 
 
-@pytest.mark.parametrize("name", [name for name, known in DATASETS.items() if name != "digits" and not known.in_files])
+@pytest.mark.parametrize("name", [*mnist.FACTS, *cifar.FACTS])
 def test_missing_files_without_leave_to_download(tmp_path: Path, name: str) -> None:
     with pytest.raises(UserError, match=rf"data={name}: data.root=.* lacks the files of {name}.*data.download=true"):
         sources.load(config(name, tmp_path / "nowhere"))
@@ -211,14 +239,14 @@ def test_no_validation_split() -> None:
 def test_classes_get_other_labels() -> None:
     labels = torch.tensor([2, 0, 1, 2])
     split = ImageSet(torch.zeros(4, 1, 2, 2, dtype=torch.uint8), labels, list("abcd"))
-    other = sources.relabelled(split, [7, 5, 0])
+    other = relabelled(split, [7, 5, 0])
     assert other.labels.tolist() == [0, 7, 5, 0] and list(other.ids) == list("abcd") and split.labels is labels
 
 
 def test_fingerprint_knows_pixels_labels_and_order() -> None:
     split = load(config("digits")).test
     others = [
-        split.subset(torch.arange(len(split)).flip(0)),
+        split.subset(np.arange(len(split))[::-1].copy()),
         dataclasses.replace(split, images=split.images.clone().index_fill_(3, torch.tensor([9]), 1)),
         dataclasses.replace(split, labels=split.labels.flip(0)),
     ]

@@ -21,9 +21,10 @@ from harness.config.data import DataConfig
 from harness.config.facts import Preprocessing
 from harness.config.protocol import ProtocolConfig
 from harness.config.recipe import RecipeConfig
+from harness.data.images.image_set import ImageSet
 from harness.data.loading.loader import Batch, Unreadable
 from harness.data.loading.module import TrainData
-from harness.data.sources.tables import ImageSet, Splits
+from harness.data.sources.splits import Splits
 from harness.errors import UserError
 from harness.run.checkpoint import Trained, read_checkpoint
 from harness.run.history import PROGRESS, Counts, Epoch, best_epoch, metrics_csv
@@ -147,7 +148,7 @@ def test_the_optimiser_is_torchs_sgd_with_the_scheduled_rate(tmp_path: Path) -> 
     loader = data.train_dataloader()
     losses = []
     for step in range(20):
-        loader.position = lambda step=step: step  # type: ignore[misc]
+        loader.order.position = lambda step=step: step  # type: ignore[misc]
         batch = next(iter(loader))
         for group in optimizer.param_groups:
             group["lr"] = 0.1 * 0.1 ** sum(step / 5 >= milestone for milestone in (1, 3))

@@ -30,7 +30,7 @@ from harness.config.data import DataConfig
 from harness.config.facts import Preprocessing
 from harness.config.fit import preprocessing_for
 from harness.config.weights import check_name
-from harness.data.sources.datasets import describe
+from harness.data.sources.table import describe
 from harness.errors import UserError
 from harness.run.checkpoint import Provenance
 from harness.weights.adapt import adapt

@@ -29,8 +29,7 @@ if __name__ == "__main__":
     listen("prepare_imagenet.py")  # before the imports below, which take their time
 
 from harness.data.images.folder import index_folder
-from harness.data.sources.datasets import DATASETS, IMAGENET_CLASSES
-from harness.data.sources.imagenet import truth_labels
+from harness.data.sources.imagenet import FACTS, IMAGENET_CLASSES, truth_labels
 from harness.errors import EXIT_CODE, UserError
 
 TRAIN, VAL, DEVKIT = "ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar", "ILSVRC2012_devkit_t12.tar.gz"
@@ -134,7 +133,7 @@ def main() -> int:
     parser.add_argument("downloads", type=Path, help="folder of the archives")
     parser.add_argument("root", type=Path, help="folder that gets train/ and val/: data.root")
     arguments = parser.parse_args()
-    downloads, root, known = arguments.downloads, arguments.root, DATASETS["imagenet"]
+    downloads, root, known = arguments.downloads, arguments.root, FACTS
     try:
         unpack_val(downloads / VAL, downloads / DEVKIT, root / "val")
         verify(root / "val", known.test)

@@ -1,1 +1,4 @@
-"""Sources of images, preprocessing, stateless randomness and the loaders. `datasets` alone imports without torch."""
+"""Images: `sources` says which ones, `images` reads one, `loading` makes batches of many.
+
+`sources` and the index of a folder load no torch before images are asked for.
+"""

@@ -15,7 +15,7 @@ from harness.config.protocol import ProtocolConfig
 from harness.data.loading.file_loader import EvalFileLoader
 from harness.data.loading.loader import Batch, EvalLoader, Unreadable
 from harness.data.loading.module import EvalData
-from harness.data.sources.tables import Split
+from harness.data.sources.splits import Split
 from harness.evaluation.counts import count_correct, first_classes
 from harness.evaluation.scores import class_scores, prepare
 from harness.run.history import Counts

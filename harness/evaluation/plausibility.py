@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.data.sources.tables import Split
+from harness.data.sources.splits import Split
 from harness.errors import UserError
 from harness.evaluation.evaluator import Evaluator
 

@@ -17,13 +17,12 @@ from typing import Any
 
 import torch
 
-from harness.config.data import DataConfig, FolderConfig, ImageFilesConfig
+from harness.config.data import DataConfig, ImageFilesConfig
 from harness.config.protocol import ProtocolConfig
 from harness.data.images.image_files import ImageFiles
 from harness.data.loading.stateless import HASH_VERSION
 from harness.data.loading.waiting import advice
-from harness.data.sources import hub
-from harness.data.sources.class_folders import fold_recorded
+from harness.data.sources.table import recorded
 from harness.evaluation.evaluator import Evaluator, Predictions
 from harness.evaluation.intervals import wilson
 from harness.evaluation.schema import (
@@ -190,8 +189,7 @@ def write_record(
             "images": len(split),
             "fingerprint": split.fingerprint(),
             **({"decoder": data.decoder} if isinstance(data, ImageFilesConfig) else {}),
-            **hub.recorded(data),
-            **(fold_recorded(data) if isinstance(data, FolderConfig) and data.folds else {}),
+            **recorded(data),
         },
         "protocol": vars(protocol),
         **rates,

@@ -17,7 +17,7 @@ from harness.config.facts import Preprocessing
 from harness.config.files import choices
 from harness.config.fit import preprocessing_for
 from harness.config.model import ModelConfig
-from harness.data.sources.datasets import describe
+from harness.data.sources.table import describe
 from harness.errors import UserError
 from harness.prediction.in_memory import Picture, likeliest, preprocess
 from harness.run.checkpoint import Trained, checkpoint_of_run

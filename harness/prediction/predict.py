@@ -11,7 +11,7 @@ import torch
 from harness.config.data import DECODERS, ImageFilesConfig
 from harness.data.images.folder import printable
 from harness.data.images.pixels import Normalise
-from harness.data.loading.workers import Decoded, Request, Windows, decoding, workers_at_hand
+from harness.data.loading.workers import Decoded, Request, WindowDecoder, decoding, workers_at_hand
 from harness.errors import UserError
 from harness.evaluation.counts import first_classes
 from harness.evaluation.scores import class_scores, prepare
@@ -113,7 +113,7 @@ def predict(
         Request(np.arange(start, min(start + batch_size, len(paths))), list(paths[start : start + batch_size]), None)
         for start in range(0, len(paths), batch_size)
     ]
-    middles = Windows(preprocessing, decoder_of(loaded.trained), as_viewed=True)
+    middles = WindowDecoder(preprocessing, decoder_of(loaded.trained), as_viewed=True)
     for decoded in decoding(middles, requests, workers, pinned=device.type == "cuda"):
         scores = torch.empty(0, 1)
         if len(decoded.images):

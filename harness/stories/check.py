@@ -5,7 +5,7 @@ from __future__ import annotations
 from harness.config import fit
 from harness.config.commands import CompareConfig, EvalConfig, TrainConfig
 from harness.config.weights import check_name
-from harness.data.sources.datasets import describe
+from harness.data.sources.table import describe
 from harness.run.resume import continued
 
 

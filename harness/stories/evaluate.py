@@ -15,8 +15,8 @@ from harness.config.data import DataConfig, ImageFilesConfig
 from harness.config.files import CONFIG_FILE
 from harness.config.fit import check_arithmetic, check_protocol, check_unset, keys_given, preprocessing_for
 from harness.config.protocol import ProtocolConfig
-from harness.data.sources.datasets import describe
-from harness.data.sources.tables import load_test, relabelled
+from harness.data.sources.splits import relabelled
+from harness.data.sources.table import describe, load_test
 from harness.evaluation.evaluator import evaluate
 from harness.evaluation.plausibility import check_labels, check_score, match_classes
 from harness.evaluation.record import Moment, write_record

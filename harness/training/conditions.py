@@ -9,7 +9,7 @@ import torch
 
 from harness.config.protocol import ProtocolConfig
 from harness.data.images.image_files import ImageFiles
-from harness.data.sources.tables import Split
+from harness.data.sources.splits import Split
 from harness.errors import UserError
 from harness.run.checkpoint import Trained
 from harness.run.processes import Team

@@ -1,23 +1,22 @@
 """Features: what a frozen network hands to its last layer, computed once and kept on the device.
 
-The loaders over them keep the contract of `harness.data.loader`, with features (n, D) where those have images.
+The loaders over them keep the contract of `harness.data.loading.loader`, with features (n, D) where those have images.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
-from harness.data.loading import stateless
-from harness.data.loading.loader import Batch, Unreadable
+from harness.data.loading.loader import Batch, Loader, Unreadable
 from harness.data.loading.module import TrainData
-from harness.data.loading.waiting import Waiting
-from harness.data.sources.tables import Split
+from harness.data.loading.order import EvalOrder, Start, TrainOrder
+from harness.data.sources.splits import Split
 from harness.errors import UserError
 from harness.evaluation.scores import class_scores
 from harness.run.log import log
@@ -63,36 +62,22 @@ def head_of(network: nn.Module) -> nn.Linear:
     return layer
 
 
-class FeatureLoader:
-    """Batches of features, in the order that it is told.
+class FeatureLoader(Loader):
+    """Batches of features.
 
     Args:
         features: of the split.
-        batches: of an epoch.
-        chosen: gives this device's positions of each batch that is left of the epoch, and the batch's size.
+        order: which of them make which batch.
     """
 
-    def __init__(
-        self, features: Features, batches: int, chosen: Callable[[], Iterator[tuple[torch.Tensor, int]]]
-    ) -> None:
+    def __init__(self, features: Features, order: TrainOrder | EvalOrder) -> None:
+        super().__init__(order, features.values.device)
         self.features = features
-        self.batches = batches
-        self.chosen = chosen
-        self.waiting = Waiting(features.values.device)
 
-    def __len__(self) -> int:
-        return self.batches
-
-    def __iter__(self) -> Iterator[Batch]:
-        self.waiting.reset()
-        return self.waiting.over(self.features.batch(*chosen) for chosen in self.chosen())
-
-    def state_dict(self) -> dict[str, int]:
-        """Nothing: the trainer's global step says where an epoch goes on."""
-        return {}
-
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        """Nothing to do; its presence tells Lightning that this loader can start in the middle of an epoch."""
+    def batches(self, start: Start) -> Iterator[Batch]:
+        """Taken from memory."""
+        for indices, global_size in self.order.chosen(start):
+            yield self.features.batch(indices, global_size)
 
 
 class FeatureData(TrainData):
@@ -104,31 +89,30 @@ class FeatureData(TrainData):
 
     def train_dataloader(self) -> FeatureLoader:  # type: ignore[override]  # batches of another kind, the same contract
         """Starts where the trainer's global step says."""
-        trainer, features, size = self.attached_trainer(), self._features(self.splits.train), self.recipe.batch_size
-        images, device, steps = len(features.labels), features.labels.device, self.steps_per_epoch
-
-        def chosen() -> Iterator[tuple[torch.Tensor, int]]:
-            epoch, first = divmod(trainer.global_step, steps)
-            order = stateless.order(self.seed, epoch, images, device)
-            for number in range(first, steps):
-                batch = order[number * size : (number + 1) * size]
-                yield batch[trainer.global_rank :: trainer.world_size], len(batch)
-
-        return FeatureLoader(features, steps, chosen)
+        trainer, features = self.attached_trainer(), self._features(self.splits.train)
+        order = TrainOrder(
+            len(features.labels),
+            self.recipe.batch_size,
+            seed=self.seed,
+            position=lambda: trainer.global_step,
+            device=features.labels.device,
+            rank=trainer.global_rank,
+            devices=trainer.world_size,
+            max_batches=self.max_batches,
+        )
+        return FeatureLoader(features, order)
 
     def val_dataloader(self) -> FeatureLoader:  # type: ignore[override]  # as above
         """This device's share of the validation split."""
         trainer, features = self.attached_trainer(), self._features(self.splits.validation)
-        size, devices = self.protocol.batch_size, trainer.world_size
-        batches = -(-len(features.labels) // (devices * size))
-        share = torch.arange(len(features.labels), device=features.labels.device)[trainer.global_rank :: devices]
-
-        def chosen() -> Iterator[tuple[torch.Tensor, int]]:
-            for number in range(batches):
-                batch = share[number * size : (number + 1) * size]
-                yield batch, len(batch)
-
-        return FeatureLoader(features, batches, chosen)
+        order = EvalOrder(
+            len(features.labels),
+            self.protocol.batch_size,
+            device=features.labels.device,
+            rank=trainer.global_rank,
+            devices=trainer.world_size,
+        )
+        return FeatureLoader(features, order)
 
     def _features(self, split: Split) -> Features:
         """Of every image of a split, on every device."""

@@ -1,98 +1,243 @@
 """What a run writes down of a user's own pictures: how they were divided, and which are on two sides at once.
 
-An evaluation of the run looks there, and reports on none that it has learnt from.
+An evaluation of the run looks there, and reports on none that it has learnt from. A picture is known by its content,
+which a thread reads beside the training: until that is done, `split.csv` lacks its last column.
 """
 
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import fields
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import lightning as L
+import numpy as np
 
-from harness.data.images.decode import UnreadableError, read
-from harness.data.images.folder import EXTENSIONS
+from harness.data.images.digests import Facts, ask_for_facts, digests_of
+from harness.data.images.folder import EXTENSIONS, printable
 from harness.data.images.image_files import ImageFiles
-from harness.data.sources.tables import Split, Splits
+from harness.data.sources.splits import Split, Splits
 from harness.errors import UserError
 from harness.evaluation.plausibility import FORCE
-from harness.run.files import write_text
+from harness.run.files import csv_text, write_text
+from harness.run.interruption import Interruption
 from harness.run.log import log
-from harness.run.machine import available_cores
 from harness.training.unreadable import UnreadableImages
 
 SPLIT_FILE = "split.csv"
 DUPLICATES_FILE = "duplicates.csv"
 COLUMNS = ["image", "class", "split", "bytes", "sha256"]
+KNOWN_UNREAD = 4  # of the columns
 SHOWN = 20  # classes in a line
+LOOK_EVERY = 0.2  # seconds between two looks at whether the run is to stop
+
+
+class Picture(NamedTuple):
+    """What is known of a picture before it is read: its id, its class, the name of its split, its file's size."""
+
+    image: str
+    label: str
+    split: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """All pictures of a run, split by split.
+
+    Attributes:
+        splits: each with its name.
+        names: of the files of each split, relative to its folder.
+        facts: of the files of each split.
+    """
+
+    splits: list[tuple[str, ImageFiles]]
+    names: list[list[bytes]]
+    facts: list[Facts]
+
+    @classmethod
+    def of(cls, splits: Splits) -> Pictures:
+        """Those of a run; every file is asked for its size, and none is read."""
+        named = [(field.name, getattr(splits, field.name)) for field in fields(splits)]
+        in_files = [(name, images) for name, images in named if isinstance(images, ImageFiles)]
+        every = {images.folder: list(images.folder.every_name()) for _, images in in_files}
+        names = [[every[images.folder][at] for at in images.positions.tolist()] for _, images in in_files]
+        facts = [ask_for_facts(images.folder.root, some) for (_, images), some in zip(in_files, names, strict=True)]
+        return cls(in_files, names, facts)
+
+    def __len__(self) -> int:
+        return sum(map(len, self.names))
+
+    def listed(self, class_names: Sequence[str]) -> Iterator[Picture]:
+        """What is known of each at once."""
+        for (split, images), names, facts in zip(self.splits, self.names, self.facts, strict=True):
+            sizes, labels = facts[:, 0].tolist(), images.labels.tolist()
+            for name, label, size in zip(names, labels, sizes, strict=True):
+                yield Picture(f"{images.prefix}/{printable(name)}", class_names[label], split, size)
+
+    def read(self, stop: threading.Event) -> list[str]:
+        """SHA-256 of every picture in hexadecimal digits; empty where it was stopped before. The cache keeps them."""
+        contents: list[list[str]] = [[] for _ in self.splits]
+        for root in {images.folder.root for _, images in self.splits}:
+            here = [number for number, (_, images) in enumerate(self.splits) if images.folder.root == root]
+            names = [name for number in here for name in self.names[number]]
+            facts = np.concatenate([self.facts[number] for number in here])
+            digests = iter(digests_of(root, names, facts, keep=True, stopped=stop.is_set))
+            for number in here:
+                contents[number] = [next(digests) for _ in self.names[number]]
+        return [content for split in contents for content in split]
 
 
 class Division(L.Callback):
-    """Writes them before training starts, and when it goes on.
+    """Writes the division before training starts, and when it goes on; reads the pictures beside the training.
 
     Args:
         folder: of the run.
         splits: of images in files.
         class_names: in label order.
+        interruption: of the run, which waits for nothing once it is to stop.
     """
 
-    def __init__(self, folder: Path, splits: Splits, class_names: Sequence[str]) -> None:
+    def __init__(
+        self, folder: Path, splits: Splits, class_names: Sequence[str], interruption: Interruption | None = None
+    ) -> None:
         self.folder = folder
         self.splits = splits
         self.class_names = class_names
+        self.interruption = interruption
+        self._pictures: list[Picture] = []
+        self._before: list[str] = []  # their contents, as far as the run knew them already
+        self._stop = threading.Event()
+        self._reading: Future[list[str]] | None = None
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Write and warn."""
+        """Write, and start to read."""
         if trainer.is_global_zero:
-            write_division(self.folder, self.splits, self.class_names)
+            self.begin()
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Finish as soon as everything is read."""
+        if self._reading is not None and self._reading.done():
+            self.finish()
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Finish before the epoch's checkpoint is written, unless the run is to stop."""
+        while self._reading is not None and not wait([self._reading], LOOK_EVERY).done:
+            if self.interruption is not None and self.interruption.received is not None:
+                return
+        self.finish()
+
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Finish before anything is reported; also after a run with nothing left to train."""
+        self.finish()
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        """Stop reading; what was read is kept."""
+        self.stop()
+
+    def begin(self) -> None:
+        """Write which image is in which split, say which classes there are, and start to read the pictures.
+
+        Raises:
+            UserError: the run began with another division.
+        """
+        pictures = Pictures.of(self.splits)
+        self._pictures = list(pictures.listed(self.class_names))
+        self._before = self._contents_before()
+        if not all(self._before):
+            self._write(self._before)
+        log.info(f"classes: {', '.join(self.class_names[:SHOWN])}{', ...' if len(self.class_names) > SHOWN else ''}")
+        for split in {images.folder.root: images for _, images in pictures.splits}.values():
+            warn_of_others(split)
+        log.info(f"reading {len(pictures):,} pictures once, to know them again")
+        thread = ThreadPoolExecutor(1, thread_name_prefix="pictures")
+        self._reading = thread.submit(pictures.read, self._stop)
+        thread.shutdown(wait=False)  # it takes no other task
+
+    def finish(self) -> None:
+        """Wait until every picture is read; write down their contents, and warn of those that are in two splits.
+
+        Raises:
+            UserError: the run began with pictures of another content.
+        """
+        if self._reading is None:
+            return
+        reading, self._reading = self._reading, None
+        contents = reading.result()
+        if any(before not in ("", now) for before, now in zip(self._before, contents, strict=True)):
+            raise self._of_others()
+        if self._before != contents:
+            self._write(contents)
+        twice = duplicates(self._pictures, contents)
+        if twice:
+            write_text(self.folder / DUPLICATES_FILE, csv_text(("image", "split", "same_as", "its_split"), twice))
+            image, where, other, elsewhere = twice[0]
+            log.warning(
+                f"the same picture in two splits: {len(twice):,} times, such as {image} in {where}, which is {other} "
+                f"in {elsewhere}; this makes the error rate too good; {self.folder / DUPLICATES_FILE} lists them"
+            )
+
+    def stop(self) -> None:
+        """Read no further."""
+        if self._reading is not None:
+            self._stop.set()
+            wait([self._reading])
+
+    def _contents_before(self) -> list[str]:
+        """What the run's own file says of each picture's content; empty where it says nothing."""
+        file = self.folder / SPLIT_FILE
+        lines = list(csv.reader(io.StringIO(file.read_text(encoding="utf-8")))) if file.exists() else []
+        if not lines:
+            return [""] * len(self._pictures)
+        columns = min(len(lines[0]), KNOWN_UNREAD)  # an older file may have fewer
+        now = [COLUMNS, *(list(map(str, picture)) for picture in self._pictures)]
+        if [line[:columns] for line in lines] != [row[:columns] for row in now]:
+            raise self._of_others()
+        return [line[KNOWN_UNREAD] if len(line) > KNOWN_UNREAD else "" for line in lines[1:]]
+
+    def _of_others(self) -> UserError:
+        return UserError(
+            f"{self.folder / SPLIT_FILE}: the pictures are not those that this run began with, or lie in other "
+            "folders; put them back, or start a new run"
+        )
+
+    def _write(self, contents: Sequence[str]) -> None:
+        rows = ((*picture, content) for picture, content in zip(self._pictures, contents, strict=True))
+        write_text(self.folder / SPLIT_FILE, csv_text(COLUMNS, rows))
 
 
-def watch_files(folder: Path, splits: Splits, class_names: Sequence[str]) -> list[Division | UnreadableImages]:
+def watch_files(
+    folder: Path, splits: Splits, class_names: Sequence[str], interruption: Interruption
+) -> list[Division | UnreadableImages]:
     """What a run on images in files has beside others; of a user's own, their division is written down."""
     if not (isinstance(splits.train, ImageFiles) and isinstance(splits.validation, ImageFiles)):
         return []
     unreadable = UnreadableImages(folder, splits.train, splits.validation)
-    return [Division(folder, splits, class_names), unreadable] if splits.train.as_viewed else [unreadable]
+    if not splits.train.as_viewed:
+        return [unreadable]
+    return [Division(folder, splits, class_names, interruption), unreadable]
 
 
-def write_division(folder: Path, splits: Splits, class_names: Sequence[str]) -> None:
-    """Write which image is in which split, say which classes there are, and warn of pictures that are in two.
+def duplicates(pictures: Sequence[Picture], contents: Sequence[str]) -> list[tuple[str, str, str, str]]:
+    """Pictures of the validation and the test split whose content is that of one in another split before them.
 
-    Args:
-        folder: of the run.
-        splits: of images in files.
-        class_names: in label order.
-
-    Raises:
-        UserError: the run began with another division.
+    Returns:
+        Id and split of the picture, and of the other one.
     """
-    pictures = read_pictures(splits)
-    rows = [(p.image, class_names[p.label], p.split, p.bytes, p.sha256) for p in pictures]
-    table, file = [COLUMNS, *(list(map(str, row)) for row in rows)], folder / SPLIT_FILE
-    before = list(csv.reader(io.StringIO(file.read_text(encoding="utf-8")))) if file.exists() else []
-    if before and before != [row[: len(before[0])] for row in table]:  # which may be older, and have fewer columns
-        raise UserError(
-            f"{file}: the pictures are not those that this run began with, or lie in other folders; put them back, or "
-            "start a new run"
-        )
-    write_text(file, _csv(table))
-    log.info(f"classes: {', '.join(class_names[:SHOWN])}{', ...' if len(class_names) > SHOWN else ''}")
-    for split in {split.folder.root: split for _, split in _named(splits)}.values():
-        warn_of_others(split)
-    twice = duplicates(pictures)
-    if twice:
-        write_text(folder / DUPLICATES_FILE, _csv([("image", "split", "same_as", "its_split"), *twice]))
-        image, where, other, elsewhere = twice[0]
-        log.warning(
-            f"the same picture in two splits: {len(twice):,} times, such as {image} in {where}, which is {other} in "
-            f"{elsewhere}; this makes the error rate too good; {folder / DUPLICATES_FILE} lists them"
-        )
+    first: dict[str, Picture] = {}
+    found = []
+    for picture, content in zip(pictures, contents, strict=True):
+        other = first.setdefault(content, picture)
+        if other.split != picture.split:
+            found.append((picture.image, picture.split, other.image, other.split))
+    return sorted(found)
 
 
 def warn_of_others(split: Split) -> None:
@@ -115,77 +260,28 @@ def check_unseen(run: Path, split: Split) -> None:
         split: that is to be reported on.
 
     Raises:
-        UserError: naming the first.
+        UserError: naming the first, or the run was stopped before it had read its pictures.
     """
-    if not (run / SPLIT_FILE).is_file() or not isinstance(split, ImageFiles):
+    file = run / SPLIT_FILE
+    if not file.is_file() or not isinstance(split, ImageFiles):
         return
-    with (run / SPLIT_FILE).open(encoding="utf-8", newline="") as file:
-        rows = csv.DictReader(file)
-        used = {
-            row["sha256"]: int(row["bytes"]) for row in rows if row["split"] != "test" and rows.fieldnames == COLUMNS
-        }
-    sizes = set(used.values())
-    alike = [index for index in range(len(split)) if split.size_of(index) in sizes]
-    seen = [split.id_of(index) for index in alike if _digest(split.path(index)) in used]
+    with file.open(encoding="utf-8", newline="") as text:
+        rows = csv.DictReader(text)
+        if rows.fieldnames != COLUMNS:
+            return
+        used = {row["sha256"]: int(row["bytes"]) for row in rows if row["split"] != "test"}
+    if "" in used:
+        raise UserError(
+            f"{file}: the run was stopped before it had read its pictures, so nothing tells whether those to report on "
+            f"are among them; let it go on first: python train.py resume='{run}'{FORCE}"
+        )
+    names = [split.name(index) for index in range(len(split))]
+    facts = ask_for_facts(split.folder.root, names)
+    alike = np.flatnonzero(np.isin(facts[:, 0], list(used.values())))
+    contents = digests_of(split.folder.root, [names[index] for index in alike], facts[alike], keep=False)
+    seen = [split.id_of(index) for index, content in zip(alike.tolist(), contents, strict=True) if content in used]
     if seen:
         raise UserError(
-            f"{run / SPLIT_FILE}: {len(seen):,} of the {len(split):,} pictures to report on are ones that the run was "
+            f"{file}: {len(seen):,} of the {len(split):,} pictures to report on are ones that the run was "
             f"trained on or selected by, such as {seen[0]}; did the folder change, or is it divided otherwise?{FORCE}"
         )
-
-
-class Picture(NamedTuple):
-    """One of a split: its id, the position of its class, the name of the split, and its file's size and content."""
-
-    image: str
-    label: int
-    split: str
-    bytes: int
-    sha256: str
-
-
-def read_pictures(splits: Splits) -> list[Picture]:
-    """All of them, split by split; every file is read once, by as many threads as there are cores."""
-    named = [(name, split, index) for name, split in _named(splits) for index in range(len(split))]
-    log.info(f"reading {len(named):,} pictures once, to know them again")
-    with ThreadPoolExecutor(available_cores()) as threads:
-        digests = threads.map(_digest, [split.path(index) for _, split, index in named])
-        return [
-            Picture(split.id_of(index), int(split.labels[index]), name, split.size_of(index), digest)
-            for (name, split, index), digest in zip(named, digests, strict=True)
-        ]
-
-
-def duplicates(pictures: Sequence[Picture]) -> list[tuple[str, str, str, str]]:
-    """Pictures of the validation and the test split whose content is that of one in another split before them.
-
-    Returns:
-        Id and split of the picture, and of the other one.
-    """
-    first: dict[str, Picture] = {}
-    found = []
-    for picture in pictures:
-        other = first.setdefault(picture.sha256, picture)
-        if other.split != picture.split:
-            found.append((picture.image, picture.split, other.image, other.split))
-    return sorted(found)
-
-
-def _named(splits: Splits) -> list[tuple[str, ImageFiles]]:
-    named = [(field.name, getattr(splits, field.name)) for field in fields(splits)]
-    return [(name, split) for name, split in named if isinstance(split, ImageFiles)]
-
-
-def _digest(path: bytes) -> str:
-    """SHA-256 of a file; of one that cannot be read, and has no twin, its name."""
-    try:
-        content = read(path)
-    except UnreadableError:
-        content = path
-    return hashlib.sha256(content).hexdigest()
-
-
-def _csv(rows: Sequence[Sequence[object]]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue()

@@ -18,7 +18,7 @@ import torch
 
 from harness.config.facts import Preprocessing
 from harness.config.weights import LOCAL_FILE, TIMM, check_name, is_file
-from harness.data.sources.datasets import IMAGENET_CLASSES
+from harness.data.sources.imagenet import IMAGENET_CLASSES
 from harness.errors import UserError
 from harness.run.checkpoint import checkpoint_of_run
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import nn
 
 from harness.config.facts import Preprocessing
-from harness.data.sources.datasets import IMAGENET_CLASSES
+from harness.data.sources.imagenet import IMAGENET_CLASSES
 from harness.errors import UserError
 from harness.run.checkpoint import Provenance, Trained
 from harness.weights.adapt import adapt

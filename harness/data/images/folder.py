@@ -1,8 +1,8 @@
 """A folder of classes, indexed: `root/<class>/<image>`, its names in NumPy arrays, kept between runs.
 
 An index holds no Python object for each image, so that forked workers share its memory and 1.28 million names load in
-tens of milliseconds. It is kept in the user's cache, with the time of change of every folder that was read: a file that
-came, went or was renamed changes its folder's, and the index is made anew.
+tens of milliseconds. It is kept by the process and in the user's cache, with the time of change of every folder that
+was read: a file that came, went or was renamed changes its folder's, and the index is made anew.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -27,12 +27,14 @@ EXTENSIONS = (
     *(".webp", ".avif", ".jp2", ".j2k", ".dds", ".ico", ".pcx", ".sgi", ".tga"),
 )
 INDEX_VERSION = 4
-SETTLED = 2_000_000_000  # nanoseconds: a folder that changed so shortly before it was read may yet change unnoticed
+SETTLED = 2_000_000_000  # nanoseconds: what changed so shortly before it was read may yet change unnoticed
+TICK = 50_000_000  # nanoseconds: the same within a process, where the file system's clock counts parts of seconds
+MOST_KNOWN = 8  # indices that a process keeps
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Folder:
-    """The images under a folder, in order of class folder and name.
+    """The images under a folder, in order of class folder and name; equal to itself alone.
 
     Attributes:
         root: the folder.
@@ -69,28 +71,79 @@ class Folder:
         directory: bytes = self.directories[self.until.searchsorted(position, side="right")]
         return os.path.join(directory, self.names[start : self.ends[position]].tobytes())  # noqa: PTH118  # bytes
 
+    def every_name(self) -> Iterator[bytes]:
+        """The paths of all images relative to `root`, in order; of many, faster than one by one."""
+        pool, start, position = self.names.tobytes(), 0, 0
+        for directory, until in zip(self.directories.tolist(), self.until.tolist(), strict=True):
+            for end in self.ends[position:until].tolist():
+                yield os.path.join(directory, pool[start:end])  # noqa: PTH118  # bytes
+                start = end
+            position = until
+
+
+class _Index(NamedTuple):
+    """An index, and whether it may be used again.
+
+    Attributes:
+        folder: the index.
+        changed: when each of its folders last changed, in nanoseconds since 1970.
+        settled: whether another change, from the scan on, would give each of them another time.
+    """
+
+    folder: Folder
+    changed: list[int]
+    settled: bool
+
+    def holds(self) -> bool:
+        """Whether no folder has changed since."""
+        base = os.fsencode(self.folder.root)
+        paths = (os.path.join(base, directory) for directory in self.folder.directories.tolist())  # noqa: PTH118
+        try:
+            return all(_changed(path) == before for path, before in zip(paths, self.changed, strict=True))
+        except OSError:
+            return False
+
+
+_KNOWN: dict[tuple[Path, Path], _Index] = {}  # by working folder and root: this process scans a folder once
+
 
 def index_folder(root: Path) -> Folder:
-    """The index of a folder of classes, from the cache if nothing has changed since.
+    """The index of a folder of classes: the one that this process or the cache has, if nothing has changed since.
 
     Raises:
         UserError: a folder that is missing, may not be read, or holds no class folder with an image.
     """
-    cached = _cache_file(root)
-    folder = _read_cache(root, cached)
-    if folder is None:
+    place = (Path.cwd(), root)
+    index = _KNOWN.pop(place, None)
+    if index is None or not index.holds():
+        index = _kept_or_new(root)
+    if index.settled:
+        _KNOWN[place] = index
+        for oldest in list(_KNOWN)[: len(_KNOWN) - MOST_KNOWN]:
+            del _KNOWN[oldest]
+    if not len(index.folder):
+        raise UserError(f"{root}: no image in it; wanted {root.name}/CLASS/IMAGE, names in {', '.join(EXTENSIONS)}")
+    return index.folder
+
+
+def _kept_or_new(root: Path) -> _Index:
+    cached = cache_file("index", root)
+    index = _read_cache(root, cached)
+    if index is None or not index.holds():
         started = time.time_ns()
         folder, changed = _scan(root)
-        if max(changed) < started - SETTLED:
+        last = max(changed)
+        index = _Index(folder, changed, settled=last < started - (TICK if last % 10**9 else SETTLED))
+        if last < started - SETTLED:
             _write_cache(cached, folder, changed)
-    if not len(folder):
-        raise UserError(f"{root}: no image in it; wanted {root.name}/CLASS/IMAGE, names in {', '.join(EXTENSIONS)}")
-    return folder
+    return index
 
 
 def printable(name: bytes) -> str:
     """A file's name as text that is one line of UTF-8 and differs for different names."""
     text = name.replace(b"\\", b"\\\\").decode("utf-8", "backslashreplace")
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
@@ -160,26 +213,24 @@ def _changed(path: bytes) -> int:
     return os.stat(path).st_mtime_ns  # noqa: PTH116
 
 
-def _cache_file(root: Path) -> Path:
+def cache_file(kind: str, root: Path) -> Path:
+    """Where the user's cache keeps something of a folder: its `index`, or the `digests` of its files."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     digest = hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:32]
-    return cache / "cnn-zoo" / f"index-{digest}.npz"
+    return cache / "cnn-zoo" / f"{kind}-{digest}.npz"
 
 
-def _read_cache(root: Path, path: Path) -> Folder | None:
-    """The kept index; None if there is none, it is damaged, or a folder has changed since it was made."""
+def _read_cache(root: Path, path: Path) -> _Index | None:
+    """The kept index; None if there is none, or it is damaged."""
     try:
         with np.load(path, allow_pickle=False) as kept:
             content: Mapping[str, npt.NDArray[np.generic]] = {key: kept[key] for key in kept.files}
         if int(content["version"]) != INDEX_VERSION:
             return None
-        base = os.fsencode(root)
-        now = [_changed(os.path.join(base, directory)) for directory in content["directories"].tolist()]  # noqa: PTH118
-        if now != content["changed"].tolist():
-            return None
         arrays: Any = {key: content[key] for key in ("directories", "until", "class_of", "names", "ends")}
         others = (str(content["such_as"]), int(content["others"]))
-        return Folder(root, tuple(content["classes"].tolist()), **arrays, others=others)
+        folder = Folder(root, tuple(content["classes"].tolist()), **arrays, others=others)
+        return _Index(folder, content["changed"].tolist(), settled=True)
     except Exception:  # a damaged file can fail in any way while it is parsed
         return None
 

@@ -1,4 +1,4 @@
-"""A split whose images lie in files: names and labels in memory, pixels on the disk."""
+"""A split whose images lie in files: names and labels in memory, pixels on the disk. Nothing here loads torch."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from harness.data.images.folder import Folder, printable
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class ImageFiles:
         positions: (N,), which of its images.
         labels: int64 (N,), positions in the data set's class names.
         prefix: begins every image's id, such as `imagenet/val`.
-        as_viewed: whether they are decoded as a viewer shows them; see `harness.data.decode`.
+        as_viewed: whether they are decoded as a viewer shows them; see `harness.data.images.decode`.
     """
 
     folder: Folder
@@ -33,6 +35,20 @@ class ImageFiles:
     labels: torch.Tensor
     prefix: str
     as_viewed: bool = False
+
+    @classmethod
+    def labelled(
+        cls,
+        folder: Folder,
+        positions: npt.NDArray[np.signedinteger[Any]],
+        labels: npt.NDArray[np.int64],
+        prefix: str,
+        as_viewed: bool = False,
+    ) -> ImageFiles:
+        """The same with labels that are a NumPy array, whose memory it shares."""
+        import torch
+
+        return cls(folder, positions, torch.from_numpy(labels), prefix, as_viewed)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -44,11 +60,15 @@ class ImageFiles:
 
     def id_of(self, index: int) -> str:
         """The id of one image."""
-        return f"{self.prefix}/{printable(self.folder.name(int(self.positions[index])))}"
+        return f"{self.prefix}/{printable(self.name(index))}"
+
+    def name(self, index: int) -> bytes:
+        """Path of one image relative to the folder."""
+        return self.folder.name(int(self.positions[index]))
 
     def path(self, index: int) -> bytes:
         """Where one image lies."""
-        return os.path.join(os.fsencode(self.folder.root), self.folder.name(int(self.positions[index])))  # noqa: PTH118
+        return os.path.join(os.fsencode(self.folder.root), self.name(index))  # noqa: PTH118
 
     def size_of(self, index: int) -> int:
         """Bytes of one file; -1 for one that cannot be asked."""
@@ -57,9 +77,9 @@ class ImageFiles:
         except OSError:
             return -1
 
-    def subset(self, indices: torch.Tensor) -> ImageFiles:
+    def subset(self, indices: npt.NDArray[np.int64]) -> ImageFiles:
         """The images at these positions, int64 (n,)."""
-        positions, labels = self.positions[indices.numpy()], self.labels[indices]
+        positions, labels = self.positions[np.asarray(indices)], self.labels[indices]
         return dataclasses.replace(self, positions=positions, labels=labels)
 
     def fingerprint(self) -> str:

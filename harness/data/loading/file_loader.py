@@ -1,12 +1,16 @@
 """Loaders over images in files: decoded by workers, then flipped and normalised on the device, a batch at a time.
 
-They keep the contract of `harness.data.loader`: same images, same pixels, for any number of workers and devices.
+They keep the contract of `harness.data.loading.loader`: the same images and pixels for any number of workers and
+devices.
 """
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Iterator
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from harness.config.facts import Preprocessing
@@ -15,13 +19,60 @@ from harness.data.images.geometry import DRAWS
 from harness.data.images.image_files import ImageFiles
 from harness.data.images.pixels import Normalise
 from harness.data.loading import stateless
-from harness.data.loading.loader import Batch
+from harness.data.loading.loader import Batch, Loader
+from harness.data.loading.order import EvalOrder, Start, TrainOrder
 from harness.data.loading.stateless import Stream
-from harness.data.loading.waiting import Waiting
-from harness.data.loading.workers import Decoded, Request, Windows, decoding
+from harness.data.loading.workers import Decoded, Request, WindowDecoder, decoding
 
 
-class TrainFileLoader:
+class FileLoader(Loader):
+    """Asks worker processes for the windows of each batch.
+
+    Args:
+        split: the images.
+        order: which of them make which batch.
+        decoder: what a worker does.
+        workers: processes that decode.
+        device: that uses the batches.
+    """
+
+    def __init__(
+        self,
+        split: ImageFiles,
+        order: TrainOrder | EvalOrder,
+        decoder: WindowDecoder,
+        workers: int,
+        device: torch.device | str,
+    ) -> None:
+        super().__init__(order, device)
+        self.split = split
+        self.decoder = decoder.decoder
+        self.workers = workers
+        self.normalise = Normalise(decoder.preprocessing, device)
+        self.start = Start(0, 0)  # of the iteration that the requests are for
+        self.decoded = decoding(decoder, _Iterable(self._requests), workers, pinned=self.device.type == "cuda")
+
+    def batches(self, start: Start) -> Iterator[Batch]:
+        """Decoded by workers, finished on the device."""
+        self.start = start
+        for chosen, decoded in zip(self.order.chosen(start), self.decoded, strict=True):
+            yield self.finished(start, decoded, chosen.global_size)
+
+    @abstractmethod
+    def finished(self, start: Start, decoded: Decoded, global_size: int) -> Batch:
+        """What is left to do on the device."""
+
+    def draws(self, start: Start, indices: torch.Tensor) -> npt.NDArray[np.float64] | None:
+        """Of the windows of images int64 (n,); None for those of an evaluation."""
+        return None
+
+    def _requests(self) -> Iterator[Request]:
+        for chosen, _ in self.order.chosen(self.start):
+            paths = [self.split.path(index) for index in chosen.tolist()]
+            yield Request(chosen.numpy(), paths, self.draws(self.start, chosen))
+
+
+class TrainFileLoader(FileLoader):
     """Shuffled and augmented batches; every epoch is a pure function of (seed, epoch).
 
     Args:
@@ -38,6 +89,8 @@ class TrainFileLoader:
         max_batches: of an epoch; None for all.
     """
 
+    order: TrainOrder
+
     def __init__(
         self,
         split: ImageFiles,
@@ -53,64 +106,38 @@ class TrainFileLoader:
         devices: int = 1,
         max_batches: int | None = None,
     ) -> None:
-        self.split = split
-        self.batch_size = recipe.batch_size
-        self.mirror = recipe.flip
-        self.seed = seed
-        self.position = position
-        self.device = torch.device(device)
-        self.rank = rank
-        self.devices = devices
-        self.normalise = Normalise(preprocessing, device)
-        self.waiting = Waiting(device)
-        self.workers = workers
-        self.decoder = decoder
-        batches = -(-len(split) // recipe.batch_size)
-        self.batches = batches if max_batches is None else min(batches, max_batches)
-        self.start = (0, 0)  # epoch and batch that the next iteration begins with
+        order = TrainOrder(
+            len(split),
+            recipe.batch_size,
+            seed=seed,
+            position=position,
+            rank=rank,
+            devices=devices,
+            max_batches=max_batches,
+        )
         crop = (recipe.crop_area, recipe.crop_aspect)
-        windows = Windows(preprocessing, decoder, False, *crop, as_viewed=split.as_viewed)
-        requests = _Iterable(self._requests)
-        self.decoded = decoding(windows, requests, workers, pinned=self.device.type == "cuda")
+        windows = WindowDecoder(preprocessing, decoder, False, *crop, as_viewed=split.as_viewed)
+        super().__init__(split, order, windows, workers, device)
+        self.seed = seed
+        self.mirror = recipe.flip
 
-    def __len__(self) -> int:
-        return self.batches
+    def draws(self, start: Start, indices: torch.Tensor) -> npt.NDArray[np.float64]:
+        """Of random crops: pure functions of (seed, epoch, image)."""
+        return stateless.uniform(DRAWS, self.seed, start.epoch, Stream.WINDOW, indices).numpy()
 
-    def __iter__(self) -> Iterator[Batch]:
-        self.start = divmod(self.position(), self.batches)
-        self.waiting.reset()
-        return self.waiting.over(self._batches())
-
-    def _requests(self) -> Iterator[Request]:
-        epoch, first = self.start
-        order = stateless.order(self.seed, epoch, len(self.split))
-        for number in range(first, self.batches):
-            chosen = order[number * self.batch_size : (number + 1) * self.batch_size][self.rank :: self.devices]
-            draws = stateless.uniform(DRAWS, self.seed, epoch, Stream.WINDOW, chosen).numpy()
-            yield Request(chosen.numpy(), [self.split.path(index) for index in chosen.tolist()], draws)
-
-    def _batches(self) -> Iterator[Batch]:
-        epoch, first = self.start
-        for number, decoded in enumerate(self.decoded, first):
-            images = _on(self.device, decoded)[:, 0]  # (n, C, H, W)
-            indices = torch.from_numpy(decoded.indices)
-            if self.mirror:
-                draws = stateless.integers(2, self.seed, epoch, Stream.FLIP, indices)
-                mirrored = draws.nonzero()[:, 0].to(self.device, non_blocking=True)
-                images[mirrored] = images[mirrored].flip(-1)  # a third of the time of torch.where over all
-            labels = self.split.labels[indices].to(self.device, non_blocking=True)
-            whole = min(self.batch_size, len(self.split) - number * self.batch_size)
-            yield Batch(self.normalise(images), labels, indices, whole, tuple(decoded.unreadable))
-
-    def state_dict(self) -> dict[str, int]:
-        """Nothing: the trainer's global step says where an epoch goes on."""
-        return {}
-
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        """Nothing to do; its presence tells Lightning that this loader can start in the middle of an epoch."""
+    def finished(self, start: Start, decoded: Decoded, global_size: int) -> Batch:
+        """Mirror and normalise."""
+        images = _on(self.device, decoded)[:, 0]  # (n, C, H, W)
+        indices = torch.from_numpy(decoded.indices)
+        if self.mirror:
+            draws = stateless.integers(2, self.seed, start.epoch, Stream.FLIP, indices)
+            mirrored = draws.nonzero()[:, 0].to(self.device, non_blocking=True)
+            images[mirrored] = images[mirrored].flip(-1)  # a third of the time of torch.where over all
+        labels = self.split.labels[indices].to(self.device, non_blocking=True)
+        return Batch(self.normalise(images), labels, indices, global_size, tuple(decoded.unreadable))
 
 
-class EvalFileLoader:
+class EvalFileLoader(FileLoader):
     """Every image of a split exactly once, in order, unaugmented; device r of R takes images r, r + R, ...
 
     Every device yields as many batches; the last ones may hold no image.
@@ -140,44 +167,23 @@ class EvalFileLoader:
         rank: int = 0,
         devices: int = 1,
     ) -> None:
-        self.split = split
-        self.batch_size = batch_size
+        order = EvalOrder(len(split), batch_size, rank=rank, devices=devices)
+        windows = WindowDecoder(preprocessing, decoder, ten_crop, as_viewed=split.as_viewed)
+        super().__init__(split, order, windows, workers, device)
         self.ten_crop = ten_crop
-        self.device = torch.device(device)
-        self.share = torch.arange(len(split))[rank::devices]
-        self.batches = -(-len(split) // (devices * batch_size))
-        self.normalise = Normalise(preprocessing, device)
-        self.waiting = Waiting(device)
-        self.workers = workers
-        windows = Windows(preprocessing, decoder, ten_crop, as_viewed=split.as_viewed)
-        requests = _Iterable(self._requests)
-        self.decoded = decoding(windows, requests, workers, pinned=self.device.type == "cuda")
 
-    def __len__(self) -> int:
-        return self.batches
-
-    def __iter__(self) -> Iterator[Batch]:
-        self.waiting.reset()
-        return self.waiting.over(self._batches())
-
-    def _requests(self) -> Iterator[Request]:
-        for number in range(self.batches):
-            chosen = self.share[number * self.batch_size : (number + 1) * self.batch_size]
-            yield Request(chosen.numpy(), [self.split.path(index) for index in chosen.tolist()], None)
-
-    def _batches(self) -> Iterator[Batch]:
-        for decoded in self.decoded:
-            windows = _on(self.device, decoded)
-            if self.ten_crop:
-                views = ten_views(windows)
-                flat = self.normalise(views.flatten(0, 1))
-                images = flat.reshape(*views.shape[:2], *flat.shape[1:])
-            else:
-                images = self.normalise(windows[:, 0])
-            indices = torch.from_numpy(decoded.indices)
-            labels = self.split.labels[indices].to(self.device, non_blocking=True)
-            seen = len(indices) + len(decoded.unreadable)
-            yield Batch(images, labels, indices.to(self.device), seen, tuple(decoded.unreadable))
+    def finished(self, start: Start, decoded: Decoded, global_size: int) -> Batch:
+        """Normalise; of the windows of ten crops, make the views."""
+        windows = _on(self.device, decoded)
+        if self.ten_crop:
+            views = ten_views(windows)
+            flat = self.normalise(views.flatten(0, 1))
+            images = flat.reshape(*views.shape[:2], *flat.shape[1:])
+        else:
+            images = self.normalise(windows[:, 0])
+        indices = torch.from_numpy(decoded.indices)
+        labels = self.split.labels[indices].to(self.device, non_blocking=True)
+        return Batch(images, labels, indices.to(self.device), global_size, tuple(decoded.unreadable))
 
 
 class _Iterable:

@@ -1,4 +1,4 @@
-"""Loaders over a split that lies whole on the device: batches by index, no workers, no per-image Python.
+"""What every loader is, and the loaders over a split that lies whole on the device: no workers, no per-image Python.
 
 The contract: a loader knows its rank, the number of devices, its position and its length, shards itself, keeps the
 last, smaller batch, and yields `Batch`. For the same (seed, epoch) the images of global batch number b are the same,
@@ -7,17 +7,19 @@ with the same pixels, for any number of devices.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import torch
 
 from harness.config.facts import Preprocessing
+from harness.data.images.image_set import ImageSet
 from harness.data.images.pixels import Normalise, crop, flip, pad_to
 from harness.data.loading import stateless
+from harness.data.loading.order import EvalOrder, Start, TrainOrder
 from harness.data.loading.stateless import Stream
 from harness.data.loading.waiting import Waiting
-from harness.data.sources.tables import ImageSet
 
 
 class Unreadable(NamedTuple):
@@ -45,7 +47,39 @@ class Batch(NamedTuple):
     unreadable: tuple[Unreadable, ...] = ()
 
 
-class TrainLoader:
+class Loader(ABC):
+    """Batches in an order; it measures how long they were waited for.
+
+    Args:
+        order: which images make which batch.
+        device: that uses the batches.
+    """
+
+    def __init__(self, order: TrainOrder | EvalOrder, device: torch.device | str) -> None:
+        self.order = order
+        self.device = torch.device(device)
+        self.waiting = Waiting(device)
+
+    def __len__(self) -> int:
+        return self.order.batches
+
+    def __iter__(self) -> Iterator[Batch]:
+        self.waiting.reset()
+        return self.waiting.over(self.batches(self.order.start()))
+
+    @abstractmethod
+    def batches(self, start: Start) -> Iterator[Batch]:
+        """This device's share of each batch that is left of an epoch."""
+
+    def state_dict(self) -> dict[str, int]:
+        """Nothing: the trainer's global step says where an epoch goes on."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:  # noqa: B027  # it is no abstract one
+        """Nothing to do; its presence tells Lightning that this loader can start in the middle of an epoch."""
+
+
+class TrainLoader(Loader):
     """Shuffled and augmented batches; every epoch is a pure function of (seed, epoch).
 
     Args:
@@ -62,6 +96,8 @@ class TrainLoader:
         max_batches: of an epoch; None for all.
     """
 
+    order: TrainOrder
+
     def __init__(
         self,
         split: ImageSet,
@@ -77,60 +113,47 @@ class TrainLoader:
         devices: int = 1,
         max_batches: int | None = None,
     ) -> None:
+        order = TrainOrder(
+            len(split),
+            batch_size,
+            seed=seed,
+            position=position,
+            device=device,
+            rank=rank,
+            devices=devices,
+            max_batches=max_batches,
+        )
+        super().__init__(order, device)
         self.size = preprocessing.size
-        self.batch_size = batch_size
         self.crop_padding = crop_padding
         self.mirror = mirror
-        self.seed = seed
-        self.position = position
-        self.rank = rank
-        self.devices = devices
         self.padded = pad_to(split.images.to(device), self.size + 2 * crop_padding).contiguous()
         self.labels = split.labels.to(device)
         self.normalise = Normalise(preprocessing, device)
-        self.waiting = Waiting(device)
-        batches = -(-len(split) // batch_size)
-        self.batches = batches if max_batches is None else min(batches, max_batches)
 
-    def __len__(self) -> int:
-        return self.batches
-
-    def __iter__(self) -> Iterator[Batch]:
-        self.waiting.reset()
-        return self.waiting.over(self._batches())
-
-    def _batches(self) -> Iterator[Batch]:
-        epoch, first = divmod(self.position(), self.batches)
-        order = stateless.order(self.seed, epoch, len(self.labels), self.labels.device)
+    def batches(self, start: Start) -> Iterator[Batch]:
+        """Cut, mirrored and normalised on the device."""
         if self.crop_padding:
-            y, x = (self._draw(2 * self.crop_padding + 1, epoch, stream) for stream in (Stream.CROP_Y, Stream.CROP_X))
+            side = 2 * self.crop_padding + 1
+            y, x = (self._draw(side, start.epoch, stream) for stream in (Stream.CROP_Y, Stream.CROP_X))
         if self.mirror:
-            mirrored = self._draw(2, epoch, Stream.FLIP).bool()
-        for number in range(first, self.batches):
-            whole = order[number * self.batch_size : (number + 1) * self.batch_size]
-            chosen = whole[self.rank :: self.devices]
+            mirrored = self._draw(2, start.epoch, Stream.FLIP).bool()
+        for chosen, global_size in self.order.chosen(start):
             if self.crop_padding:
                 images = crop(self.padded, chosen, y[chosen], x[chosen], self.size)
             else:  # index_select: seven times as fast as padded[chosen]
                 images = self.padded.index_select(0, chosen)
             if self.mirror:
                 images = flip(images, mirrored[chosen])
-            yield Batch(self.normalise(images), self.labels[chosen], chosen, len(whole))
-
-    def state_dict(self) -> dict[str, int]:
-        """Nothing: the trainer's global step says where an epoch goes on."""
-        return {}
-
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        """Nothing to do; its presence tells Lightning that this loader can start in the middle of an epoch."""
+            yield Batch(self.normalise(images), self.labels[chosen], chosen, global_size)
 
     def _draw(self, below: int, epoch: int, stream: Stream) -> torch.Tensor:
         """A number from 0 to `below` - 1 for every image of the split."""
         images = torch.arange(len(self.labels), device=self.labels.device)
-        return stateless.integers(below, self.seed, epoch, stream, images)
+        return stateless.integers(below, self.order.seed, epoch, stream, images)
 
 
-class EvalLoader:
+class EvalLoader(Loader):
     """Every image of a split exactly once, in order, unaugmented; device r of R takes images r, r + R, ...
 
     Every device yields as many batches; the last ones may hold no image.
@@ -154,22 +177,12 @@ class EvalLoader:
         rank: int = 0,
         devices: int = 1,
     ) -> None:
-        self.batch_size = batch_size
+        super().__init__(EvalOrder(len(split), batch_size, device=device, rank=rank, devices=devices), device)
         self.normalise = Normalise(preprocessing, device)
         self.images = pad_to(split.images.to(device), preprocessing.size)
         self.labels = split.labels.to(device)
-        self.share = torch.arange(len(split), device=device)[rank::devices]
-        self.batches = -(-len(split) // (devices * batch_size))
-        self.waiting = Waiting(device)
 
-    def __len__(self) -> int:
-        return self.batches
-
-    def __iter__(self) -> Iterator[Batch]:
-        self.waiting.reset()
-        return self.waiting.over(self._batches())
-
-    def _batches(self) -> Iterator[Batch]:
-        for number in range(self.batches):
-            indices = self.share[number * self.batch_size : (number + 1) * self.batch_size]
-            yield Batch(self.normalise(self.images[indices]), self.labels[indices], indices, len(indices))
+    def batches(self, start: Start) -> Iterator[Batch]:
+        """Normalised on the device."""
+        for indices, global_size in self.order.chosen(start):
+            yield Batch(self.normalise(self.images[indices]), self.labels[indices], indices, global_size)

@@ -9,10 +9,12 @@ from harness.config.facts import Preprocessing
 from harness.config.protocol import ProtocolConfig
 from harness.config.recipe import RecipeConfig
 from harness.data.images.image_files import ImageFiles
+from harness.data.images.image_set import ImageSet
 from harness.data.loading.file_loader import EvalFileLoader, TrainFileLoader
 from harness.data.loading.loader import Batch, EvalLoader, TrainLoader
+from harness.data.loading.order import batches_per_epoch
 from harness.data.loading.workers import workers_at_hand
-from harness.data.sources.tables import ImageSet, Split, Splits
+from harness.data.sources.splits import Split, Splits
 from harness.run.machine import available_cores, shared_memory
 
 
@@ -107,8 +109,7 @@ class TrainData(_OnDevice):
     @property
     def steps_per_epoch(self) -> int:
         """Optimiser steps, each of one batch."""
-        batches = -(-len(self.splits.train) // self.recipe.batch_size)
-        return batches if self.max_batches is None else min(batches, self.max_batches)
+        return batches_per_epoch(len(self.splits.train), self.recipe.batch_size, self.max_batches)
 
     def train_dataloader(self) -> TrainLoader | TrainFileLoader:
         """Starts where the trainer's global step says."""

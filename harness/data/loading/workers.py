@@ -66,8 +66,8 @@ class Decoded(NamedTuple):
     unreadable: list[Unreadable]
 
 
-class _InTurns:
-    """The batches of one worker: as many as it may work ahead, and the one that is in use."""
+class _BatchMemory:
+    """Memory for the batches of one worker, used in turns: as many as it may work ahead, and the one in use."""
 
     def __init__(self) -> None:
         self.batches: list[torch.Tensor] = []
@@ -88,8 +88,8 @@ class _InTurns:
 
 
 @dataclass(frozen=True)
-class Windows(Dataset[Decoded]):
-    """Requests to windows: decode, crop and resize.
+class WindowDecoder(Dataset[Decoded]):
+    """Turns requests into windows: it decodes, crops and resizes.
 
     Attributes:
         preprocessing: sizes and interpolation.
@@ -106,7 +106,7 @@ class Windows(Dataset[Decoded]):
     ten_crop: bool = False
     crop_area: Sequence[float] = ()
     crop_aspect: Sequence[float] = ()
-    memory: _InTurns = field(default_factory=_InTurns)
+    memory: _BatchMemory = field(default_factory=_BatchMemory)
     as_viewed: bool = False
 
     def __getitem__(self, request: Request) -> Decoded:
@@ -160,7 +160,7 @@ class _Decoding(DataLoader[Decoded]):
             raise
 
 
-def decoding(windows: Windows, requests: Iterable[Request], workers: int, pinned: bool) -> DataLoader[Decoded]:
+def decoding(windows: WindowDecoder, requests: Iterable[Request], workers: int, pinned: bool) -> DataLoader[Decoded]:
     """The requests decoded, in their order, by worker processes; by this one if there are none.
 
     Each iteration starts its own and ends them: what they cost is nothing beside an epoch, and none is left behind.

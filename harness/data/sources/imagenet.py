@@ -11,26 +11,42 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from harness.config.data import DataConfig
+from harness.config.facts import DataSet
 from harness.data.images.folder import Folder, index_folder, printable
 from harness.data.images.image_files import ImageFiles
-from harness.data.sources.datasets import DATASETS
+from harness.data.sources.splits import Splits, hold_out
 from harness.errors import UserError
 
 Labels = npt.NDArray[np.int64]
 DEVKIT = Path("ILSVRC2012_devkit_t12", "data")
 NUMBER = re.compile(rb"ILSVRC2012_val_(\d{8})\.JPEG")
+IMAGENET_CLASSES = tuple(Path(__file__).with_name("imagenet_classes.txt").read_text(encoding="ascii").split())  # wnids
+FACTS = DataSet(None, None, 3, IMAGENET_CLASSES, 1_281_167, 50_000)
 
 
-def imagenet(config: DataConfig, split: str) -> ImageFiles:
-    """The official split `train`, or `val`, which is the `test` of this project: what is reported on.
+def describe(config: DataConfig) -> DataSet:
+    """The facts of the whole data set; any part of it may be there."""
+    return FACTS
+
+
+def load(config: DataConfig) -> Splits:
+    """All splits.
 
     Raises:
         UserError: a folder that is missing, empty, or not laid out as above, or folders of other classes.
     """
-    root, split = Path(config.root), "train" if split == "train" else "val"
+    return hold_out(_read(config, "train"), _read(config, "val"), config)
+
+
+def load_test(config: DataConfig) -> ImageFiles:
+    """The official split `val`, which is the one that is reported on; raises as `load` does."""
+    return _read(config, "val")
+
+
+def _read(config: DataConfig, split: str) -> ImageFiles:
+    root = Path(config.root)
     if not (root / split).is_dir():
         raise UserError(
             f"data=imagenet: data.root={root} has no folder {split}; it should hold train/<wnid>/ and val/<wnid>/: "
@@ -38,13 +54,12 @@ def imagenet(config: DataConfig, split: str) -> ImageFiles:
         )
     folder = index_folder(root / split)
     labels = _labels_of_classes(folder) if folder.classes else _labels_of_numbers(folder, root)
-    return ImageFiles(
-        folder, np.arange(len(folder), dtype=np.int32), torch.from_numpy(labels).long(), f"imagenet/{split}"
-    )
+    positions = np.arange(len(folder), dtype=np.int32)
+    return ImageFiles.labelled(folder, positions, labels.astype(np.int64), f"imagenet/{split}")
 
 
 def _labels_of_classes(folder: Folder) -> Labels:
-    order = {wnid: label for label, wnid in enumerate(DATASETS["imagenet"].class_names)}
+    order = {wnid: label for label, wnid in enumerate(IMAGENET_CLASSES)}
     unknown = [name for name in folder.classes if name not in order]
     if unknown:
         raise UserError(
@@ -81,7 +96,7 @@ def truth_labels(truth: Path, meta: Path) -> Labels:
     """Labels of the validation images in order of their numbers, int64; `truth` holds ids that `meta` explains."""
     from scipy.io import loadmat
 
-    order = {wnid: label for label, wnid in enumerate(DATASETS["imagenet"].class_names)}
+    order = {wnid: label for label, wnid in enumerate(IMAGENET_CLASSES)}
     try:
         synsets = loadmat(meta, squeeze_me=True)["synsets"]
         wnids = {int(synset["ILSVRC2012_ID"]): str(synset["WNID"]) for synset in synsets}

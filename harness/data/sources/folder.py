@@ -1,4 +1,4 @@
-"""A user's own pictures, one folder a class: divided as they lie, or by a rule that is fixed. No torch.
+"""data=folder: a user's own pictures, one folder a class: divided as they lie, or by a rule that is fixed.
 
 Either `root/train/<class>/` and `root/val/<class>/`, which is reported on; with a `root/test/<class>/` beside them,
 that is, and `val` is for model selection. Or `root/<class>/` alone: within every class the images are ordered by a hash
@@ -10,6 +10,7 @@ write an accent as a character of its own.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import os
 import unicodedata
@@ -21,9 +22,11 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from harness.config.data import FolderConfig, HubPhotosConfig
+from harness.config.data import DataConfig, FolderConfig
+from harness.config.facts import DataSet
 from harness.data.images.folder import EXTENSIONS, Folder, index_folder, printable
-from harness.data.sources import hub
+from harness.data.images.image_files import ImageFiles
+from harness.data.sources.splits import Splits
 from harness.errors import UserError
 
 SPLITS = {"train", "training", "val", "valid", "validation", "dev", "test", "testing"}  # what people call them
@@ -71,29 +74,65 @@ class Parts(NamedTuple):
     test: Part
 
 
-def divide(config: FolderConfig) -> Parts:
-    """The splits of the folder that the config names.
+def describe(config: DataConfig) -> DataSet:
+    """Facts of the pictures.
 
     Raises:
         UserError: a folder that is missing or not laid out as above, fewer than two classes, a class without images.
     """
-    if isinstance(config, HubPhotosConfig):
-        parts = _divide(hub.unpacked(config))
-        return parts._replace(class_names=tuple(map(hub.class_name, parts.class_names)))
-    return _divide(config)
+    return facts_of(divide(config), config)
 
 
-def fold_recorded(config: FolderConfig) -> dict[str, object]:
+def load(config: DataConfig) -> Splits:
+    """All splits; raises as `describe` does, and if no image is left to train on."""
+    return splits_of(divide(config), config)
+
+
+def load_test(config: DataConfig) -> ImageFiles:
+    """The test split alone; raises as `describe` does."""
+    return test_of(divide(config))
+
+
+def facts_of(parts: Parts, config: DataConfig) -> DataSet:
+    """Facts of pictures that were divided already."""
+    train = len(parts.train) + len(parts.validation)
+    return DataSet(None, None, len(config.mean), parts.class_names, train, len(parts.test))
+
+
+def splits_of(parts: Parts, config: DataConfig) -> Splits:
+    """The splits of pictures that were divided already.
+
+    Raises:
+        UserError: no image is left to train on.
+    """
+    assert isinstance(config, FolderConfig)
+    if not len(parts.train):
+        raise UserError(f"data.test={config.test} data.root={config.root}: no image is left to train on")
+    return Splits(_unread(parts.train), _unread(parts.validation), _unread(parts.test))
+
+
+def test_of(parts: Parts) -> ImageFiles:
+    """The test split alone of pictures that were divided already."""
+    return _unread(parts.test)
+
+
+def _unread(part: Part) -> ImageFiles:
+    """The images of a part, which are decoded as any viewer shows them."""
+    return ImageFiles.labelled(part.folder, part.positions, part.labels, part.prefix, as_viewed=True)
+
+
+def fold_recorded(config: FolderConfig, parts: Parts) -> dict[str, object]:
     """What a record says of a fold: which one, and a SHA-256 that all folds of the same images have in common."""
-    _, *parts = divide(config)
     digest = hashlib.sha256(b"%d" % config.split_seed)
-    for name, path in sorted(file for part in parts for file in part.files()):
+    for name, path in sorted(file for part in (parts.train, parts.validation, parts.test) for file in part.files()):
         size = os.stat(path).st_size  # noqa: PTH116  # a path that is bytes
         digest.update(b"%d %d:%s" % (size, len(name), name))
     return {"folds": config.folds, "fold": config.fold, "division": digest.hexdigest()}
 
 
-def _divide(config: FolderConfig) -> Parts:
+def divide(config: DataConfig) -> Parts:
+    """The splits of the folder that the config names; raises as `describe` does."""
+    assert isinstance(config, FolderConfig)
     root = Path(config.root)
     if not root.is_dir():
         raise UserError(
@@ -105,7 +144,7 @@ def _divide(config: FolderConfig) -> Parts:
     if config.test == 100 and config.folds is None:
         return _to_report_on(root / splits[-1] if splits else root, "/".join([config.name, *splits[-1:]]))
     whole, class_names = _training(root, config.name)
-    keys = _keys(whole, config.split_seed)
+    keys = _keys(whole.folder, config.split_seed)
     if config.folds is not None:
         tested = _fold(whole.labels, keys, config.folds, config.fold, class_names)
     else:
@@ -136,7 +175,7 @@ def _as_they_lie(config: FolderConfig, root: Path) -> Parts:
     if len(others) == 2:
         return Parts(class_names, train, others["val"], others["test"])
     (reported,) = others.values()
-    held = _first(train.labels, _keys(train, config.split_seed), config.validation)
+    held = _first(train.labels, _keys(train.folder, config.split_seed), config.validation)
     return Parts(class_names, train.where(~held), train.where(held), reported)
 
 
@@ -191,17 +230,25 @@ def _of_classes(root: Path) -> Folder:
     if len(stray):
         name = printable(folder.name(int(stray[0])))
         raise UserError(f"{root}: images lie beside the folders of classes ({name}); put each into its class's")
+    return _composed(folder)
+
+
+@functools.lru_cache(maxsize=8)
+def _composed(folder: Folder) -> Folder:
+    """The same folder, its classes' names in Unicode's form NFC; the same object for the same folder."""
     class_names = tuple(unicodedata.normalize("NFC", name) for name in folder.classes)
     if len(set(class_names)) < len(class_names):
         twice = next(name for name in class_names if class_names.count(name) > 1)
-        raise UserError(f"{root}: two folders are called {twice!r}, their accents written differently; make them one")
+        raise UserError(
+            f"{folder.root}: two folders are called {twice!r}, their accents written differently; make them one"
+        )
     return dataclasses.replace(folder, classes=class_names)
 
 
-def _keys(part: Part, seed: int) -> npt.NDArray[np.uint64]:
+@functools.lru_cache(maxsize=8)
+def _keys(folder: Folder, seed: int) -> npt.NDArray[np.uint64]:
     """A number for every image, of its name alone: another image changes nobody's."""
-    names = (part.folder.name(int(position)) for position in part.positions)
-    digests = b"".join(hashlib.sha256(b"%d:%s" % (seed, name)).digest()[:8] for name in names)
+    digests = b"".join(hashlib.sha256(b"%d:%s" % (seed, name)).digest()[:8] for name in folder.every_name())
     return np.frombuffer(digests, dtype=np.uint64)
 
 

@@ -1,0 +1,120 @@
+"""SHA-256 of many files, kept between runs: only those are read that are new or have changed.
+
+The user's cache keeps the digests of a folder's files with their names, sizes and times of change: that of the content,
+which programs can set, and that of the file, which they cannot.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.data.images.decode import UnreadableError, read
+from harness.data.images.folder import SETTLED, cache_file
+from harness.run.files import atomic
+from harness.run.machine import available_cores
+
+DIGESTS_VERSION = 1
+MOST_THREADS = 4  # they read beside a run that trains
+PIECE = 256  # files that are handed out at once
+
+Facts = npt.NDArray[np.int64]
+Digests = npt.NDArray[np.uint8]
+
+
+def ask_for_facts(root: Path, names: Sequence[bytes]) -> Facts:
+    """Size in bytes and two times of change in nanoseconds of each file, int64 (N, 3); -1 where it cannot be asked."""
+    base = os.fsencode(root)
+
+    def facts(name: bytes) -> tuple[int, int, int]:
+        try:
+            found = os.stat(os.path.join(base, name))  # noqa: PTH116, PTH118  # bytes
+        except OSError:
+            return -1, -1, -1
+        return found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+    return np.array([facts(name) for name in names], dtype=np.int64).reshape(-1, 3)
+
+
+def digests_of(
+    root: Path, names: Sequence[bytes], facts: Facts, *, keep: bool, stopped: Callable[[], bool] = lambda: False
+) -> list[str]:
+    """SHA-256 of each file in hexadecimal digits; of one that cannot be read, and has no twin, that of its path.
+
+    Args:
+        root: the folder that they lie in.
+        names: paths relative to it.
+        facts: of the files, as `ask_for_facts` gives them.
+        keep: whether the cache keeps these digests, in place of those that it has of the folder.
+        stopped: tells whether to stop; what was read by then is kept, and the digest of what was not is empty.
+    """
+    keys = _keys(names, facts)
+    digests, known = _kept(root, keys)
+    started = time.time_ns()
+    unknown = np.flatnonzero(~known)
+    pieces = [unknown[first : first + PIECE] for first in range(0, len(unknown), PIECE)]
+
+    def read_piece(piece: npt.NDArray[np.int64]) -> None:
+        for index in piece.tolist():
+            if stopped():
+                return
+            path = os.path.join(os.fsencode(root), names[index])  # noqa: PTH118  # bytes
+            digests[index] = np.frombuffer(_digest(path), dtype=np.uint8)
+            known[index] = True
+
+    with ThreadPoolExecutor(min(MOST_THREADS, available_cores())) as threads:
+        for _ in threads.map(read_piece, pieces):
+            pass
+    if keep and len(unknown):
+        settled = known & (facts[:, 0] >= 0) & (facts[:, 1:].max(axis=1, initial=0) < started - SETTLED)
+        _keep(root, keys[settled], digests[settled])
+    digits = digests.tobytes().hex()
+    return [digits[64 * index : 64 * (index + 1)] if known[index] else "" for index in range(len(names))]
+
+
+def _digest(path: bytes) -> bytes:
+    try:
+        content = read(path)
+    except UnreadableError:
+        content = path
+    return hashlib.sha256(content).digest()
+
+
+def _keys(names: Sequence[bytes], facts: Facts) -> npt.NDArray[np.bytes_]:
+    """What a file is known by, (N,): 16 bytes of a hash of its name and facts."""
+    rows = zip(names, facts.tolist(), strict=True)
+    keys = b"".join(hashlib.blake2b(b"%d %d %d %s" % (*fact, name), digest_size=16).digest() for name, fact in rows)
+    return np.frombuffer(keys, dtype="S16")
+
+
+def _kept(root: Path, keys: npt.NDArray[np.bytes_]) -> tuple[Digests, npt.NDArray[np.bool_]]:
+    """Digests of these files, and of which of them the cache knows one."""
+    digests, known = np.zeros((len(keys), 32), dtype=np.uint8), np.zeros(len(keys), dtype=np.bool_)
+    try:
+        with np.load(cache_file("digests", root), allow_pickle=False) as file:
+            if int(file["version"]) == DIGESTS_VERSION and len(file["keys"]):
+                kept_keys, kept = file["keys"], file["digests"]
+                at = kept_keys.searchsorted(keys).clip(max=len(kept_keys) - 1)
+                known = kept_keys[at] == keys
+                digests[known] = kept[at[known]]
+    except Exception:  # a damaged file can fail in any way while it is parsed
+        return np.zeros_like(digests), np.zeros(len(keys), dtype=np.bool_)
+    return digests, known
+
+
+def _keep(root: Path, keys: npt.NDArray[np.bytes_], digests: Digests) -> None:
+    """Keep digests in order of their keys; a cache that cannot be written is done without."""
+    order, path = np.argsort(keys), cache_file("digests", root)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic(path) as file:
+            np.savez(file, version=np.array(DIGESTS_VERSION), keys=keys[order], digests=digests[order])
+    except OSError:
+        return

@@ -1,0 +1,113 @@
+"""Which images make which batch, and which of them are this device's: told once, for every loader."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import torch
+
+from harness.data.loading import stateless
+
+
+class Chosen(NamedTuple):
+    """This device's share of a batch.
+
+    Attributes:
+        indices: int64 (n,), positions in the split; n may be 0 on some devices.
+        global_size: images of the batch over all devices; in an evaluation, where each has batches of its own, n.
+    """
+
+    indices: torch.Tensor
+    global_size: int
+
+
+class Start(NamedTuple):
+    """Where an iteration begins: an epoch, and the number of its first batch."""
+
+    epoch: int
+    batch: int
+
+
+def batches_per_epoch(images: int, batch_size: int, most: int | None = None) -> int:
+    """Batches of `batch_size` that hold so many images, the last of them maybe smaller; no more than `most`."""
+    batches = -(-images // batch_size)
+    return batches if most is None else min(batches, most)
+
+
+class TrainOrder:
+    """Every epoch in an order of its own, a pure function of (seed, epoch); devices share each batch in turns.
+
+    Args:
+        images: of the split.
+        batch_size: images of a batch over all devices.
+        seed: of the run.
+        position: tells how many batches of the run are done; read when an epoch starts.
+        device: that the positions lie on.
+        rank: of this device among `devices`.
+        devices: how many share a batch.
+        max_batches: of an epoch; None for all.
+    """
+
+    def __init__(
+        self,
+        images: int,
+        batch_size: int,
+        *,
+        seed: int,
+        position: Callable[[], int],
+        device: torch.device | str = "cpu",
+        rank: int = 0,
+        devices: int = 1,
+        max_batches: int | None = None,
+    ) -> None:
+        self.images = images
+        self.batch_size = batch_size
+        self.seed = seed
+        self.position = position
+        self.device = device
+        self.rank = rank
+        self.devices = devices
+        self.batches = batches_per_epoch(images, batch_size, max_batches)
+
+    def start(self) -> Start:
+        """Where the run stands."""
+        return Start(*divmod(self.position(), self.batches))
+
+    def chosen(self, start: Start) -> Iterator[Chosen]:
+        """This device's share of each batch that is left of an epoch."""
+        order = stateless.order(self.seed, start.epoch, self.images, self.device)
+        for number in range(start.batch, self.batches):
+            whole = order[number * self.batch_size : (number + 1) * self.batch_size]
+            yield Chosen(whole[self.rank :: self.devices], len(whole))
+
+
+class EvalOrder:
+    """Every image once, in order; device r of R takes images r, r + R, ...
+
+    Every device has as many batches; the last ones may hold no image.
+
+    Args:
+        images: of the split.
+        batch_size: images of a batch on this device.
+        device: that the positions lie on.
+        rank: of this device among `devices`.
+        devices: how many share the split.
+    """
+
+    def __init__(
+        self, images: int, batch_size: int, *, device: torch.device | str = "cpu", rank: int = 0, devices: int = 1
+    ) -> None:
+        self.batch_size = batch_size
+        self.share = torch.arange(images, device=device)[rank::devices]
+        self.batches = batches_per_epoch(images, devices * batch_size)
+
+    def start(self) -> Start:
+        """At the beginning, always."""
+        return Start(0, 0)
+
+    def chosen(self, start: Start) -> Iterator[Chosen]:
+        """This device's batches."""
+        for number in range(start.batch, self.batches):
+            indices = self.share[number * self.batch_size : (number + 1) * self.batch_size]
+            yield Chosen(indices, len(indices))

@@ -1,0 +1,82 @@
+"""The splits of a data set, and what all sources do with them. Nothing here loads torch before there are images.
+
+The official test split is only ever reported on; images for model selection are taken out of the training split.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.config.data import DataConfig
+from harness.config.facts import DataSet
+from harness.data.images.image_files import ImageFiles
+from harness.data.images.image_set import ImageSet
+from harness.errors import UserError
+
+Split = ImageSet | ImageFiles
+Integers = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Splits:
+    """A data set; `validation` is empty where none was asked for."""
+
+    train: Split
+    validation: Split
+    test: Split
+
+
+def relabelled(split: Split, classes: Sequence[int]) -> Split:
+    """The same images with other labels: class k becomes `classes[k]`."""
+    return dataclasses.replace(split, labels=split.labels.new_tensor(classes)[split.labels])
+
+
+def hold_out(train: Split, test: Split, config: DataConfig) -> Splits:
+    """The splits of a run: `data.validation` images are taken out of those to train on.
+
+    Raises:
+        UserError: more images are asked for than there are, or so many that a class has none left.
+    """
+    if config.validation >= len(train):
+        raise UserError(f"data.validation={config.validation}: only {len(train):,} training images to take them from")
+    chosen, held_out = stratified(train.labels.numpy(), config.validation)
+    return Splits(train.subset(chosen), train.subset(held_out), test)
+
+
+def stratified(labels: Integers, held_out: int) -> tuple[Integers, Integers]:
+    """Positions of the rest and of `held_out` images, every class in proportion; fixed by random state 0."""
+    from sklearn.model_selection import train_test_split
+
+    positions = np.arange(len(labels))
+    if held_out == 0:
+        return positions, positions[:0]
+    images = np.unique(labels, return_counts=True)[1]
+    if held_out < len(images):
+        raise UserError(f"data.validation={held_out}: fewer than one image of each of {len(images)} classes")
+    if len(labels) - held_out < len(images) or images.min() < 2:
+        raise UserError(
+            f"data.validation={held_out}: would leave a class without training images; data.validation=0 holds out none"
+        )
+    rest, out = train_test_split(positions, test_size=held_out, stratify=labels, random_state=0)
+    return np.sort(rest), np.sort(out)
+
+
+def checked(images: ImageSet, split: str, config: DataConfig, known: DataSet) -> ImageSet:
+    """The split `train` or `test`, if it is what the facts of the data set say.
+
+    Raises:
+        UserError: files of another data set.
+    """
+    count = known.train if split == "train" else known.test
+    expected = (count, known.channels)
+    if images.images.shape[:2] != expected or len(images) != count or images.labels.max() >= len(known.class_names):
+        raise UserError(
+            f"data={config.name}: what lies under data.root={config.root} is not {config.name}: {len(images):,} "
+            f"images of {images.images.shape[1]} channels instead of {count:,} of {known.channels}"
+        )
+    return images
