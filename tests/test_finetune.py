@@ -534,11 +534,11 @@ def config_of(*overrides: str) -> TrainConfig:
 def test_the_recipes_are_for_images_in_memory_and_in_files(recipe: str) -> None:
     for data, model in (("digits", "lenet5"), ("cifar10", "resnet20"), ("imagenet", "resnet50")):
         config = config_of(f"data={data}", f"model={model}", f"recipe={recipe}", "weights=any.ckpt")
-        check_recipe(config, describe(config.data))
+        check_recipe(config, describe(config.data).in_files)
         if recipe == "finetune":
             assert config.recipe.flip == (data != "digits")  # a mirrored digit is another sign
         with pytest.raises(UserError, match=f"recipe={recipe}: trains a pretrained network further; name it with"):
-            check_recipe(dataclasses.replace(config, weights=None), describe(config.data))
+            check_recipe(dataclasses.replace(config, weights=None), describe(config.data).in_files)
     assert not config_of("recipe=finetune", "recipe.flip=false", "data=cifar10", "model=resnet20").recipe.flip
 
 
@@ -546,4 +546,4 @@ def test_a_recipe_for_images_of_one_kind_is_refused_for_the_other() -> None:
     for data, model, recipe in (("digits", "lenet5", "torchvision_v1"), ("imagenet", "resnet50", "sgd_cosine")):
         with pytest.raises(UserError, match="this recipe is for images of another kind"):
             config = config_of(f"data={data}", f"model={model}", f"recipe={recipe}")
-            check_recipe(config, describe(config.data))
+            check_recipe(config, describe(config.data).in_files)

@@ -31,17 +31,23 @@ def check(config: TrainConfig | EvalConfig | CompareConfig, describe: Describe) 
     known = describe(config.data)
     if config.model is not None:
         preprocessing_for(config.model.name, config.data, known)
-    check_protocol(config.protocol, config.data, known)
+    in_files = known.in_files
+    check_protocol(config.protocol, config.data, in_files)
     if isinstance(config, TrainConfig):
-        check_recipe(config, known)
+        check_recipe(config, in_files)
 
 
-def check_recipe(config: TrainConfig, known: DataSet) -> None:
-    """Raise `UserError` if the recipe is for images of another kind, or goes on from weights and there are none."""
+def check_recipe(config: TrainConfig, in_files: bool) -> None:
+    """Raise `UserError` if the recipe is for images of another kind, or goes on from weights and there are none.
+
+    Args:
+        config: of the run.
+        in_files: whether the images are decoded from files when they are used.
+    """
     recipe, data = config.recipe, config.data
-    for_these = recipe.crop_area if known.in_files else recipe.crop_padding is not None
+    for_these = recipe.crop_area if in_files else recipe.crop_padding is not None
     if recipe.trains == "network" and not for_these:
-        other = "torchvision_v1" if known.in_files else "sgd_cosine or he_2015_cifar"
+        other = "torchvision_v1" if in_files else "sgd_cosine or he_2015_cifar"
         raise UserError(
             f"recipe={recipe.name} data={data.name}: this recipe is for images of another kind; choose recipe={other}, "
             "or recipe=finetune"
@@ -49,7 +55,7 @@ def check_recipe(config: TrainConfig, known: DataSet) -> None:
     if config.weights is None and recipe.needs_weights:
         raise UserError(
             f"recipe={recipe.name}: trains a pretrained network further; name it with weights=, or choose "
-            f"recipe={'torchvision_v1' if known.in_files else 'sgd_cosine'} to train one from scratch"
+            f"recipe={'torchvision_v1' if in_files else 'sgd_cosine'} to train one from scratch"
         )
     if recipe.trains == "head" and recipe.compile:
         raise UserError(
@@ -58,18 +64,18 @@ def check_recipe(config: TrainConfig, known: DataSet) -> None:
 
 
 def check_protocol(
-    protocol: ProtocolConfig, data: DataConfig, known: DataSet, network: Preprocessing | None = None
+    protocol: ProtocolConfig, data: DataConfig, in_files: bool, network: Preprocessing | None = None
 ) -> None:
     """Raise `UserError` if the protocol, or what the network's own images go through, is for images of another kind."""
-    if not known.in_files and network is not None and network.resize is not None:
+    if not in_files and network is not None and network.resize is not None:
         raise UserError(
             f"data={data.name}: its images are taken whole, but this network's are resized to {network.resize} and "
             f"cropped to {network.size}: evaluate it on files, with data=folder"
         )
-    if known.in_files == (protocol.name == "whole_image"):
+    if in_files == (protocol.name == "whole_image"):
         raise UserError(
             f"protocol={protocol.name} data={data.name}: this protocol is for images of another kind; "
-            f"choose protocol={'center_crop or protocol=ten_crop' if known.in_files else 'whole_image'}"
+            f"choose protocol={'center_crop or protocol=ten_crop' if in_files else 'whole_image'}"
         )
 
 
@@ -114,7 +120,7 @@ def preprocessing_for(
     """
     if len(data.mean) != known.channels:
         raise UserError(f"data.mean={data.mean}: data={data.name} has {known.channels} channels; give one value each")
-    entry, classes = Entry.named(model), len(known.class_names)
+    entry, classes = MODELS[model], len(known.class_names)
     if entry.fixed_classes and entry.num_classes != classes:
         raise UserError(
             f"model={model} data={data.name}: {model} tells {entry.num_classes} classes apart, the data has {classes}"

@@ -68,9 +68,9 @@ def _take(folder: Path) -> None:
     except Timeout as error:
         raise UserError(f"{folder}: another process is running in this folder; wait for it, or stop it") from error
     _LOCKS.append(lock)
-    announce(folder)
     write_to(folder)
     interruption.before_the_end(partial(_add_line, folder / "log.txt"))
+    announce(folder)
 
 
 _LOCKS: list[FileLock] = []  # of the folders that are taken

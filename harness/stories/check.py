@@ -16,5 +16,5 @@ def check(config: TrainConfig | EvalConfig | CompareConfig) -> None:
         return
     if config.weights is not None and config.model is not None:
         check_name(config.weights, config.model.name)
-    if isinstance(config, TrainConfig):
+    if isinstance(config, TrainConfig) and config.resume is not None:
         continued(config)

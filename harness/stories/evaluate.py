@@ -47,7 +47,7 @@ def evaluate_together(config: EvalConfig, team: Team) -> None:
     network, trained, data, source, moment, best = (_of_weights if config.weights else _of_checkpoint)(config)
     config.protocol = _protocol(config, trained, data)
     known = describe(data)
-    check_protocol(config.protocol, data, known, trained.preprocessing)
+    check_protocol(config.protocol, data, known.in_files, trained.preprocessing)
     check_arithmetic(team.accelerator, protocol=config.protocol.precision)
     classes = match_classes(known.class_names, trained.class_names, data.name, source, config.force)
     split = relabelled(load_test(data), classes)

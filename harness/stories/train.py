@@ -57,7 +57,8 @@ def train_together(config: TrainConfig, resumed: Path | None, team: Team) -> tup
     checkpoint, before = reopened(resumed, team) if resumed is not None else (None, None)
     network, preprocessing, pretrained = build.start_network(config, known, before)
     splits = load(config.data)
-    check_patience(recipe, len(splits.validation))
+    images = {name: len(split.labels) for name, split in vars(splits).items()}
+    check_patience(recipe, images["validation"])
     data, classifier = build.build_training(config, network, splits, preprocessing, len(class_names))
     epochs = min(recipe.epochs, limits.max_epochs or recipe.epochs)
 
@@ -74,14 +75,14 @@ def train_together(config: TrainConfig, resumed: Path | None, team: Team) -> tup
         progress = ProgressBar(limits.progress)
         recorder = Recorder(folder, trained, epochs, limits.checkpoint_every, recipe.patience)
         callbacks = [progress, *watch_files(folder, splits, class_names, recorder.interruption), recorder]
-        options = {"max_epochs": epochs, "limit_val_batches": 1.0 if len(splits.validation) else 0}
+        options = {"max_epochs": epochs, "limit_val_batches": 1.0 if images["validation"] else 0}
         trainer = build.build_trainer(team, folder, recipe.precision, callbacks, **options)
         lines = [
             f"{model.name}: {sum(p.numel() for p in network.parameters()):,} parameters, images of "
             f"{preprocessing.channels} x {preprocessing.size} x {preprocessing.size}; "
             f"recipe={recipe.name}: {epochs} epochs of {data.steps_per_epoch} steps, batch {recipe.batch_size}",
-            f"{config.data.name}: {len(splits.train):,} images to train on, {len(splits.validation):,} for "
-            f"validation, {len(splits.test):,} to test; {team}; {folder}",
+            f"{config.data.name}: {images['train']:,} images to train on, {images['validation']:,} for "
+            f"validation, {images['test']:,} to test; {team}; {folder}",
             *([str(pretrained)] if pretrained else []),
         ]
         log.info("\n".join(lines))

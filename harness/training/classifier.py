@@ -169,4 +169,5 @@ class Classifier(L.LightningModule):
 
     def on_train_start(self) -> None:
         """Counters that came from a checkpoint go to the device."""
-        self.counters.move_to(self.device)
+        if self.global_step:
+            self.counters.move_to(self.device)

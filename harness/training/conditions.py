@@ -46,7 +46,7 @@ def under_conditions(
     here = place(team)
     own: dict[str, Any] = trained.training or {}
     known = {
-        "images": len(images),
+        "images": len(images.labels),
         "fingerprint": fingerprint,
         "validated": vars(protocol) | {key: own["recipe"][key] for key in ("precision", "channels_last", "compile")},
         "places": places if here in places else [*places, here],
