@@ -9,6 +9,7 @@ from typing import Any
 from harness import build
 from harness.config.commands import TrainConfig
 from harness.config.fit import check_arithmetic, check_patience
+from harness.data.images.image_files import ImageFiles
 from harness.data.sources.table import describe, load
 from harness.run.checkpoint import Trained
 from harness.run.files import RESULT_FILE, read_json
@@ -74,7 +75,9 @@ def train_together(config: TrainConfig, resumed: Path | None, team: Team) -> tup
             team.call(folder, resumed is not None, advice)
         progress = ProgressBar(limits.progress)
         recorder = Recorder(folder, trained, epochs, limits.checkpoint_every, recipe.patience)
-        callbacks = [progress, *watch_files(folder, splits, class_names, recorder.interruption), recorder]
+        in_files = isinstance(splits.train, ImageFiles)
+        watching = watch_files(folder, splits, class_names, recorder.interruption) if in_files else []
+        callbacks = [progress, *watching, recorder]
         options = {"max_epochs": epochs, "limit_val_batches": 1.0 if images["validation"] else 0}
         trainer = build.build_trainer(team, folder, recipe.precision, callbacks, **options)
         lines = [
