@@ -139,5 +139,6 @@ def build_trainer(
         deterministic="warn" if torch.cuda.is_available() else None,
         **options,
     )
+    trainer.callbacks = [own for own in trainer.callbacks if own in callbacks]  # none that another package registers
     trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]  # they are heard
     return trainer

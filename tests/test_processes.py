@@ -9,6 +9,7 @@ import subprocess
 import time
 from pathlib import Path
 
+import lightning as L
 import pytest
 import torch
 from conftest import ROOT, run_script
@@ -22,6 +23,7 @@ from harness.errors import UserError
 from harness.evaluation.evaluator import evaluate
 from harness.run.machine import available_cores
 from harness.run.processes import Tasks, Team, gather, launched
+from harness.run.progress import ProgressBar
 
 TORCHRUN = {"TORCHELASTIC_RUN_ID": "none", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
 
@@ -53,6 +55,14 @@ def test_left_over_variables_mean_nothing(devices: int, monkeypatch: pytest.Monk
     if devices == 1:
         built = build.build_trainer(team, tmp_path, "32-true", [])
         assert built.is_global_zero and built.world_size == 1
+
+
+def test_no_other_packages_callbacks_act(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Lightning adds those of every package that registers an entry point for it."""
+    place = "lightning.pytorch.trainer.connectors.callback_connector._load_external_callbacks"
+    monkeypatch.setattr(place, lambda group: [L.Callback()])
+    own = ProgressBar(enabled=False)
+    assert build.build_trainer(gather(trainer(1)), tmp_path, "32-true", [own]).callbacks == [own]
 
 
 def test_tasks_of_a_launcher_are_one_run_or_each_alone(monkeypatch: pytest.MonkeyPatch) -> None:
