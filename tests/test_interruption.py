@@ -275,3 +275,20 @@ def test_a_full_disk_is_one_line_wherever_it_strikes(tmp_path: Path) -> None:
     code += "runpy.run_path('train.py', run_name='__main__')\n"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 2 and done.stderr.count("\n") == 1 and "File too large" in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_evaluation_that_is_stopped_leaves_no_record(
+    number: signal.Signals, trained_run: Path, tmp_path: Path
+) -> None:
+    process = started("eval.py", f"run={trained_run}", f"runs={tmp_path}", "protocol.batch_size=1", "trainer=cpu")
+    assert process.stdout is not None
+    assert "on digits: 360 images" in process.stdout.readline()  # the evaluation begins
+    process.send_signal(number)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert stderr == (
+        f"eval.py: stopped by {number.name} in the evaluation, before its record was written; start it again\n"
+    )
+    (folder,) = (tmp_path / "lenet5-digits").iterdir()
+    assert not (folder / "result.json").exists() and not (folder / "predictions.csv").exists()
