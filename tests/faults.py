@@ -1133,6 +1133,20 @@ EVALUATION = [
         "test_plausibility.py::test_classes_are_matched_by_name_in_any_order_and_number",
     ),
     Fault(
+        "a picture that changed is taken for what it was",
+        "harness/data/images/digests.py",
+        'b"%d %d %d %s" % (*fact, name)',
+        'b"%d %s" % (fact[0], name)',
+        "test_division.py::test_only_what_is_new_or_has_changed_is_read",
+    ),
+    Fault(
+        "pictures that were not read when a run was stopped count as unseen",
+        "harness/training/own_pictures.py",
+        'if "" in used:',
+        "if False:",
+        "test_division.py::test_what_was_not_read_when_a_run_was_stopped_is_read_when_it_goes_on",
+    ),
+    Fault(
         "images that a run was selected by are reported on",
         "harness/training/own_pictures.py",
         'if row["split"] != "test"',

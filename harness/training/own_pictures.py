@@ -183,6 +183,7 @@ class Division(L.Callback):
                 f"the same picture in two splits: {len(twice):,} times, such as {image} in {where}, which is {other} "
                 f"in {elsewhere}; this makes the error rate too good; {self.folder / DUPLICATES_FILE} lists them"
             )
+        self._pictures, self._before = [], []  # a million of them are hundreds of megabytes
 
     def stop(self) -> None:
         """Read no further."""
