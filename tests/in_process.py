@@ -15,7 +15,8 @@ def call(script: str, *arguments: str) -> int:
     """Run `train.py` or `eval.py` with these arguments; its exit code."""
     logging.getLogger("cnn_zoo").handlers.clear()  # of the call before
     run_folder._LOCKS.clear()  # which its process would have given back at its end
-    with patch.object(sys, "argv", [script, *arguments]):
+    words = [script, *arguments]
+    with patch.object(sys, "argv", words), patch.object(sys, "orig_argv", [sys.executable, *words]):
         try:
             main(script.removesuffix(".py"))
         except SystemExit as end:

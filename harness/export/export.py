@@ -19,8 +19,8 @@ from harness.data.images.folder import printable
 from harness.data.images.geometry import centre_crop
 from harness.data.images.pixels import Normalise
 from harness.errors import UserError
+from harness.export.endings import BESIDE, check_out
 from harness.export.formats import FORMATS, Runnable
-from harness.export.names import BESIDE, check_out
 from harness.prediction.network import Loaded, description
 from harness.run.files import atomic, write_text
 

@@ -103,7 +103,7 @@ def check_out(out: Path) -> None:
         raise UserError(f"out={out}: there is no folder {out.parent}")
 
 
-def tell(predictions: Sequence[Prediction], names: Names, out: Path | None) -> None:
+def report(predictions: Sequence[Prediction], names: Names, out: Path | None) -> None:
     """Print a table of what has an answer, or write everything to `out`; then list what has none, and why."""
     answered = [prediction for prediction in predictions if prediction.problem is None]
     if out is not None:
