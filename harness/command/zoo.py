@@ -48,9 +48,7 @@ def main() -> int:
 def _page() -> str:
     lines = [f"The classic convolutional networks, trained and evaluated: {ZOO} COMMAND ...", ""]
     lines += [f"    {name:<18}{command.meaning}" for name, command in COMMANDS.items()]
-    return "\n".join(
-        [*lines, "", f"{ZOO} COMMAND --help says what a command takes; {ZOO} --version, which version this is"]
-    )
+    return "\n".join([*lines, "", f"{ZOO} COMMAND --help explains a command; {ZOO} --version prints the version"])
 
 
 def _configured(command: str) -> None:

@@ -1,7 +1,7 @@
 """What the user started: a script of the repository, such as `train.py`, or a command of the installed `cnn-zoo`.
 
-`cnn-zoo train` puts `cnn-zoo train` into `sys.argv[0]`, where Python puts `train.py` by itself. So `sys.argv` holds what
-was started and its arguments in either case, and `sys.orig_argv` how Python was told to start it.
+Python puts `train.py` into `sys.argv[0]`, and `harness.command.zoo` puts `cnn-zoo train` there. So `sys.argv` holds
+what the user started and its arguments in either case. `sys.orig_argv` holds the words that Python was started with.
 """
 
 from __future__ import annotations
