@@ -38,7 +38,8 @@ def main() -> int:
         print(f"{ZOO} {metadata.version(ZOO)}")
         return 0
     if word not in COMMANDS:
-        print(f"{ZOO}: {word}: no such command; the nearest are: {nearest(word, COMMANDS)}", file=sys.stderr)
+        known = [*COMMANDS, "--help", "--version"]
+        print(f"{ZOO}: {word}: no such command; the nearest are: {nearest(word, known)}", file=sys.stderr)
         return EXIT_CODE
     sys.argv[:2] = [f"{ZOO} {word}"]  # as `harness.run.program` expects it
     listen(sys.argv[0])
