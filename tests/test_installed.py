@@ -8,7 +8,6 @@ import re
 import shutil
 import subprocess
 import sys
-import sysconfig
 import venv
 import zipfile
 from collections.abc import Callable
@@ -30,7 +29,7 @@ from harness.run.machine import available_cores
 
 SCRIPTS = {"train": "train.py", "eval": "eval.py", "compare": "compare.py"}
 SCRIPTS |= {"predict": "tools/predict.py", "export": "tools/export.py"}
-QUICK = ("model=mlp", "model.hidden=[8]", "recipe.epochs=1", "trainer.accelerator=cpu")
+QUICK = ("model=mlp", "model.hidden=[8]", "recipe.epochs=2", "trainer.accelerator=cpu")
 HEAVY = ("torch", "lightning", "sklearn", "scipy", "matplotlib")
 
 
@@ -101,7 +100,8 @@ def run(request: pytest.FixtureRequest, repository: Path, tmp_path_factory: pyte
     venv.create(environment, with_pip=False)
     python = environment / "bin" / "python"
     packages = execute(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=project).strip()
-    (Path(packages) / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    ours = [path for path in sys.path if path.endswith(("site-packages", "dist-packages"))]
+    (Path(packages) / "dependencies.pth").write_text("\n".join(ours))  # their own .pth files are not read
     if request.param == "wheel":
         pip("--python", python, "install", request.getfixturevalue("wheel"), cwd=project)
     elif request.param == "editable":
