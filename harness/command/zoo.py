@@ -48,7 +48,7 @@ def main() -> int:
 
 def _page() -> str:
     lines = [f"The classic convolutional networks, trained and evaluated: {ZOO} COMMAND ...", ""]
-    lines += [f"    {name:<18}{command.meaning}" for name, command in COMMANDS.items()]
+    lines += [f"    {name:<20}{command.meaning}" for name, command in COMMANDS.items()]
     return "\n".join([*lines, "", f"{ZOO} COMMAND --help explains a command; {ZOO} --version prints the version"])
 
 
@@ -70,6 +70,12 @@ def _export() -> int:
     return main()
 
 
+def _prepare_imagenet() -> int:
+    from harness.command.prepare_imagenet import main
+
+    return main()
+
+
 def _models() -> None:
     from models.__main__ import main
 
@@ -82,5 +88,6 @@ COMMANDS = {
     "compare": Command("compare models by the records of their runs", partial(_configured, "compare")),
     "predict": Command("name what is on pictures", _predict),
     "export": Command("write a network for other programs, and compare the file with the network", _export),
+    "prepare_imagenet": Command("unpack the official archives of ImageNet into folders", _prepare_imagenet),
     "models": Command("list the networks: parameters, sizes, published errors", _models),
 }
