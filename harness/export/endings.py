@@ -12,7 +12,7 @@ BESIDE = ("torchvision",)  # their files can hold tensors alone: the description
 
 
 def check_out(out: Path, format_name: str) -> None:
-    """Raise `UserError` if the ending is of another format, no folder is there, or the file, or that beside it, exists."""
+    """Raise `UserError` unless the file can be made: the right ending, in a folder, and nothing there or beside it yet."""
     if out.suffix != ENDINGS[format_name]:
         raise UserError(f"out={out}: files of format={format_name} end in {ENDINGS[format_name]}")
     if not out.parent.is_dir():
