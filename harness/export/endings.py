@@ -12,7 +12,7 @@ BESIDE = ("torchvision",)  # their files can hold tensors alone: the description
 
 
 def check_out(out: Path, format_name: str) -> None:
-    """Raise `UserError` unless the file can be made: the right ending, in a folder, and nothing there or beside it yet."""
+    """Raise `UserError` unless the file can be made: the right ending, a folder, and nothing there or beside it."""
     if out.suffix != ENDINGS[format_name]:
         raise UserError(f"out={out}: files of format={format_name} end in {ENDINGS[format_name]}")
     if not out.parent.is_dir():
