@@ -139,6 +139,10 @@ def build_trainer(
         deterministic="warn" if torch.cuda.is_available() else None,
         **options,
     )
-    trainer.callbacks = [own for own in trainer.callbacks if own in callbacks]  # none that another package registers
+    trainer.callbacks = [  # type: ignore[attr-defined]  # none that another package registers
+        own
+        for own in trainer.callbacks  # type: ignore[attr-defined]
+        if own in callbacks
+    ]
     trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]  # they are heard
     return trainer

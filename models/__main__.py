@@ -106,9 +106,13 @@ def markdown() -> str:
     return "\n".join(lines)
 
 
-def main() -> None:
-    """Print the catalogue; no network is built and torch is not imported."""
-    parser = argparse.ArgumentParser(prog="python -m models", description="Print the catalogue of networks.")
+def main(program: str = "python -m models") -> None:
+    """Print the catalogue; no network is built and torch is not imported.
+
+    Args:
+        program: what the user started, for the help.
+    """
+    parser = argparse.ArgumentParser(prog=program, description="Print the catalogue of networks.")
     parser.add_argument("--markdown", action="store_true", help="as the text of docs/zoo.md")
     shown = markdown() if parser.parse_args().markdown else text()
     try:

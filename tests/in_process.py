@@ -13,7 +13,9 @@ from harness.run.log import spoken
 
 def call(script: str, *arguments: str) -> int:
     """Run `train.py` or `eval.py` with these arguments; its exit code."""
-    with spoken(False), given_back(), patch.object(sys, "argv", [script, *arguments]):
+    words = [script, *arguments]
+    own = patch.object(sys, "argv", words), patch.object(sys, "orig_argv", [sys.executable, *words])
+    with spoken(False), given_back(), own[0], own[1]:
         try:
             main(script.removesuffix(".py"))
         except SystemExit as end:

@@ -20,19 +20,19 @@ from safetensors.torch import load_file, save_file
 from test_weights import randomised
 from torch import nn
 
+from harness.command import export as export_command
 from harness.config.data import DataConfig
 from harness.config.facts import Preprocessing
 from harness.errors import UserError
 from harness.export import formats
+from harness.export.endings import ENDINGS
 from harness.export.export import Compared, DifferenceError, export
 from harness.export.formats import EXTRA_FILE
-from harness.export.names import ENDINGS
 from harness.prediction.network import Loaded
 from harness.prediction.network import load_file as load_network_file
 from harness.run.checkpoint import KEY, Provenance, Trained
 from harness.weights.load import Weights
 from models import MODELS, build_model
-from tools import export as export_tool
 
 GREY = Preprocessing(1, 32, None, None, (0.5,), (0.25,))
 NAMES = ("zéro", "one two", *"23456789")
@@ -79,7 +79,7 @@ def tool(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
     def run(*words: str | Path) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["export.py", *map(str, words)])
         capsys.readouterr()
-        return export_tool.main(), *capsys.readouterr()
+        return export_command.main(), *capsys.readouterr()
 
     return run
 

@@ -22,6 +22,7 @@ from PIL import Image
 from test_runs import only
 from torch import nn
 
+from harness.command import predict as predict_command
 from harness.command.arguments import Parser
 from harness.config.data import DataConfig
 from harness.config.facts import Preprocessing
@@ -33,13 +34,12 @@ from harness.data.sources.imagenet import IMAGENET_CLASSES
 from harness.data.sources.table import load_test
 from harness.errors import UserError
 from harness.export.export import export
-from harness.prediction.find import find_images
 from harness.prediction.network import Loaded
+from harness.prediction.pictures import find_images
 from harness.prediction.predict import NOT_A_NUMBER, Prediction, predict
 from harness.run.checkpoint import Trained
 from harness.weights.find import Found
 from models import build_model
-from tools import predict as predict_tool
 
 RNG = np.random.default_rng(0)
 CIFAR10 = cifar.FACTS["cifar10"].class_names
@@ -89,7 +89,7 @@ def tool(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
     def run(*words: str | Path) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["predict.py", *map(str, words)])
         capsys.readouterr()
-        return predict_tool.main(), *capsys.readouterr()
+        return predict_command.main(), *capsys.readouterr()
 
     return run
 

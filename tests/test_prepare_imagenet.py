@@ -10,10 +10,10 @@ import pytest
 from conftest import ROOT, run_script
 from test_folder import make_devkit
 
+from harness.data.sources import imagenet_archives
 from harness.data.sources.imagenet import IMAGENET_CLASSES
+from harness.data.sources.imagenet_archives import unpack_train, unpack_val, verify
 from harness.errors import UserError
-from tools import prepare_imagenet
-from tools.prepare_imagenet import unpack_train, unpack_val, verify
 
 
 @pytest.fixture(autouse=True)
@@ -36,18 +36,18 @@ def downloads(tmp_path: Path) -> Path:
     folder = tmp_path / "downloads"
     classes = {f"{w}.tar": archive({f"{w}_{i}.JPEG": f"{w} {i}".encode() for i in (1, 2)}) for w in IMAGENET_CLASSES}
     folder.mkdir()
-    (folder / prepare_imagenet.TRAIN).write_bytes(archive(classes))
+    (folder / imagenet_archives.TRAIN).write_bytes(archive(classes))
     images = {f"ILSVRC2012_val_{n:08d}.JPEG": f"val {n}".encode() for n in (1, 2, 3)}
-    (folder / prepare_imagenet.VAL).write_bytes(archive(images))
+    (folder / imagenet_archives.VAL).write_bytes(archive(images))
     make_devkit(folder, [1000, 500, 1])
-    with tarfile.open(folder / prepare_imagenet.DEVKIT, "w:gz") as tar:
+    with tarfile.open(folder / imagenet_archives.DEVKIT, "w:gz") as tar:
         tar.add(folder / "ILSVRC2012_devkit_t12", "ILSVRC2012_devkit_t12")
     return folder
 
 
 def test_archives_become_folders_of_classes(tmp_path: Path) -> None:
     made = downloads(tmp_path)
-    unpack_train(made / prepare_imagenet.TRAIN, tmp_path / "root" / "train")
+    unpack_train(made / imagenet_archives.TRAIN, tmp_path / "root" / "train")
     verify(tmp_path / "root" / "train", 2000)
     assert (
         (tmp_path / "root" / "train" / IMAGENET_CLASSES[7] / f"{IMAGENET_CLASSES[7]}_2.JPEG")
@@ -55,7 +55,7 @@ def test_archives_become_folders_of_classes(tmp_path: Path) -> None:
         .endswith(b"2")
     )
     val = tmp_path / "root" / "val"
-    unpack_val(made / prepare_imagenet.VAL, made / prepare_imagenet.DEVKIT, val)
+    unpack_val(made / imagenet_archives.VAL, made / imagenet_archives.DEVKIT, val)
     found = {path.parent.name: path.read_bytes() for path in val.rglob("*.JPEG")}
     assert found == {IMAGENET_CLASSES[0]: b"val 1", IMAGENET_CLASSES[500]: b"val 2", IMAGENET_CLASSES[999]: b"val 3"}
     with pytest.raises(UserError, match=r"val: 3 images of 3 classes instead of 50,000 of 1,000; without n0"):
@@ -64,12 +64,12 @@ def test_archives_become_folders_of_classes(tmp_path: Path) -> None:
 
 def test_an_interrupted_run_goes_on_and_writes_nothing_over(tmp_path: Path) -> None:
     made, train = downloads(tmp_path), tmp_path / "root" / "train"
-    unpack_train(made / prepare_imagenet.TRAIN, train)
+    unpack_train(made / imagenet_archives.TRAIN, train)
     kept = train / IMAGENET_CLASSES[0] / f"{IMAGENET_CLASSES[0]}_1.JPEG"
     kept.write_bytes(b"mine")
     (train / IMAGENET_CLASSES[1]).rename(train / f".{IMAGENET_CLASSES[1]}")  # as a killed run leaves it
     (train / f".{IMAGENET_CLASSES[1]}" / f"{IMAGENET_CLASSES[1]}_1.JPEG").unlink()
-    unpack_train(made / prepare_imagenet.TRAIN, train)
+    unpack_train(made / imagenet_archives.TRAIN, train)
     verify(train, 2000)
     assert kept.read_bytes() == b"mine"
 
@@ -95,7 +95,7 @@ def test_foreign_and_damaged_archives_are_told(tmp_path: Path) -> None:
     assert done.returncode == 2 and done.stderr.count("\n") == 1 and "cannot be read as an archive" in done.stderr
 
 
-@pytest.mark.parametrize("name", [prepare_imagenet.VAL, prepare_imagenet.DEVKIT])
+@pytest.mark.parametrize("name", [imagenet_archives.VAL, imagenet_archives.DEVKIT])
 def test_a_download_that_was_cut_off(name: str, tmp_path: Path) -> None:
     made = downloads(tmp_path)
     whole = (made / name).read_bytes()
@@ -103,7 +103,7 @@ def test_a_download_that_was_cut_off(name: str, tmp_path: Path) -> None:
         (made / name).write_bytes(whole[:length])
         root = tmp_path / f"root{length}"
         with pytest.raises(UserError) as raised:
-            unpack_val(made / prepare_imagenet.VAL, made / prepare_imagenet.DEVKIT, root / "val")
+            unpack_val(made / imagenet_archives.VAL, made / imagenet_archives.DEVKIT, root / "val")
             verify(root / "val", 50_000)
         assert "\n" not in str(raised.value), length
         assert not [path for path in root.rglob("*.JPEG") if not path.name.startswith(".") and not path.read_bytes()]

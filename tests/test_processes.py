@@ -62,7 +62,7 @@ def test_no_other_packages_callbacks_act(monkeypatch: pytest.MonkeyPatch, tmp_pa
     place = "lightning.pytorch.trainer.connectors.callback_connector._load_external_callbacks"
     monkeypatch.setattr(place, lambda group: [L.Callback()])
     own = ProgressBar(enabled=False)
-    assert build.build_trainer(gather(trainer(1)), tmp_path, "32-true", [own]).callbacks == [own]
+    assert build.build_trainer(gather(trainer(1)), tmp_path, "32-true", [own]).callbacks == [own]  # type: ignore[attr-defined]
 
 
 def test_tasks_of_a_launcher_are_one_run_or_each_alone(monkeypatch: pytest.MonkeyPatch) -> None:

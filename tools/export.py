@@ -1,23 +1,5 @@
-"""Write a network for other programs, and read the file back to see that it says the same.
+"""Write a network for other programs: `python tools/export.py --help`."""
 
-    python tools/export.py runs/resnet18-folder/DATE_TIME --format onnx --out resnet18.onnx
-    python tools/export.py --model resnet50 --weights IMAGENET1K_V2 format=torch_export out=resnet50.pt2
-
-FORMAT      file          read back by
-safetensors .safetensors  safetensors, into a fresh network; weights=FILE and tools/predict.py read it, too
-torch_export .pt2         torch.export.load
-onnx        .onnx         onnxruntime; pip install 'cnn-zoo[export]'
-torchvision .pth          a fresh network; load_state_dict of torchvision's network of the same name reads it, too
-
-A file takes float32 images (N, C, H, W), normalised, of any N, to logits (N, K). It is compared with the network on
-random and on real images, one at a time and three at once, and only then put in its place. Class names, preprocessing
-and the rest that is known go along as JSON: metadata `cnn_zoo` of safetensors and ONNX, extra file `cnn_zoo.json` of
-.pt2, and NAME.json beside NAME.pth. The exit code is 1 for a file that says something else; it is removed.
-"""
-
-from __future__ import annotations
-
-import argparse
 import sys
 from pathlib import Path
 
@@ -26,47 +8,9 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from harness.run.interruption import listen
 
 if __name__ == "__main__":
-    listen("export.py")  # before the imports below, which take their time
+    listen("export.py")  # before the import below, which takes its time
 
-from harness.command import arguments
-from harness.export.names import ENDINGS, check_out
-from harness.prediction.find import find_images
-
-
-def export(given: argparse.Namespace) -> int:
-    """Load the network, write it, tell how far the file is from it."""
-    arguments.check_network(given, given.network)
-    check_out(given.out, given.format)
-    pictures = find_images(given.images, sys.stdin.buffer) if given.images else []
-
-    from harness.export.export import DifferenceError, export
-    from harness.prediction.network import load
-
-    loaded = load(given.network, given.weights, given.model, given.data)
-    try:
-        compared = export(loaded, given.format, given.out, pictures)
-    except DifferenceError as error:
-        print(f"export.py: {given.out}: {error}", file=sys.stderr)
-        return 1
-    for line in compared:
-        print(
-            f"{line.images}, in batches of 1 and 3: largest difference {line.largest_difference:.2g} of logits up to "
-            f"{line.largest_logit:.3g}"
-        )
-    print(f"{given.out}: {loaded.trained.model}, {given.out.stat().st_size:,} bytes")
-    return 0
-
-
-def main() -> int:
-    """Read the command line and export."""
-    parser = arguments.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("network", nargs="?", type=Path, metavar="NETWORK", help="a run folder or a file of a network")
-    arguments.add_network(parser)
-    parser.add_argument("--format", choices=ENDINGS, required=True, help="see above")
-    parser.add_argument("--out", type=Path, required=True, help="a new file")
-    parser.add_argument("--images", nargs="+", help="pictures to compare on (default: scikit-learn's digits)")
-    return arguments.main(parser, export)
-
+from harness.command.export import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,150 +1,16 @@
-"""Turn the official archives of ImageNet (ILSVRC 2012) into folders of classes, and check that nothing is missing.
+"""Turn the official archives of ImageNet into folders of classes: `python tools/prepare_imagenet.py --help`."""
 
-    python tools/prepare_imagenet.py DOWNLOADS ROOT
-
-DOWNLOADS holds ILSVRC2012_img_train.tar, ILSVRC2012_img_val.tar and ILSVRC2012_devkit_t12.tar.gz, as image-net.org
-hands them out; without the first, only `val` is made. ROOT gets `train/<wnid>/` and `val/<wnid>/`. A run that was
-interrupted goes on where it stopped; nothing that is there is written over.
-"""
-
-from __future__ import annotations
-
-import argparse
-import gzip
-import re
-import shutil
 import sys
-import tarfile
-import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path, PurePosixPath
-from typing import IO
+from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from harness.run.interruption import listen
 
 if __name__ == "__main__":
-    listen("prepare_imagenet.py")  # before the imports below, which take their time
+    listen("prepare_imagenet.py")  # before the import below, which takes its time
 
-from harness.data.images.folder import index_folder
-from harness.data.sources.imagenet import FACTS, IMAGENET_CLASSES, truth_labels
-from harness.errors import EXIT_CODE, UserError
-
-TRAIN, VAL, DEVKIT = "ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar", "ILSVRC2012_devkit_t12.tar.gz"
-VAL_NAME = re.compile(r"ILSVRC2012_val_(\d{8})\.JPEG")
-
-
-def unpack_train(archive: Path, train: Path) -> None:
-    """An archive of one archive for each class, into `train/<wnid>/`; classes that are complete are passed by."""
-    with _opened(archive) as classes:
-        for member in classes:
-            wnid = PurePosixPath(member.name).stem
-            if wnid not in IMAGENET_CLASSES:
-                raise UserError(f"{archive}: {member.name} is not the archive of one of the 1,000 classes")
-            if (train / wnid).exists():
-                continue
-            unfinished = train / f".{wnid}"
-            shutil.rmtree(unfinished, ignore_errors=True)
-            unfinished.mkdir(parents=True)
-            with _opened(archive, classes.extractfile(member)) as images:
-                for image in images:
-                    _write(images, image, unfinished / PurePosixPath(image.name).name)
-            unfinished.rename(train / wnid)
-            print(f"train/{wnid}", flush=True)
-
-
-def unpack_val(archive: Path, devkit: Path, val: Path) -> None:
-    """A flat archive, into `val/<wnid>/` by the development kit's ground truth; files that are there are passed by."""
-    labels = _labels(devkit, val.parent)
-    with _opened(archive) as images:
-        for image in images:
-            match = VAL_NAME.fullmatch(PurePosixPath(image.name).name)
-            if match is None or not 0 < int(match[1]) <= len(labels):
-                raise UserError(f"{archive}: {image.name} is not a validation image")
-            target = val / IMAGENET_CLASSES[labels[int(match[1]) - 1]] / match[0]
-            if not target.exists():
-                target.parent.mkdir(parents=True, exist_ok=True)
-                _write(images, image, target)
-
-
-def _labels(devkit: Path, root: Path) -> list[int]:
-    with _opened(devkit) as files:
-        for wanted in ("ILSVRC2012_validation_ground_truth.txt", "meta.mat"):
-            inside = f"ILSVRC2012_devkit_t12/data/{wanted}"
-            try:
-                member = files.getmember(inside)
-            except KeyError as error:
-                raise UserError(f"{devkit}: {inside} is not in it") from error
-            target = root / inside
-            if not target.exists():
-                target.parent.mkdir(parents=True, exist_ok=True)
-                _write(files, member, target)
-    data = root / "ILSVRC2012_devkit_t12" / "data"
-    try:
-        labels: list[int] = truth_labels(data / "ILSVRC2012_validation_ground_truth.txt", data / "meta.mat").tolist()
-    except UserError as error:
-        raise UserError(f"{error}; delete that folder, and download {devkit} again") from error
-    return labels
-
-
-def verify(split: Path, expected: int) -> None:
-    """Count the images of a split and its classes.
-
-    Raises:
-        UserError: too few or too many.
-    """
-    found = index_folder(split)
-    missing = sorted(set(IMAGENET_CLASSES) - set(found.classes))
-    if len(found) != expected or missing or len(found.classes) != len(IMAGENET_CLASSES):
-        raise UserError(
-            f"{split}: {len(found):,} images of {len(found.classes):,} classes instead of {expected:,} of "
-            f"{len(IMAGENET_CLASSES):,}{'; without ' + ', '.join(missing[:3]) if missing else ''}; is an archive whole?"
-        )
-    print(f"{split}: {len(found):,} images of {len(found.classes):,} classes")
-
-
-@contextmanager
-def _opened(path: Path, file: IO[bytes] | None = None) -> Iterator[tarfile.TarFile]:
-    try:
-        with tarfile.open(path) if file is None else tarfile.open(fileobj=file) as archive:
-            yield archive
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: cannot be read as an archive ({error})") from error
-    except (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError) as error:
-        raise UserError(f"{path}: damaged, or no archive; download it again") from error
-
-
-def _write(archive: tarfile.TarFile, member: tarfile.TarInfo, target: Path) -> None:
-    """Write a member's content beside its place, then put it there; its own path and kind are not believed."""
-    content = archive.extractfile(member)
-    if content is None:
-        raise UserError(f"{archive.name!r}: {member.name} is not a file")
-    unfinished = target.with_name(f".{target.name}")
-    with content, unfinished.open("wb") as file:
-        shutil.copyfileobj(content, file)
-    unfinished.rename(target)
-
-
-def main() -> int:
-    """Unpack what is there and verify it."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("downloads", type=Path, help="folder of the archives")
-    parser.add_argument("root", type=Path, help="folder that gets train/ and val/: data.root")
-    arguments = parser.parse_args()
-    downloads, root, known = arguments.downloads, arguments.root, FACTS
-    try:
-        unpack_val(downloads / VAL, downloads / DEVKIT, root / "val")
-        verify(root / "val", known.test)
-        if (downloads / TRAIN).exists():
-            unpack_train(downloads / TRAIN, root / "train")
-            verify(root / "train", known.train)
-    except (UserError, OSError) as error:
-        print(f"prepare_imagenet.py: {error}", file=sys.stderr)
-        return EXIT_CODE
-    return 0
-
+from harness.command.prepare_imagenet import main
 
 if __name__ == "__main__":
     sys.exit(main())

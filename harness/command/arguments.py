@@ -1,4 +1,4 @@
-"""What the tools that take files share: arguments spelt as in the scripts, too, and one line for a mistake."""
+"""What the commands that take files share: their arguments, the options that name a network, one line for a mistake."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from typing import NoReturn
 
 from harness.config.weights import check_name
 from harness.errors import EXIT_CODE, UserError, file_error
+from harness.run.program import typed
 
 
 class Parser(argparse.ArgumentParser):
-    """Takes `out=FILE` for `--out=FILE`, as `train.py` and `eval.py` spell it; a mistake is a `UserError`."""
+    """Also takes `out=FILE` for `--out=FILE`, as `train` and `eval` write it. A mistake raises `UserError`."""
 
     def parse_args(self, args: Sequence[str] | None = None, namespace: None = None) -> argparse.Namespace:  # type: ignore[override]
-        """The arguments; those of the process by default."""
+        """Parse `args`, or the arguments of the process."""
         words = list(sys.argv[1:] if args is None else args)
         end = words.index("--") if "--" in words else len(words)  # behind it nothing is an option
         options = [self._as_option(word) for word in words[:end]]
@@ -29,12 +30,12 @@ class Parser(argparse.ArgumentParser):
         return f"--{group}={word}" if separator else f"--{word}"
 
     def error(self, message: str) -> NoReturn:
-        """Instead of the usage, which takes many lines."""
+        """Raise `UserError`, where argparse would print many lines and exit."""
         raise UserError(f"{message}; --help lists what can be given")
 
 
 def positive(text: str) -> int:
-    """A whole number of at least 1; `ValueError` for anything else, which argparse turns into a line."""
+    """Return a whole number of at least 1; raise `ValueError` for anything else, which argparse turns into a line."""
     value = int(text)
     if value < 1:
         raise ValueError
@@ -42,24 +43,25 @@ def positive(text: str) -> int:
 
 
 def at_least_0(text: str) -> int:
-    """A whole number of at least 0."""
+    """Return a whole number of at least 0; raise `ValueError` for anything else."""
     return positive(str(int(text) + 1)) - 1
 
 
 def add_network(parser: argparse.ArgumentParser) -> None:
-    """The options that name pretrained weights instead of a run folder or a file."""
-    parser.add_argument("--model", help="of pretrained weights: a name of the catalogue (python -m models)")
+    """Add the options that name pretrained weights instead of a run folder or a file."""
+    listed = typed("python -m models")
+    parser.add_argument("--model", help=f"network of --weights: a name of the catalogue, which {listed} lists")
     parser.add_argument(
         "--weights",
-        help="pretrained ones of --model: IMAGENET1K_V1, IMAGENET1K_V2, DEFAULT (torchvision's), timm:<model>.<tag>, "
-        "or a file: .pth .pt .th .safetensors .ckpt",
+        help="pretrained weights of --model: IMAGENET1K_V1, IMAGENET1K_V2, DEFAULT (torchvision's), "
+        "timm:<model>.<tag>, or a file: .pth .pt .th .safetensors .ckpt",
     )
     parser.add_argument(
         "--data",
         action="append",
         default=[],
-        help="data set that --weights were trained on, for a file that does not say: imagenet, cifar10, ...; "
-        "its values are set as in the scripts: data.mean=[0.5,0.5,0.5]",
+        help="data set that --weights were trained on, if their file does not say so: imagenet, cifar10, ...; "
+        "data.mean=[0.5,0.5,0.5] changes one of its settings",
     )
 
 
@@ -78,7 +80,15 @@ def check_network(given: argparse.Namespace, place: Path | None) -> None:
 
 
 def main(parser: Parser, task: Callable[[argparse.Namespace], int]) -> int:
-    """The exit code of a tool: its task's, 2 for a user's mistake, which is told in one line."""
+    """Parse the arguments and run a task.
+
+    Args:
+        parser: of the command.
+        task: gets the arguments; returns the exit code.
+
+    Returns:
+        The exit code of the task. A user's mistake is printed as one line and gives 2.
+    """
     try:
         return task(parser.parse_args())
     except UserError as error:

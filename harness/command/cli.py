@@ -1,4 +1,4 @@
-"""From a command line to a run: what `train.py`, `eval.py` and `compare.py` share.
+"""From a command line to a run: what `train`, `eval` and `compare` share, as scripts and as commands of `cnn-zoo`.
 
 A user's mistake becomes one line and exit code 2. What can be told without torch is told before torch is imported.
 """
@@ -18,6 +18,7 @@ from harness.config.commands import CompareConfig, EvalConfig, TrainConfig
 from harness.config.compose import compose, quoted_path, register_schemas
 from harness.config.files import CONFIGS
 from harness.errors import EXIT_CODE, StoppedError, UserError, file_error, memory_error
+from harness.run import program
 from harness.run.log import log, speak
 from harness.stories.check import check
 
@@ -26,28 +27,28 @@ def main(command: str) -> None:
     """Do what the command line asks for, and exit.
 
     Args:
-        command: `train`, `eval` or `compare`; the script's name, and that of `configs/<command>.yaml`.
+        command: `train`, `eval` or `compare`; also the name of `configs/<command>.yaml`.
     """
     speak()
     try:
         sys.exit(_do(command, sys.argv[1:]))
     except UserError as error:
-        sys.exit(_fail(command, str(error), EXIT_CODE))
+        sys.exit(_fail(str(error), EXIT_CODE))
     except StoppedError as stopped:
-        sys.exit(_fail(command, str(stopped), stopped.exit_code))
+        sys.exit(_fail(str(stopped), stopped.exit_code))
     except OSError as error:
-        sys.exit(_fail(command, file_error(error), EXIT_CODE))
+        sys.exit(_fail(file_error(error), EXIT_CODE))
     except RuntimeError as error:
         line = memory_error(error)
         if line is None:
             raise
-        sys.exit(_fail(command, line, EXIT_CODE))
+        sys.exit(_fail(line, EXIT_CODE))
 
 
 def _do(command: str, arguments: list[str]) -> int:
     given = _parsed(arguments)
     if given.help:
-        print(help_page(command) if not given.overrides else group_page(command, given.overrides))
+        print(program.typed(help_page(command) if not given.overrides else group_page(command, given.overrides)))
     elif given.cfg or given.info or given.hydra_help or given.shell_completion:
         _show_config(command, given.overrides)
     elif given.multirun:
@@ -96,8 +97,8 @@ def _show_config(command: str, overrides: list[str]) -> None:
     hydra.main(config_path=str(CONFIGS), config_name=command, version_base="1.3")(lambda _: None)()
 
 
-def _fail(command: str, message: str, exit_code: int) -> int:
+def _fail(message: str, exit_code: int) -> int:
     """Print a line, also into the `log.txt` of a run whose folder was made; in its rank 0 alone."""
     with suppress(OSError):  # of log.txt, such as the full disk that the line tells of; the terminal has it already
-        log.error(f"{command}.py: {message}")
+        log.error(f"{program.name()}: {message}")
     return exit_code

@@ -19,6 +19,7 @@ from harness.comparison.tables import show
 from harness.config.compose import check_words, compose, composing, quoted_path
 from harness.config.mistakes import one_line
 from harness.errors import StoppedError, UserError
+from harness.run import program
 from harness.run.files import FOLDERS_VARIABLE, announced
 from harness.run.interruption import SIGNALS, heard
 from harness.stories.check import check
@@ -40,7 +41,7 @@ def _run_jobs(jobs: list[list[str]], folders: Path, compared: bool, extra_config
     options = ["--config-dir", extra_configs] if extra_configs else []
     for number, job in enumerate(jobs, 1):
         print(f"job {number} of {len(jobs)}: {' '.join(job)}", flush=True)
-        code = _run_job([sys.executable, sys.argv[0], *options, *job], {**os.environ, FOLDERS_VARIABLE: str(folders)})
+        code = _run_job([*program.start(), *options, *job], {**os.environ, FOLDERS_VARIABLE: str(folders)})
         if code - 128 in SIGNALS:
             raise StoppedError(f"the sweep was stopped in job {number} of {len(jobs)}", code)
         if code:

@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from harness.comparison.records import Comparison
+from harness.run.program import typed
 
 WIDTH = 120  # characters, where the output is no terminal
 MOST_TESTS = 40  # on a terminal; `comparison.md` has all
@@ -76,7 +77,9 @@ def show(comparisons: Sequence[Comparison]) -> None:
             columns = ("#", "other #", *TEST_COLUMNS[2:])
             _print(console, "McNemar's exact test, paired by seed", columns, tests[:MOST_TESTS])
         if len(tests) > MOST_TESTS:
-            print(f"and {len(tests) - MOST_TESTS:,} more tests; python compare.py writes all to comparison.md")
+            print(
+                f"and {len(tests) - MOST_TESTS:,} more tests; {typed('python compare.py')} writes all to comparison.md"
+            )
         for line in comparison.left_out:
             print(f"left out: {line}")
 

@@ -1,4 +1,8 @@
-"""The files of values in `configs/`: where they lie, and what a group offers."""
+"""The files of values in `configs/`: where they lie, and what a group offers.
+
+In the repository they lie beside `harness/`. A wheel has them inside, as `harness/configs/`, where no other package's
+files can lie. An editable install reads those of the repository.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,8 @@ import re
 from pathlib import Path
 
 CONFIG_FILE = "config.yaml"  # the settings of a run or an evaluation, in its folder
-CONFIGS = Path(__file__).parents[2] / "configs"
+_INSTALLED = Path(__file__).parents[1] / "configs"
+CONFIGS = _INSTALLED if _INSTALLED.is_dir() else Path(__file__).parents[2] / "configs"
 
 
 def choices(group: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""A network to a file that was read back and compared, or to no file at all."""
+"""Write a network to a file, read the file back and compare; a file that differs is removed."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ from harness.data.images.folder import printable
 from harness.data.images.geometry import centre_crop
 from harness.data.images.pixels import Normalise
 from harness.errors import UserError
+from harness.export.endings import BESIDE, check_out
 from harness.export.formats import FORMATS, Runnable
-from harness.export.names import BESIDE, check_out
 from harness.prediction.network import Loaded, description
 from harness.run.files import atomic, write_text
 
 BATCHES = (1, 3)  # sizes that every file is tried with
-PICTURES = 12  # of the user's that are compared
+PICTURES = 12  # the most of the user's that are compared
 
 
 class DifferenceError(Exception):
-    """A file that does not say what the network says; it was removed."""
+    """The logits of a file differ from the network's; the file was removed."""
 
 
 class Compared(NamedTuple):
     """How far a file's logits were from the network's on some images.
 
     Attributes:
-        images: what they are, and how many.
-        largest_difference: of any logit.
-        largest_logit: of the network, without its sign.
+        images: which images, and how many, in words.
+        largest_difference: the largest difference of a logit, without its sign.
+        largest_logit: the largest logit of the network, without its sign.
     """
 
     images: str
@@ -48,7 +48,7 @@ class Compared(NamedTuple):
 
 @dataclass(frozen=True)
 class Images:
-    """What a file is tried on: float32 (N, C, H, W), as they go into the network."""
+    """Images that a file is tried on: float32 (N, C, H, W), as the network takes them."""
 
     name: str
     tensor: torch.Tensor
@@ -56,20 +56,20 @@ class Images:
 
 @torch.no_grad()
 def export(loaded: Loaded, format_name: str, out: Path, pictures: Sequence[bytes] = ()) -> list[Compared]:
-    """Write a network, read it back in the format's own runtime, compare, and only then put it in its place.
+    """Write a network, read the file back in the format's own runtime, compare, and only then put it in its place.
 
     Args:
         loaded: the network, on the CPU.
         format_name: a key of `FORMATS`.
         out: a new file.
-        pictures: paths of real images to compare on; without any, handwritten digits of scikit-learn's are taken.
+        pictures: paths of real images to compare on; if there are none, scikit-learn's handwritten digits are taken.
 
     Returns:
         How far the file was from the network, on random and on real images.
 
     Raises:
-        UserError: a file that exists, a format that the network cannot be written in, or pictures that cannot be read.
-        DifferenceError: the file says something else than the network; it was removed.
+        UserError: the file exists, the format cannot hold this network, or no picture can be read.
+        DifferenceError: the file's logits differ from the network's; the file was removed.
     """
     wanted = FORMATS[format_name]
     check_out(out, format_name)
@@ -87,7 +87,7 @@ def export(loaded: Loaded, format_name: str, out: Path, pictures: Sequence[bytes
 
 
 def _compare(loaded: Loaded, run: Runnable, images: Images, tolerance: float) -> Compared:
-    """Each image alone, and all in batches of three."""
+    """Compare on each image alone, and on batches of three; raises `DifferenceError`."""
     difference = largest = 0.0
     for size in BATCHES:
         for batch in torch.split(images.tensor, size):
@@ -112,7 +112,7 @@ def _random(loaded: Loaded) -> Images:
 
 
 def _pictures(loaded: Loaded, paths: Sequence[bytes]) -> Images:
-    """The first of the user's pictures that can be read, as `tools/predict.py` would read them."""
+    """Read the first of the user's pictures that can be read, as a prediction reads them."""
     found: list[Pixels] = []
     for path in paths:
         if len(found) < PICTURES:
@@ -126,7 +126,7 @@ def _pictures(loaded: Loaded, paths: Sequence[bytes]) -> Images:
 
 
 def _digits(loaded: Loaded) -> Images:
-    """One of each handwritten digit, 8x8 pixels and 16 greys, three times as large."""
+    """Take one of each handwritten digit, 8x8 pixels in 17 greys, and enlarge it three times."""
     from sklearn.datasets import load_digits
 
     small: npt.NDArray[np.float64] = load_digits().images[:10]  # (10, 8, 8), 0 to 16
@@ -135,7 +135,7 @@ def _digits(loaded: Loaded) -> Images:
 
 
 def _input(loaded: Loaded, pictures: Sequence[Pixels]) -> torch.Tensor:
-    """Pictures, uint8 (h, w, 3), as they go into the network: float32 (N, C, H, W)."""
+    """Turn pictures, uint8 (h, w, 3), into what the network takes: float32 (N, C, H, W)."""
     expected = loaded.trained.preprocessing
     middles = np.concatenate([centre_crop(pixels, expected, "fast") for pixels in pictures])  # uint8 (N, size, size, 3)
     return Normalise(expected, "cpu")(torch.from_numpy(middles).movedim(-1, 1))

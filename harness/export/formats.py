@@ -1,6 +1,6 @@
-"""The formats of other programs: how a network is written, and how its file is run in their own runtime.
+"""The formats of other programs: how a network is written, and how its file runs in the format's own runtime.
 
-Every file takes images float32 (N, C, H, W), normalised, to logits (N, K), for any N. Class names, preprocessing and
+Every file maps float32 images (N, C, H, W), normalised, to logits (N, K), for any N. Class names, preprocessing and
 what else is known of the network go along as JSON, under the key `cnn_zoo` or in a file of its own.
 """
 
@@ -28,12 +28,13 @@ EXAMPLES = 3  # images of the batch that is traced: torch takes a size of 1 for 
 
 @dataclass(frozen=True)
 class Format:
-    """A format.
+    """How a format is written and read back.
 
     Attributes:
-        write: the content of a file.
-        run: its file, read back in its own runtime, as a function of images.
-        tolerance: how far its logits may be from the network's, as a part of the largest; 0 for the same numbers.
+        write: returns the content of a file.
+        run: reads a file back in the format's own runtime; returns a function from images to logits.
+        tolerance: the largest difference from the network's logits that is allowed, as a fraction of the largest logit;
+            0 demands equal numbers.
     """
 
     write: Callable[[Loaded], bytes]
@@ -51,7 +52,7 @@ def _write_safetensors(loaded: Loaded) -> bytes:
 def _run_safetensors(path: Path, loaded: Loaded) -> Runnable:
     from safetensors.torch import load_file
 
-    return _with_numbers(loaded, load_file(path))
+    return _with_tensors(loaded, load_file(path))
 
 
 def _write_torchvision(loaded: Loaded) -> bytes:
@@ -66,11 +67,11 @@ def _run_torchvision(path: Path, loaded: Loaded) -> Runnable:
     tensors, unexpected = under_our_keys(loaded.trained.model, read_content(path), shapes)
     if unexpected:
         raise RuntimeError(f"{path.name}: {loaded.trained.model} has no tensors {', '.join(unexpected[:3])}")
-    return _with_numbers(loaded, tensors)
+    return _with_tensors(loaded, tensors)
 
 
-def _with_numbers(loaded: Loaded, tensors: dict[str, torch.Tensor]) -> nn.Module:
-    """A fresh network with the numbers of a file, all of them."""
+def _with_tensors(loaded: Loaded, tensors: dict[str, torch.Tensor]) -> nn.Module:
+    """Build a fresh network with the tensors of a file, all of them."""
     network = loaded.fresh()
     network.load_state_dict(tensors)
     return network

@@ -1,1 +1,4 @@
-"""From a user's pictures to names: which files are meant, how they come to a network's size, what it says of each."""
+"""Class names for a user's pictures.
+
+`pictures` finds the files, `network` loads the network, `predict` asks it, and `output` writes the answers.
+"""

@@ -1,4 +1,4 @@
-"""A network that is to be used, with what is known of it: of a run folder, of a file that says it, or of weights."""
+"""Load a network to predict with or to export: from a run folder, a checkpoint, an exported file, or weights."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from harness.weights.read import read_tensors
 
 @dataclass(frozen=True)
 class Loaded:
-    """A network in evaluation, on the CPU.
+    """A network in evaluation mode, on the CPU.
 
     Attributes:
         network: maps images (N, C, H, W) to logits (N, K).
-        trained: what is known of it; its classes are called by number where their names are not known.
-        source: where its numbers came from, for a person.
+        trained: its model, classes, preprocessing and origin. Classes whose names are not known are called by number.
+        source: where its weights came from, in words.
         named: whether the names of its classes are known.
     """
 
@@ -71,12 +71,22 @@ class Loaded:
         return likeliest(self.network, images.to(device), self.class_names, top)
 
     def fresh(self) -> nn.Module:
-        """Another network of its kind, in evaluation, with numbers of its own."""
+        """Build another network of the same kind, in evaluation mode, with fresh weights."""
         return _built(self.trained)
 
 
 def load(place: Path | None, weights: str | None, model: str | None, data: Sequence[str]) -> Loaded:
-    """What the options of `harness.arguments` name; raises `UserError` as the functions below."""
+    """Load the network that the options of `harness.command.arguments` name.
+
+    Args:
+        place: a run folder or a file; None for pretrained weights.
+        weights: as `load_weights` takes them; None with `place`.
+        model: as `load_weights` takes it; None with `place`.
+        data: as `load_weights` takes it.
+
+    Raises:
+        UserError: as `load_file` and `load_weights` do.
+    """
     if place is not None:
         return load_file(place)
     assert weights is not None and model is not None, "checked with the arguments"
@@ -89,10 +99,10 @@ def _built(trained: Trained) -> nn.Module:
 
 
 def load_file(place: Path) -> Loaded:
-    """The network of a run folder's last checkpoint, of a checkpoint, or of a file that `tools/export.py` wrote.
+    """Load the network of a run folder's reported checkpoint, of a checkpoint, or of an exported file.
 
     Raises:
-        UserError: no checkpoint there, a damaged one, or a file that does not say which network it is of.
+        UserError: there is no checkpoint, it is damaged, or the file does not say which network it is of.
     """
     path = checkpoint_of_run(place) if place.is_dir() else place
     content = read_tensors(path)
@@ -108,19 +118,19 @@ def load_file(place: Path) -> Loaded:
 
 
 def load_weights(weights: str, model: str, data: Sequence[str]) -> Loaded:
-    """A network with pretrained weights, and what can be known of them.
+    """Load a network with pretrained weights.
 
-    Its classes are called by ImageNet's wnids if the weights' publisher trained them on it, else as the data set's, and
-    by number where there are not as many of those.
+    Its classes have ImageNet's wnids as names if the publisher trained the weights on ImageNet, else the names of the
+    data set's classes. If the data set has another number of classes, they are called by number.
 
     Args:
         weights: a name of torchvision's, `timm:<model>.<tag>`, or the path of a file.
         model: name in the catalogue.
-        data: the data set that they were trained on, which tells mean and deviation where they do not: its name, and
-            settings such as `data.mean=[0.5]`; empty if it is not known.
+        data: the data set that the weights were trained on: its name, and settings such as `data.mean=[0.5]`; empty if
+            it is not known. It gives mean and deviation if the weights do not.
 
     Raises:
-        UserError: weights that cannot be had or are not of this network, or of which nothing tells mean and deviation.
+        UserError: the weights cannot be found, are not of this network, or nothing gives mean and deviation.
     """
     model_config, data_config = _composed(model, data)
     found = Weights(weights, model)
@@ -149,14 +159,14 @@ def _preprocessing(model: str, weights: str, data: DataConfig | None, found: Wei
 
 
 def _composed(model: str, data: Sequence[str]) -> tuple[ModelConfig, DataConfig | None]:
-    """The configs of a network and of a data set as the scripts would compose them; a misspelt name is one line."""
+    """Compose the configs of a network and a data set, as on the command line; raises `UserError` for a wrong name."""
     words = [f"model={model}", *(word if "=" in word else f"data={word}" for word in data)]
     model_config, data_config = compose_groups("eval", words, "model", "data")
     return model_config, data_config
 
 
 def description(trained: Trained) -> str:
-    """What is known of a network as JSON, to go along with its numbers; without the folder of its data."""
+    """Describe a network as JSON, which is written beside its weights; without the folder of its data."""
     plain = trained.as_plain()
     if plain["data"]:
         plain["data"] = {**plain["data"], "root": "."}

@@ -1,4 +1,4 @@
-"""Predictions for a person and for a program: a table, CSV, JSON lines; classes by their names, never by position."""
+"""Write predictions as a table, CSV or JSON lines. Classes stand there by name, never by position."""
 
 from __future__ import annotations
 
@@ -26,35 +26,35 @@ WIDE = 1000  # characters of a line that goes to a file or a program: nothing is
 
 @dataclass(frozen=True)
 class Names:
-    """What the classes are called.
+    """The names of the classes.
 
     Attributes:
-        classes: in label order.
-        readable: what stands behind some of them, such as `tench` behind `n01440764`.
+        classes: names in label order.
+        readable: plainer words for some of these names, such as `tench` for `n01440764`.
     """
 
     classes: Sequence[str]
     readable: Mapping[str, str]
 
-    def spoken(self, position: int) -> str:
-        """One class for a person: `tench (n01440764)`."""
+    def readable_name(self, position: int) -> str:
+        """Return the name of a class for a person to read: `tench (n01440764)`."""
         name = self.classes[position]
         return f"{self.readable[name]} ({name})" if name in self.readable else name
 
 
 def table(predictions: Iterable[Prediction], names: Names) -> Table:
-    """Each picture that has an answer, with its likeliest classes below each other."""
+    """Make a table of the pictures that have an answer, with the likeliest classes of each below each other."""
     shown = Table(Column("image", overflow="fold"), Column("class", overflow="fold"), Column("%", justify="right"))
     for prediction in predictions:
         if prediction.problem is None:
-            spoken = "\n".join(names.spoken(position) for position in prediction.classes)
+            classes = "\n".join(names.readable_name(position) for position in prediction.classes)
             percent = "\n".join(f"{100 * probability:.2f}" for probability in prediction.probabilities)
-            shown.add_row(escape(prediction.image), escape(spoken), percent)
+            shown.add_row(escape(prediction.image), escape(classes), percent)
     return shown
 
 
 def as_csv(predictions: Sequence[Prediction], names: Names) -> str:
-    """A line for each picture: `image,class_1,probability_1,...,problem`, and `name_1` behind `class_1` for wnids."""
+    """Write a line a picture: `image,class_1,probability_1,...,problem`; wnids have `name_1` behind `class_1`."""
     answers = max((len(prediction.classes) for prediction in predictions), default=0)
     kinds = ("class", "name", "probability") if names.readable else ("class", "probability")
     text = io.StringIO()
@@ -72,7 +72,7 @@ def as_csv(predictions: Sequence[Prediction], names: Names) -> str:
 
 
 def as_json_lines(predictions: Iterable[Prediction], names: Names) -> str:
-    """A line for each picture: `{"image": ..., "classes": [{"class": ..., "probability": ...}, ...]}`, or a problem."""
+    """Write a line a picture: `{"image": ..., "classes": [{"class": ..., "probability": ...}, ...]}`, or a problem."""
     lines = [
         {"image": prediction.image, "problem": prediction.problem}
         if prediction.problem
@@ -83,7 +83,7 @@ def as_json_lines(predictions: Iterable[Prediction], names: Names) -> str:
 
 
 def _answers(prediction: Prediction, names: Names) -> Iterable[dict[str, str | float]]:
-    """Class, readable name where there are such, and probability to six digits, best first."""
+    """Yield class, readable name if any class has one, and probability to six digits; best first."""
     for position, probability in zip(prediction.classes, prediction.probabilities, strict=True):
         name = names.classes[position]
         readable = {"name": names.readable.get(name, "")} if names.readable else {}
@@ -94,7 +94,7 @@ WRITERS = {".csv": as_csv, ".jsonl": as_json_lines}
 
 
 def check_out(out: Path) -> None:
-    """Raise `UserError` if predictions cannot be written to this file: it exists, or ends in another way."""
+    """Raise `UserError` if predictions cannot be written to this file: it exists, or its ending names no format."""
     if out.suffix not in WRITERS:
         raise UserError(f"out={out}: ends in none of {', '.join(WRITERS)}, which say the format")
     if out.exists():
@@ -103,8 +103,8 @@ def check_out(out: Path) -> None:
         raise UserError(f"out={out}: there is no folder {out.parent}")
 
 
-def tell(predictions: Sequence[Prediction], names: Names, out: Path | None) -> None:
-    """Print a table of what has an answer, or write everything to `out`; then list what has none, and why."""
+def report(predictions: Sequence[Prediction], names: Names, out: Path | None) -> None:
+    """Print a table of the answers, or write them to `out`; then list the pictures without an answer, and why."""
     answered = [prediction for prediction in predictions if prediction.problem is None]
     if out is not None:
         write_text(out, WRITERS[out.suffix](predictions, names))

@@ -1,4 +1,4 @@
-"""What a network says of each picture: the likeliest classes, or why there are none."""
+"""Predict the likeliest classes of each picture, or say why there are none."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NOT_A_NUMBER = "its scores are not numbers"
 
 @dataclass(frozen=True)
 class Prediction:
-    """What was said of one picture.
+    """The answer for one picture.
 
     Attributes:
         image: its path, as printable text.
@@ -41,17 +41,17 @@ class Prediction:
 
 @dataclass
 class _Arithmetic:
-    """That of the protocols of evaluation: channels last for pictures that are resized."""
+    """How the network computes, as in an evaluation: channels last for pictures that are resized."""
 
     channels_last: bool
     compile: bool = False
 
 
 def choose_device(wanted: str | None) -> torch.device:
-    """The device that the user names, or a GPU if there is one.
+    """Return the device that the user names, or else a GPU if there is one.
 
     Raises:
-        UserError: one that this machine has not.
+        UserError: this machine does not have the device.
     """
     try:
         device = torch.device(wanted or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -62,7 +62,7 @@ def choose_device(wanted: str | None) -> torch.device:
 
 
 def choose_workers(images: int, batch_size: int, size: int, device: torch.device) -> int:
-    """How many processes decode: none for a single batch, otherwise as in an evaluation."""
+    """Choose how many processes decode: none for a single batch, otherwise as many as in an evaluation."""
     if images <= batch_size:
         return 0
     on_cpu = device.type == "cpu"
@@ -70,7 +70,7 @@ def choose_workers(images: int, batch_size: int, size: int, device: torch.device
 
 
 def decoder_of(trained: Trained) -> str:
-    """The decoder of the network's own data, or the default."""
+    """Return the decoder of the data that the network was trained on, or the default."""
     return trained.data.decoder if isinstance(trained.data, ImageFilesConfig) else DECODERS[0]
 
 
@@ -84,21 +84,21 @@ def predict(
     device: torch.device,
     workers: int | None = None,
 ) -> Iterator[Prediction]:
-    """One prediction for each file, in their order; files that cannot be read are among them.
+    """Predict each file, in order; a file that cannot be read gets a prediction with a problem.
 
-    As in an evaluation every batch has one size, the last one filled up: the answer for a picture does not depend on
-    its neighbours. With fewer pictures than `batch_size` it is their number.
+    All batches have one size, as in an evaluation: the last batch is filled up, so that the answer for a picture does
+    not depend on its neighbours. If there are fewer pictures than `batch_size`, the size is their number.
 
     Args:
         loaded: the network; it is moved to the device.
-        paths: of the files.
-        top: how many classes of each, if the network has as many.
-        batch_size: pictures at once.
-        device: that the network runs on.
-        workers: processes that decode; None chooses.
+        paths: paths of the files.
+        top: number of classes for each picture; all of the network's if it has fewer.
+        batch_size: pictures that the network gets at once.
+        device: where the network runs.
+        workers: processes that decode; None chooses their number.
 
     Raises:
-        UserError: a network for pictures of other than one or three channels.
+        UserError: the network takes pictures of other than one or three channels.
     """
     preprocessing, network = loaded.trained.preprocessing, loaded.network
     if preprocessing.channels not in (1, 3):
@@ -124,7 +124,7 @@ def predict(
 
 
 def _answers(decoded: Decoded, scores: torch.Tensor, paths: Sequence[bytes], top: int) -> Iterator[Prediction]:
-    """Those of one batch, in the order of its files."""
+    """Yield the predictions of one batch, in the order of its files."""
     classes, best = first_classes(scores, top)
     probabilities = (best - scores.logsumexp(1, keepdim=True)).exp()
     found = {image: Prediction(printable(paths[image]), (), (), reason) for image, reason in decoded.unreadable}

@@ -24,6 +24,7 @@ from harness.config.renamed import renamed
 from harness.errors import UserError, file_error
 from harness.run.files import atomic
 from harness.run.history import PROGRESS, Epoch, best_epoch, history_of
+from harness.run.program import typed
 
 KEY = "cnn_zoo"
 CHECKPOINT_VERSION = 2  # 2: names of `harness.config.renamed`
@@ -218,7 +219,7 @@ def checkpoint_from(content: Any, path: Path) -> Checkpoint:
     """The checkpoint in what was read from `path`; raises `UserError` if there is none."""
     described = content.get(KEY) if isinstance(content, dict) else None
     if not isinstance(described, dict):
-        raise UserError(f"{path}: not a checkpoint of this project; train one with train.py")
+        raise UserError(f"{path}: not a checkpoint of this project; train one with {typed('train.py')}")
     trained = trained_from(described, path)
     prefix = "network."
     tensors = {k.removeprefix(prefix): v for k, v in content["state_dict"].items() if k.startswith(prefix)}

@@ -107,10 +107,14 @@ def _environment() -> dict[str, Any]:
 
 
 def _git(*arguments: str) -> str | None:
-    """What git says of this checkout; None outside of one."""
-    here = Path(__file__).parent
+    """What git prints about the repository of this file; None if no repository tracks it.
+
+    An installed package often lies inside somebody else's repository, such as in its `.venv/`, which does not track it.
+    """
+    git, here = ["git", "-C", str(Path(__file__).parent)], Path(__file__).name
     try:
-        done = subprocess.run(["git", "-C", str(here), *arguments], capture_output=True, text=True, check=True)
+        subprocess.run([*git, "ls-files", "--error-unmatch", here], capture_output=True, check=True)
+        done = subprocess.run([*git, *arguments], capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return None
     return done.stdout.strip()

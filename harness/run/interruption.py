@@ -20,6 +20,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, cast
 
 from harness.errors import StoppedError
+from harness.run.program import typed
 from harness.run.streams import survive_closed_pipes
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ def listen(script: str) -> None:
     """Hear signals from here on, and survive readers that close a pipe: the first thing that a script does.
 
     Args:
-        script: name that begins the line, such as `train.py`.
+        script: name that begins the line, such as `train.py` or `cnn-zoo train`.
     """
     global _listener
     survive_closed_pipes()
@@ -220,4 +221,4 @@ class Interruption:
 
 def go_on(folder: object) -> str:
     """How a run is continued."""
-    return f"go on with: python train.py resume='{folder}'"
+    return f"go on with: {typed('python train.py')} resume='{folder}'"

@@ -27,7 +27,7 @@ from torch.distributed.rendezvous import rendezvous
 
 from harness.config.trainer import TrainerConfig
 from harness.errors import EXIT_CODE, StoppedError, UserError
-from harness.run import interruption
+from harness.run import interruption, program
 from harness.run.log import only_errors
 from harness.run.machine import available_cores
 
@@ -188,7 +188,7 @@ class Team:
 
     def _start_others(self, port: int) -> None:
         """Run this command again, once for each other rank, and look after the processes."""
-        command = [sys.executable, *sys.orig_argv[1 : len(sys.orig_argv) - len(sys.argv) + 1], *sys.argv[1:]]
+        command = [*program.start(), *sys.argv[1:]]
         interruption.before_the_end(lambda _: self._kill())
         for rank in range(1, self.size):
             member = {MEMBER: f"{rank}/{self.size}/{port}", interruption.PARENT: str(os.getpid())}

@@ -11,6 +11,7 @@ from harness.comparison.tables import show, write_tables
 from harness.config.commands import CompareConfig
 from harness.errors import UserError
 from harness.run.files import new_folder
+from harness.run.program import typed
 
 
 def compare_records(config: CompareConfig) -> None:
@@ -19,7 +20,8 @@ def compare_records(config: CompareConfig) -> None:
     if not records:
         instead = f"; {len(passed_over):,} passed over, such as {passed_over[0]}" if passed_over else ""
         raise UserError(
-            f"runs={config.runs}: no record found{instead}; train.py and eval.py write result.json into run folders"
+            f"runs={config.runs}: no record found{instead}; "
+            + typed("train.py and eval.py write result.json into run folders")
         )
     comparisons = compare(records)
     show(comparisons)

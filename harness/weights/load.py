@@ -10,6 +10,7 @@ from harness.config.facts import Preprocessing
 from harness.data.sources.imagenet import IMAGENET_CLASSES
 from harness.errors import UserError
 from harness.run.checkpoint import Provenance, Trained
+from harness.run.program import typed
 from harness.weights.adapt import adapt
 from harness.weights.convert import difference, under_our_keys
 from harness.weights.diagnosis import likely_cause
@@ -83,7 +84,7 @@ class Weights:
         if lines and not training:
             raise UserError(
                 f"{where}: an evaluation changes no weights, and these would have to be changed: {'; '.join(lines)}; "
-                "train.py adapts them"
+                f"{typed('train.py')} adapts them"
             )
         broken = [key for key, value in adapted.items() if value.is_floating_point() and not value.isfinite().all()]
         if broken:

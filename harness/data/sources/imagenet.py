@@ -18,6 +18,7 @@ from harness.data.images.folder import Folder, index_folder, printable
 from harness.data.images.image_files import ImageFiles
 from harness.data.sources.splits import Splits, hold_out
 from harness.errors import UserError
+from harness.run.program import typed
 
 Labels = npt.NDArray[np.int64]
 DEVKIT = Path("ILSVRC2012_devkit_t12", "data")
@@ -50,7 +51,7 @@ def _read(config: DataConfig, split: str) -> ImageFiles:
     if not (root / split).is_dir():
         raise UserError(
             f"data=imagenet: data.root={root} has no folder {split}; it should hold train/<wnid>/ and val/<wnid>/: "
-            "python tools/prepare_imagenet.py makes them from the official archives"
+            f"{typed('python tools/prepare_imagenet.py')} makes them from the official archives"
         )
     folder = index_folder(root / split)
     labels = _labels_of_classes(folder) if folder.classes else _labels_of_numbers(folder, root)

@@ -1,4 +1,4 @@
-"""The names of the formats and the endings of their files; importable without torch."""
+"""The names of the formats and the endings of their files. It imports without torch."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from harness.config.weights import beside
 from harness.errors import UserError
 
 ENDINGS = {"safetensors": ".safetensors", "torch_export": ".pt2", "onnx": ".onnx", "torchvision": ".pth"}
-BESIDE = ("torchvision",)  # whose files can hold nothing but numbers: what is known stands in a file beside them
+BESIDE = ("torchvision",)  # their files can hold tensors alone: the description of the network is a file beside them
 
 
 def check_out(out: Path, format_name: str) -> None:
-    """Raise `UserError` if the file, or the one beside it, exists already or cannot be written there."""
+    """Raise `UserError` unless the file can be made: the right ending, a folder, and nothing there or beside it."""
     if out.suffix != ENDINGS[format_name]:
         raise UserError(f"out={out}: files of format={format_name} end in {ENDINGS[format_name]}")
     if not out.parent.is_dir():

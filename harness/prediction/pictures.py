@@ -1,4 +1,4 @@
-"""From words on a command line to image files: files, folders, patterns, and `-` for paths on standard input."""
+"""Find the image files that words on a command line name: files, folders, patterns, and `-` for standard input."""
 
 from __future__ import annotations
 
@@ -12,17 +12,20 @@ from harness.errors import UserError
 
 
 def find_images(words: Sequence[str], stdin: IO[bytes]) -> list[bytes]:
-    """The files that are meant, in order; one that does not exist is among them, and turns out to be unreadable.
+    """Find the files that the words name, in order.
 
-    A file is taken whatever its name. Of a folder, and those inside it, every file that is called like an image is
-    taken, in order of names; hidden ones, and links to folders, are passed by.
+    A file that is named itself is taken whatever its name. In a folder and the folders inside it, every file whose name
+    ends like an image's is taken, in the order of names; hidden files and links to folders are skipped.
 
     Args:
         words: files, folders, patterns such as `photos/*.jpg` or `**/*.png`, or `-`.
-        stdin: where `-` reads paths from: one a line, or with a NUL behind each as `find -print0` writes them.
+        stdin: where `-` reads paths from: one a line, or each with a NUL behind it, as `find -print0` writes them.
+
+    Returns:
+        Paths. A file that does not exist is among them, and turns out to be unreadable later.
 
     Raises:
-        UserError: nothing was found.
+        UserError: no file was found.
     """
     found: list[bytes] = []
     for word in words:
@@ -38,14 +41,14 @@ def find_images(words: Sequence[str], stdin: IO[bytes]) -> list[bytes]:
 
 
 def _matching(word: bytes) -> list[bytes]:
-    """What a pattern matches; the word itself if it is none, or matches nothing."""
+    """Return what a pattern matches, or the word itself if it is no pattern or matches nothing."""
     if os.path.lexists(word) or not glob.has_magic(word):
         return [word]
     return sorted(glob.glob(word, recursive=True)) or [word]  # noqa: PTH207
 
 
 def _files(path: bytes) -> list[bytes]:
-    """The images under a folder; a folder inside it that cannot be read is listed instead of them."""
+    """Return the images under a folder; a folder inside it that cannot be read stands for its images."""
     if not os.path.isdir(path):  # noqa: PTH112
         return [path]
     found: list[bytes] = []

@@ -1,0 +1,65 @@
+"""Write a network for other programs, read the file back, and compare its logits with the network's.
+
+    python tools/export.py runs/resnet18-folder/DATE_TIME --format onnx --out resnet18.onnx
+    python tools/export.py --model resnet50 --weights IMAGENET1K_V2 format=torch_export out=resnet50.pt2
+
+FORMAT       file          what reads it back
+safetensors  .safetensors  safetensors, into a fresh network; weights=FILE and predict read it, too
+torch_export .pt2          torch.export.load
+onnx         .onnx         onnxruntime; pip install 'cnn-zoo[export]'
+torchvision  .pth          a fresh network; load_state_dict of torchvision's network of the same name reads it, too
+
+A file maps float32 images (N, C, H, W), normalised, of any N, to logits (N, K). It is compared with the network on
+random and on real images, one at a time and three at once, and only then put in its place. Class names, preprocessing
+and what else is known go along as JSON: in the metadata `cnn_zoo` of safetensors and ONNX, in the extra file
+`cnn_zoo.json` of .pt2, and in NAME.json beside NAME.pth. If the logits differ, the file is removed and the exit code is
+1; it is 2 for a mistake.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from harness.command import arguments
+from harness.export.endings import ENDINGS, check_out
+from harness.prediction.pictures import find_images
+from harness.run import program
+
+
+def main() -> int:
+    """Read the command line and export; returns the exit code."""
+    parser = arguments.Parser(
+        description=program.typed(str(__doc__)), formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("network", nargs="?", type=Path, metavar="NETWORK", help="a run folder or a file of a network")
+    arguments.add_network(parser)
+    parser.add_argument("--format", choices=ENDINGS, required=True, help="see above")
+    parser.add_argument("--out", type=Path, required=True, help="a new file")
+    parser.add_argument("--images", nargs="+", help="pictures to compare on (default: scikit-learn's digits)")
+    return arguments.main(parser, export)
+
+
+def export(given: argparse.Namespace) -> int:
+    """Load the network, write it, and print how far the file's logits are from it; returns the exit code."""
+    arguments.check_network(given, given.network)
+    check_out(given.out, given.format)
+    pictures = find_images(given.images, sys.stdin.buffer) if given.images else []
+
+    from harness.export.export import DifferenceError, export
+    from harness.prediction.network import load
+
+    loaded = load(given.network, given.weights, given.model, given.data)
+    try:
+        compared = export(loaded, given.format, given.out, pictures)
+    except DifferenceError as error:
+        print(f"{program.name()}: {given.out}: {error}", file=sys.stderr)
+        return 1
+    for line in compared:
+        print(
+            f"{line.images}, in batches of 1 and 3: largest difference {line.largest_difference:.2g} of logits up to "
+            f"{line.largest_logit:.3g}"
+        )
+    print(f"{given.out}: {loaded.trained.model}, {given.out.stat().st_size:,} bytes")
+    return 0

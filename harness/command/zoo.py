@@ -1,0 +1,93 @@
+"""`cnn-zoo COMMAND ...`: every command of an installed cnn-zoo; each is a script of the repository as well.
+
+Nothing here takes long to import: a command listens for signals before it imports anything else.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from functools import partial
+from importlib import metadata
+from typing import NamedTuple
+
+from harness.errors import EXIT_CODE, nearest
+from harness.run.interruption import listen
+from harness.run.program import ZOO
+
+
+class Command(NamedTuple):
+    """A command.
+
+    Attributes:
+        meaning: its line in `cnn-zoo --help`.
+        run: reads `sys.argv[1:]`; returns the exit code, or exits.
+    """
+
+    meaning: str
+    run: Callable[[], int | None]
+
+
+def main() -> int:
+    """Run the command that the first word names; returns the exit code."""
+    word = sys.argv[1] if len(sys.argv) > 1 else "--help"
+    if word in ("-h", "--help"):
+        print(_page())
+        return 0
+    if word == "--version":
+        print(f"{ZOO} {metadata.version(ZOO)}")
+        return 0
+    if word not in COMMANDS:
+        known = [*COMMANDS, "--help", "--version"]
+        print(f"{ZOO}: {word}: no such command; the nearest are: {nearest(word, known)}", file=sys.stderr)
+        return EXIT_CODE
+    sys.argv[:2] = [f"{ZOO} {word}"]  # as `harness.run.program` expects it
+    listen(sys.argv[0])
+    return COMMANDS[word].run() or 0
+
+
+def _page() -> str:
+    lines = [f"The classic convolutional networks, trained and evaluated: {ZOO} COMMAND ...", ""]
+    lines += [f"    {name:<20}{command.meaning}" for name, command in COMMANDS.items()]
+    return "\n".join([*lines, "", f"{ZOO} COMMAND --help explains a command; {ZOO} --version prints the version"])
+
+
+def _configured(command: str) -> None:
+    from harness.command.cli import main
+
+    main(command)
+
+
+def _predict() -> int:
+    from harness.command.predict import main
+
+    return main()
+
+
+def _export() -> int:
+    from harness.command.export import main
+
+    return main()
+
+
+def _prepare_imagenet() -> int:
+    from harness.command.prepare_imagenet import main
+
+    return main()
+
+
+def _models() -> None:
+    from models.__main__ import main
+
+    main(f"{ZOO} models")
+
+
+COMMANDS = {
+    "train": Command("train a network and report its error on the test split", partial(_configured, "train")),
+    "eval": Command("evaluate a run, a checkpoint or pretrained weights on a test split", partial(_configured, "eval")),
+    "compare": Command("compare models by the records of their runs", partial(_configured, "compare")),
+    "predict": Command("name what is on pictures", _predict),
+    "export": Command("write a network for other programs, and compare the file with the network", _export),
+    "prepare_imagenet": Command("unpack the official archives of ImageNet into folders", _prepare_imagenet),
+    "models": Command("list the networks: parameters, sizes, published errors", _models),
+}

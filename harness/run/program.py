@@ -1,0 +1,38 @@
+"""What the user started: a script of the repository, such as `train.py`, or a command of the installed `cnn-zoo`.
+
+Python puts `train.py` into `sys.argv[0]`, and `harness.command.zoo` puts `cnn-zoo train` there. So `sys.argv` holds
+what the user started and its arguments in either case. `sys.orig_argv` holds the words that Python was started with.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+ZOO = "cnn-zoo"  # the installed command
+IN_REPOSITORY = re.compile(
+    r"(?:python )?(?:tools/)?\b(train|eval|compare|predict|export|prepare_imagenet)\.py\b|python -m (models)\b"
+)
+
+
+def name() -> str:
+    """What the user started, as it begins the line of a mistake: `train.py` or `cnn-zoo train`."""
+    return Path(sys.argv[0]).name
+
+
+def typed(text: str) -> str:
+    """A text in which commands stand as this user types them.
+
+    Args:
+        text: names scripts of the repository: `python train.py seed=1`, `python tools/predict.py`, `python -m models`.
+
+    Returns:
+        The text as it is if the user started a script; with `cnn-zoo train seed=1` if the user started `cnn-zoo`.
+    """
+    return IN_REPOSITORY.sub(rf"{ZOO} \1\2", text) if name().split(" ")[0] == ZOO else text
+
+
+def start() -> list[str]:
+    """The words that start this program once more; arguments go behind them."""
+    return [sys.executable, *sys.orig_argv[1 : len(sys.orig_argv) - len(sys.argv) + 1]]
