@@ -290,8 +290,7 @@ def test_waiting_is_the_time_until_the_next_batch() -> None:
         time.sleep(0.05)
         seen.append(number)
     assert seen == [0, 1, 2] and 0.055 < waiting.seconds < 0.12
-    waiting.reset()
-    assert waiting.seconds == 0
+    assert not list(waiting.over(iter(()))) and waiting.seconds < 0.01  # those before are forgotten
 
 
 def test_advice_is_given_when_more_than_a_tenth_is_waiting() -> None:

@@ -12,7 +12,7 @@ from harness.config.commands import CompareConfig, EvalConfig, TrainConfig
 from harness.config.data import DataConfig, ImageFilesConfig
 from harness.config.facts import DataSet, Preprocessing
 from harness.config.protocol import ProtocolConfig
-from harness.config.recipe import RecipeConfig
+from harness.config.recipe import FineTuneConfig
 from harness.errors import UserError
 from models.catalogue import MODELS, Entry
 
@@ -52,7 +52,7 @@ def check_recipe(config: TrainConfig, in_files: bool) -> None:
             f"recipe={recipe.name} data={data.name}: this recipe is for images of another kind; choose recipe={other}, "
             "or recipe=finetune"
         )
-    if config.weights is None and recipe.needs_weights:
+    if config.weights is None and (recipe.trains == "head" or isinstance(recipe, FineTuneConfig)):
         raise UserError(
             f"recipe={recipe.name}: trains a pretrained network further; name it with weights=, or choose "
             f"recipe={'torchvision_v1' if in_files else 'sgd_cosine'} to train one from scratch"
@@ -89,11 +89,11 @@ def check_arithmetic(accelerator: str, **precisions: str) -> None:
             )
 
 
-def check_patience(recipe: RecipeConfig, validation: int) -> None:
-    """Raise `UserError` if training is to stop early and no image is there to say when."""
-    if recipe.patience is not None and not validation:
+def check_patience(patience: int, validation: int) -> None:
+    """Raise `UserError` if training is to stop early, and no image of a validation split is there to say when."""
+    if not validation:
         raise UserError(
-            f"recipe.patience={recipe.patience}: there is no validation split to look at; set data.validation above 0"
+            f"recipe.patience={patience}: there is no validation split to look at; set data.validation above 0"
         )
 
 

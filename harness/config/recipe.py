@@ -108,11 +108,6 @@ class RecipeConfig(Declared):
         if self.class_weights is not None and self.loss != "cross_entropy":
             raise UserError(f"recipe.class_weights={self.class_weights}: goes with recipe.loss=cross_entropy alone")
 
-    @property
-    def needs_weights(self) -> bool:
-        """Whether it trains a network further, instead of all of one from its initialisation."""
-        return self.trains == "head"
-
 
 @dataclass
 class FineTuneConfig(RecipeConfig):
@@ -147,11 +142,6 @@ class FineTuneConfig(RecipeConfig):
                 f"recipe.unfreeze_epoch={self.unfreeze_epoch}: must be from 2 to recipe.epochs={self.epochs}, counted "
                 "from 1; null never unfreezes"
             )
-
-    @property
-    def needs_weights(self) -> bool:
-        """Always: it trains a network further."""
-        return True
 
 
 RECIPE_SCHEMAS: dict[str, type[RecipeConfig]] = {"recipe": RecipeConfig, "finetune": FineTuneConfig}

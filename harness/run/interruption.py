@@ -20,7 +20,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, cast
 
 from harness.errors import StoppedError
-from harness.run.program import typed
+from harness.run.program import go_on
 from harness.run.streams import survive_closed_pipes
 
 if TYPE_CHECKING:
@@ -217,8 +217,3 @@ class Interruption:
         """What to raise once the checkpoint is written."""
         number = self.received or signal.SIGTERM
         return StoppedError(f"stopped by {number.name} after step {step:,}; {go_on(folder)}", 128 + number)
-
-
-def go_on(folder: object) -> str:
-    """How a run is continued."""
-    return f"go on with: {typed('python train.py')} resume='{folder}'"

@@ -91,10 +91,12 @@ def devices_of(config: TrainerConfig) -> tuple[str, int, int]:
     if kind == "cpu":
         if config.accelerator == "gpu":
             raise UserError(f"{asked}: this machine has no GPU that torch can use; trainer=cpu runs everywhere")
+        if config.devices <= 1:
+            return kind, 1, 1
         cores = available_cores()
         if config.devices > cores:
             raise UserError(f"{asked}: one process for each, but this machine has {cores} CPU cores; ask for no more")
-        return kind, config.devices or 1, cores
+        return kind, config.devices, cores
     if config.devices > there[kind]:
         raise UserError(f"{asked}: this machine has {there[kind]}; trainer.devices=0 takes all of them")
     return kind, config.devices or there[kind], there[kind]

@@ -36,3 +36,8 @@ def typed(text: str) -> str:
 def start() -> list[str]:
     """The words that start this program once more; arguments go behind them."""
     return [sys.executable, *sys.orig_argv[1 : len(sys.orig_argv) - len(sys.argv) + 1]]
+
+
+def go_on(folder: object) -> str:
+    """How a run is continued."""
+    return f"go on with: {typed('python train.py')} resume='{folder}'"

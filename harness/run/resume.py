@@ -28,13 +28,11 @@ LIMITS = ("max_epochs", "max_batches")  # what changes a run's steps, of all tha
 
 
 def continued(config: TrainConfig) -> tuple[TrainConfig, Path | None]:
-    """The config to train with, and the folder of the run that it continues; None for a new run.
+    """The config to train with, and the folder of the run that `resume` continues; None if `auto` finds none.
 
     Raises:
         UserError: a folder that holds no run, a finished run, or a setting that may not change in the middle of one.
     """
-    if config.resume is None:
-        return config, None
     if config.resume == AUTO:
         folder = _newest_unfinished(config)
         before = config if folder is None else read_config(folder / CONFIG_FILE)
@@ -43,7 +41,7 @@ def continued(config: TrainConfig) -> tuple[TrainConfig, Path | None]:
     foreign = [override for override in changed if not override.startswith("resume=")]
     if foreign:
         raise UserError(f"{foreign[0]}: a run goes on with its own settings; beside resume= only trainer may be set")
-    folder = Path(config.resume)
+    folder = Path(str(config.resume))
     before = read_config(folder / CONFIG_FILE)
     if (folder / RESULT_FILE).exists():
         raise UserError(f"resume={folder}: this run is finished; its record is {folder / RESULT_FILE}")

@@ -15,9 +15,10 @@ from harness.run.checkpoint import Trained
 from harness.run.files import RESULT_FILE, read_json
 from harness.run.folder import make_run_folder
 from harness.run.history import Epoch
-from harness.run.interruption import doing, go_on
+from harness.run.interruption import doing
 from harness.run.log import log
 from harness.run.processes import Team, gather
+from harness.run.program import go_on
 from harness.run.progress import ProgressBar
 from harness.run.resume import continued
 from harness.stories.report import report
@@ -43,7 +44,7 @@ class Run:
 
 def train(config: TrainConfig) -> Run:
     """One training run, in each of its processes."""
-    config, resumed = continued(config)
+    config, resumed = continued(config) if config.resume is not None else (config, None)
     with gather(config.trainer) as team:
         folder, history = train_together(config, resumed if team.leads else team.follow(), team)
     return Run(folder, read_json(folder / RESULT_FILE), history)
@@ -59,7 +60,8 @@ def train_together(config: TrainConfig, resumed: Path | None, team: Team) -> tup
     network, preprocessing, pretrained = build.start_network(config, known, before)
     splits = load(config.data)
     images = {name: len(split.labels) for name, split in vars(splits).items()}
-    check_patience(recipe, images["validation"])
+    if recipe.patience is not None:
+        check_patience(recipe.patience, images["validation"])
     data, classifier = build.build_training(config, network, splits, preprocessing, len(class_names))
     epochs = min(recipe.epochs, limits.max_epochs or recipe.epochs)
 

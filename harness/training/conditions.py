@@ -35,6 +35,7 @@ def under_conditions(
     Raises:
         UserError: the run began with other images.
     """
+    here = place(team)
     began: dict[str, Any] = (before and before.training) or {}
     fingerprint = images.listing() if isinstance(images, ImageFiles) else images.fingerprint()
     if began.get("fingerprint", fingerprint) != fingerprint:
@@ -43,7 +44,6 @@ def under_conditions(
             "start a new run"
         )
     places = began.get("places", [UNKNOWN] if before else [])
-    here = place(team)
     own: dict[str, Any] = trained.training or {}
     known = {
         "images": len(images.labels),

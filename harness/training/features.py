@@ -15,7 +15,7 @@ from torch import nn
 
 from harness.data.loading.loader import Batch, Loader, Unreadable
 from harness.data.loading.module import TrainData
-from harness.data.loading.order import EvalOrder, Start, TrainOrder
+from harness.data.loading.order import EvalOrder, TrainOrder
 from harness.data.sources.splits import Split
 from harness.errors import UserError
 from harness.evaluation.scores import class_scores
@@ -74,9 +74,9 @@ class FeatureLoader(Loader):
         super().__init__(order, features.values.device)
         self.features = features
 
-    def batches(self, start: Start) -> Iterator[Batch]:
+    def batches(self) -> Iterator[Batch]:
         """Taken from memory."""
-        for indices, global_size in self.order.chosen(start):
+        for indices, global_size in self.order.chosen(self.order.start()):
             yield self.features.batch(indices, global_size)
 
 

@@ -52,9 +52,9 @@ class FileLoader(Loader):
         self.start = Start(0, 0)  # of the iteration that the requests are for
         self.decoded = decoding(decoder, _Iterable(self._requests), workers, pinned=self.device.type == "cuda")
 
-    def batches(self, start: Start) -> Iterator[Batch]:
+    def batches(self) -> Iterator[Batch]:
         """Decoded by workers, finished on the device."""
-        self.start = start
+        self.start = start = self.order.start()
         for chosen, decoded in zip(self.order.chosen(start), self.decoded, strict=True):
             yield self.finished(start, decoded, chosen.global_size)
 

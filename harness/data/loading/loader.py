@@ -17,7 +17,7 @@ from harness.config.facts import Preprocessing
 from harness.data.images.image_set import ImageSet
 from harness.data.images.pixels import Normalise, crop, flip, pad_to
 from harness.data.loading import stateless
-from harness.data.loading.order import EvalOrder, Start, TrainOrder
+from harness.data.loading.order import EvalOrder, TrainOrder
 from harness.data.loading.stateless import Stream
 from harness.data.loading.waiting import Waiting
 
@@ -64,11 +64,10 @@ class Loader(ABC):
         return self.order.batches
 
     def __iter__(self) -> Iterator[Batch]:
-        self.waiting.reset()
-        return self.waiting.over(self.batches(self.order.start()))
+        return self.waiting.over(self.batches())
 
     @abstractmethod
-    def batches(self, start: Start) -> Iterator[Batch]:
+    def batches(self) -> Iterator[Batch]:
         """This device's share of each batch that is left of an epoch."""
 
     def state_dict(self) -> dict[str, int]:
@@ -114,7 +113,7 @@ class TrainLoader(Loader):
         max_batches: int | None = None,
     ) -> None:
         order = TrainOrder(
-            len(split),
+            len(split.labels),
             batch_size,
             seed=seed,
             position=position,
@@ -131,13 +130,17 @@ class TrainLoader(Loader):
         self.labels = split.labels.to(device)
         self.normalise = Normalise(preprocessing, device)
 
-    def batches(self, start: Start) -> Iterator[Batch]:
+    def batches(self) -> Iterator[Batch]:
         """Cut, mirrored and normalised on the device."""
+        start = self.order.start()
+        drawn = (self.order.seed, start.epoch)  # of which a number for each image of the split is a function
+        images_of_split = torch.arange(len(self.labels), device=self.labels.device)
         if self.crop_padding:
-            side = 2 * self.crop_padding + 1
-            y, x = (self._draw(side, start.epoch, stream) for stream in (Stream.CROP_Y, Stream.CROP_X))
+            places = 2 * self.crop_padding + 1
+            y = stateless.integers(places, *drawn, Stream.CROP_Y, images_of_split)
+            x = stateless.integers(places, *drawn, Stream.CROP_X, images_of_split)
         if self.mirror:
-            mirrored = self._draw(2, start.epoch, Stream.FLIP).bool()
+            mirrored = stateless.integers(2, *drawn, Stream.FLIP, images_of_split).bool()
         for chosen, global_size in self.order.chosen(start):
             if self.crop_padding:
                 images = crop(self.padded, chosen, y[chosen], x[chosen], self.size)
@@ -146,11 +149,6 @@ class TrainLoader(Loader):
             if self.mirror:
                 images = flip(images, mirrored[chosen])
             yield Batch(self.normalise(images), self.labels[chosen], chosen, global_size)
-
-    def _draw(self, below: int, epoch: int, stream: Stream) -> torch.Tensor:
-        """A number from 0 to `below` - 1 for every image of the split."""
-        images = torch.arange(len(self.labels), device=self.labels.device)
-        return stateless.integers(below, self.order.seed, epoch, stream, images)
 
 
 class EvalLoader(Loader):
@@ -177,12 +175,12 @@ class EvalLoader(Loader):
         rank: int = 0,
         devices: int = 1,
     ) -> None:
-        super().__init__(EvalOrder(len(split), batch_size, device=device, rank=rank, devices=devices), device)
+        super().__init__(EvalOrder(len(split.labels), batch_size, device=device, rank=rank, devices=devices), device)
         self.normalise = Normalise(preprocessing, device)
         self.images = pad_to(split.images.to(device), preprocessing.size)
         self.labels = split.labels.to(device)
 
-    def batches(self, start: Start) -> Iterator[Batch]:
+    def batches(self) -> Iterator[Batch]:
         """Normalised on the device."""
-        for indices, global_size in self.order.chosen(start):
+        for indices, global_size in self.order.chosen(self.order.start()):
             yield Batch(self.normalise(self.images[indices]), self.labels[indices], indices, global_size)

@@ -105,11 +105,7 @@ class TrainData(_OnDevice):
         self.protocol = protocol
         self.seed = seed
         self.max_batches = max_batches
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Optimiser steps, each of one batch."""
-        return batches_per_epoch(len(self.splits.train), self.recipe.batch_size, self.max_batches)
+        self.steps_per_epoch = batches_per_epoch(len(splits.train.labels), recipe.batch_size, max_batches)
 
     def train_dataloader(self) -> TrainLoader | TrainFileLoader:
         """Starts where the trainer's global step says."""

@@ -24,42 +24,39 @@ class Waiting:
 
     def __init__(self, device: torch.device | str) -> None:
         self.on_gpu = torch.device(device).type == "cuda"
-        self.reset()
-
-    def reset(self) -> None:
-        """Start anew."""
         self._seconds = 0.0
         self._events: list[tuple[torch.cuda.Event, torch.cuda.Event]] = []
 
     def over(self, batches: Iterator[Item]) -> Iterator[Item]:
-        """The same batches."""
+        """The same batches; the time for those before is forgotten."""
+        self._seconds, self._events = 0.0, []
         while True:
-            before = self._event()
+            before = _event() if self.on_gpu else None
             started = time.perf_counter()
             try:
                 batch = next(batches)
             except StopIteration:
                 return
             self._seconds += time.perf_counter() - started
-            after = self._event()
+            after = _event() if self.on_gpu else None
             if before is not None and after is not None:
                 self._events.append((before, after))
             yield batch
 
-    def _event(self) -> torch.cuda.Event | None:
-        if not self.on_gpu:
-            return None
-        event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
-        event.record()
-        return event
-
     @property
     def seconds(self) -> float:
-        """Waited since the last reset; waits for the GPU."""
+        """Waited for the batches of the last iteration; waits for the GPU."""
         if not self.on_gpu:
             return self._seconds
         torch.cuda.synchronize()
         return sum(float(before.elapsed_time(after)) for before, after in self._events) / 1000
+
+
+def _event() -> torch.cuda.Event:
+    """A moment in the GPU's queue."""
+    event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+    event.record()
+    return event
 
 
 def advice(share: float, workers: int, cores: int, decoder: str) -> str | None:

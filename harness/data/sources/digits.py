@@ -25,15 +25,17 @@ def load(config: DataConfig) -> Splits:
     Raises:
         UserError: images for validation that cannot be held out.
     """
-    return hold_out(_read(config, "train"), _read(config, "test"), config)
+    train, test = _read(config)
+    return hold_out(train, test, config)
 
 
 def load_test(config: DataConfig) -> ImageSet:
     """The test split alone."""
-    return _read(config, "test")
+    return _read(config)[1]
 
 
-def _read(config: DataConfig, split: str) -> ImageSet:
+def _read(config: DataConfig) -> tuple[ImageSet, ImageSet]:
+    """The images to train on, those for validation among them, and those to test on."""
     import torch
     import torch.nn.functional as F
     from sklearn.datasets import load_digits
@@ -43,6 +45,6 @@ def _read(config: DataConfig, split: str) -> ImageSet:
     upscaled = F.interpolate(small, size=24, mode="bilinear", align_corners=False)
     images = F.pad(upscaled.mul(255 / 16).round().to(torch.uint8), (4, 4, 4, 4))  # (1797, 1, 32, 32)
     labels = torch.from_numpy(bunch.target).long()
-    everything = ImageSet(images, labels, [f"digits/{index:04d}" for index in range(len(labels))])
-    train, test = stratified(labels.numpy(), FACTS.test)
-    return checked(everything.subset(train if split == "train" else test), split, config, FACTS)
+    every = ImageSet(images, labels, [f"digits/{index:04d}" for index in range(len(labels))])
+    train, test = map(every.subset, stratified(labels.numpy(), FACTS.test))
+    return checked(train, "train", config, FACTS), checked(test, "test", config, FACTS)

@@ -13,8 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from harness.data.images.folder import index_folder
-from harness.data.sources.imagenet import IMAGENET_CLASSES
-from harness.data.sources.imagenet import truth_labels
+from harness.data.sources.imagenet import IMAGENET_CLASSES, truth_labels
 from harness.errors import UserError
 
 TRAIN, VAL, DEVKIT = "ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar", "ILSVRC2012_devkit_t12.tar.gz"

@@ -42,8 +42,9 @@ def hold_out(train: Split, test: Split, config: DataConfig) -> Splits:
     Raises:
         UserError: more images are asked for than there are, or so many that a class has none left.
     """
-    if config.validation >= len(train):
-        raise UserError(f"data.validation={config.validation}: only {len(train):,} training images to take them from")
+    images = len(train.labels)
+    if config.validation >= images:
+        raise UserError(f"data.validation={config.validation}: only {images:,} training images to take them from")
     chosen, held_out = stratified(train.labels.numpy(), config.validation)
     return Splits(train.subset(chosen), train.subset(held_out), test)
 
@@ -73,10 +74,10 @@ def checked(images: ImageSet, split: str, config: DataConfig, known: DataSet) ->
         UserError: files of another data set.
     """
     count = known.train if split == "train" else known.test
-    expected = (count, known.channels)
-    if images.images.shape[:2] != expected or len(images) != count or images.labels.max() >= len(known.class_names):
+    shape, labels = images.images.shape[:2], images.labels
+    if shape != (count, known.channels) or len(labels) != count or labels.max() >= len(known.class_names):
         raise UserError(
-            f"data={config.name}: what lies under data.root={config.root} is not {config.name}: {len(images):,} "
-            f"images of {images.images.shape[1]} channels instead of {count:,} of {known.channels}"
+            f"data={config.name}: what lies under data.root={config.root} is not {config.name}: {shape[0]:,} "
+            f"images of {shape[1]} channels instead of {count:,} of {known.channels}"
         )
     return images
