@@ -139,7 +139,7 @@ def _loaders(folder: Path, files: list[bytes]) -> dict[str, Callable[[], float]]
 
     index = index_folder(folder)
     chosen = np.resize(np.arange(len(files)), BATCH * BATCHES)
-    split = ImageFiles(index, chosen, torch.from_numpy(index.label[chosen]).long(), "images")
+    split = ImageFiles.labelled(index, chosen, index.label[chosen].astype(np.int64), "images")
     recipe = type(RECIPE)(
         **{**vars(RECIPE), "batch_size": BATCH, "flip": True, "crop_area": AREA, "crop_aspect": ASPECT}
     )

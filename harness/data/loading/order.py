@@ -1,4 +1,4 @@
-"""Which images make which batch, and which of them are this device's: told once, for every loader."""
+"""Which images make which batch, and which of them are this device's: the same for every loader."""
 
 from __future__ import annotations
 
