@@ -36,12 +36,11 @@ class ProgressBar(L.Callback):
     Reading the loss waits for the device, so it happens when the bar is drawn and not in every step.
 
     Args:
-        enabled: False shows nothing between two epochs; nor is anything shown where nobody is spoken to.
+        enabled: False shows nothing between two epochs.
     """
 
     def __init__(self, enabled: bool) -> None:
-        enabled = enabled and speaks()
-        self.terminal = enabled and sys.stdout.isatty()
+        self.terminal = enabled and sys.stdout.isatty() and speaks()
         self.every = (REDRAW if self.terminal else LINE) if enabled else float("inf")
         self.bar: Progress | None = None
 
