@@ -179,7 +179,8 @@ def test_help_and_version(capsys: pytest.CaptureFixture[str], monkeypatch: pytes
     assert (code, stderr) == (0, "") and max(map(len, page.splitlines())) < 100
     assert re.findall(r"^    (\w+) ", page, re.MULTILINE) == list(zoo.COMMANDS)
     assert call(capsys, monkeypatch) == call(capsys, monkeypatch, "-h") == (0, page, "")
-    assert call(capsys, monkeypatch, "--version") == (0, f"cnn-zoo {metadata.version('cnn-zoo')}\n", "")
+    monkeypatch.setattr(metadata, "version", {"cnn-zoo": "9.8.7"}.__getitem__)  # a clone need not be installed
+    assert call(capsys, monkeypatch, "--version") == (0, "cnn-zoo 9.8.7\n", "")
 
 
 @pytest.mark.parametrize(
@@ -293,7 +294,8 @@ def test_constraints_hold_what_the_dependencies_depend_on(requirements: dict[str
     for name in requirements:
         for line in metadata.requires(name) or []:
             needed = Requirement(line)
-            if needed.marker is None or needed.marker.evaluate({"extra": ""}):
+            here = metadata.version(name) == str(exact[name])  # another version may need other packages
+            if here and (needed.marker is None or needed.marker.evaluate({"extra": ""})):
                 assert normal(needed.name) in exact, f"{name} needs {needed}"
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from harness.command import arguments
@@ -56,7 +57,7 @@ def predict(given: argparse.Namespace) -> int:
     from rich.progress import track
 
     from harness.prediction.network import load
-    from harness.prediction.predict import choose_device, predict
+    from harness.prediction.predict import Prediction, choose_device, predict
     from harness.weights.find import imagenet_names
 
     device = choose_device(given.device)
@@ -64,8 +65,11 @@ def predict(given: argparse.Namespace) -> int:
     if not loaded.named:
         print(f"{loaded.trained.model}: the names of its classes are not known: they are called by number")
     names = Names(loaded.trained.class_names, imagenet_names(loaded.trained.class_names))
-    answers = predict(loaded, paths, top=given.top, batch_size=given.batch_size, device=device, workers=given.workers)
-    bar, shown = Console(stderr=True), sys.stderr.isatty()
-    predictions = list(track(answers, "predicting", len(paths), console=bar, transient=True, disable=not shown))
+    answers: Iterable[Prediction] = predict(
+        loaded, paths, top=given.top, batch_size=given.batch_size, device=device, workers=given.workers
+    )
+    if sys.stderr.isatty():
+        answers = track(answers, "predicting", len(paths), console=Console(stderr=True), transient=True)
+    predictions = list(answers)
     report(predictions, names, given.out)
     return 0 if any(prediction.problem is None for prediction in predictions) else 1
