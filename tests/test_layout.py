@@ -114,8 +114,10 @@ def test_one_training_run_can_be_followed_in_a_thousand_lines() -> None:
     way = (
         "train.py harness/stories/train.py harness/command/cli.py harness/config.py harness/build.py "
         "harness/run/folder.py "
-        "harness/data/sources/tables.py harness/data/loading/module.py harness/data/loading/loader.py "
-        "harness/data/loading/stateless.py harness/data/images/pixels.py harness/data/images/preprocessing.py "
+        "harness/data/sources/table.py harness/data/sources/splits.py harness/data/sources/digits.py "
+        "harness/data/images/image_set.py harness/data/loading/module.py harness/data/loading/loader.py "
+        "harness/data/loading/order.py harness/data/loading/stateless.py "
+        "harness/data/images/pixels.py harness/data/images/preprocessing.py "
         "harness/training/classifier.py harness/training/schedules.py harness/training/losses.py "
         "harness/evaluation/counts.py"
     )
