@@ -32,7 +32,7 @@ class Waiting:
         self._events: list[tuple[torch.cuda.Event, torch.cuda.Event]] = []
 
     def over(self, batches: Iterator[Item]) -> Iterator[Item]:
-        """The same batches."""
+        """Hand the same batches on, and add up how long each was waited for."""
         while True:
             before = self._event()
             started = time.perf_counter()
