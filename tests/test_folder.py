@@ -122,6 +122,23 @@ def test_a_process_scans_a_folder_once_however_new_it_is(tmp_path: Path, monkeyp
     assert sorted(f"{path.rstrip('/')}" for path in read if "photos" in path) == places
 
 
+def test_a_process_keeps_the_indices_that_it_used_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", "/dev/null")
+    scans = []
+    scan = folder_module._scan
+
+    def counted(root: Path) -> tuple[Folder, list[int]]:
+        scans.append(root.name)
+        return scan(root)
+
+    monkeypatch.setattr(folder_module, "_scan", counted)
+    monkeypatch.setattr(folder_module, "_KNOWN", {})
+    roots = [make(tmp_path / name, "b/1.jpg") for name in "abcdefghi"]
+    for root in (*roots[:8], *roots[:8], roots[8], roots[1], roots[0]):
+        index_folder(root)
+    assert scans == [*"abcdefgh", "i", "a"]
+
+
 def test_a_folder_that_has_just_changed_is_not_trusted(tmp_path: Path, cache: Path) -> None:
     root = make(tmp_path / "a", "b/1.jpg")
     os.utime(root / "b")

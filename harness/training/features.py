@@ -88,7 +88,7 @@ class FeatureData(TrainData):
     """
 
     def train_dataloader(self) -> FeatureLoader:  # type: ignore[override]  # batches of another kind, the same contract
-        """Starts where the trainer's global step says."""
+        """A loader that starts where the trainer's global step says."""
         trainer, features = self.attached_trainer(), self._features(self.splits.train)
         order = TrainOrder(
             len(features.labels),

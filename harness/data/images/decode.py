@@ -74,7 +74,7 @@ def decode(content: bytes, decoder: str, as_viewed: bool = False) -> Pixels:
 
 
 def _orientation(content: bytes) -> int:
-    """EXIF's number, 1 to 8; 1, which is upright, if there is none."""
+    """How EXIF says that the picture is turned, 1 to 8; 1, which is upright, if it says nothing."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -105,7 +105,7 @@ def opaque(image: Image.Image) -> Image.Image:
 
 
 def _decode_jpeg(content: bytes) -> Pixels | None:
-    """None for what Pillow has to look at."""
+    """The pixels of a JPEG file; None for a file that Pillow has to read."""
     try:
         height, width, colours, _ = simplejpeg.decode_jpeg_header(content)
         if colours not in ("YCbCr", "Gray") or width * height > MAX_PIXELS:

@@ -119,8 +119,8 @@ def index_folder(root: Path) -> Folder:
         index = _kept_or_new(root)
     if index.settled:
         _KNOWN[place] = index
-        for oldest in list(_KNOWN)[: len(_KNOWN) - MOST_KNOWN]:
-            del _KNOWN[oldest]
+        while len(_KNOWN) > MOST_KNOWN:
+            del _KNOWN[next(iter(_KNOWN))]  # the one that was used the longest ago
     if not len(index.folder):
         raise UserError(f"{root}: no image in it; wanted {root.name}/CLASS/IMAGE, names in {', '.join(EXTENSIONS)}")
     return index.folder

@@ -75,7 +75,7 @@ def centre_crop(image: Pixels, preprocessing: Preprocessing, decoder: str) -> Pi
 
 
 def six_crop(image: Pixels, preprocessing: Preprocessing, decoder: str) -> Pixels:
-    """What ten views are made of [Krizhevsky 2012, section 4.1]: (6, size, size, 3).
+    """The six windows that ten views are made of [Krizhevsky 2012, section 4.1]: (6, size, size, 3).
 
     The four corners and the middle of the resized image, and the window that is the middle once it is mirrored: where
     the middle lies between two pixels, torchvision rounds to the same side of the mirrored image.

@@ -32,7 +32,7 @@ class _OnDevice(L.LightningDataModule):
         self.wanted_workers = workers
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
-        """Nothing is left to transfer."""
+        """Hand the batch on: it lies on the device already."""
         return batch
 
     def eval_loader(
@@ -59,7 +59,7 @@ class _OnDevice(L.LightningDataModule):
         )
 
     def workers(self, images: int, size: int) -> int:
-        """How many decode this device's batches of so many windows of `size` x `size` pixels."""
+        """How many processes decode this device's batches of so many windows of `size` x `size` pixels."""
         if self.wanted_workers is not None:
             return self.wanted_workers
         trainer = self.attached_trainer()
@@ -108,7 +108,7 @@ class TrainData(_OnDevice):
         self.steps_per_epoch = batches_per_epoch(len(splits.train.labels), recipe.batch_size, max_batches)
 
     def train_dataloader(self) -> TrainLoader | TrainFileLoader:
-        """Starts where the trainer's global step says."""
+        """A loader that starts where the trainer's global step says."""
         trainer = self.attached_trainer()
         if not isinstance(self.splits.train, ImageSet):
             return self._train_files(self.splits.train, trainer)

@@ -28,7 +28,7 @@ class Waiting:
         self._events: list[tuple[torch.cuda.Event, torch.cuda.Event]] = []
 
     def over(self, batches: Iterator[Item]) -> Iterator[Item]:
-        """The same batches; the time for those before is forgotten."""
+        """Hand the same batches on, and add up how long each was waited for; what was before is forgotten."""
         self._seconds, self._events = 0.0, []
         while True:
             before = _event() if self.on_gpu else None

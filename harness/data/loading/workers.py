@@ -52,7 +52,7 @@ class Request(NamedTuple):
 
 
 class Decoded(NamedTuple):
-    """What it gives back.
+    """What a worker gives back.
 
     Attributes:
         images: uint8 (m, V, size, size, 3), V windows of each image that could be read; a worker overwrites them once
@@ -135,7 +135,7 @@ class WindowDecoder(Dataset[Decoded]):
 
 
 class _Decoding(DataLoader[Decoded]):
-    """Tells in a line what its workers die of."""
+    """A loader that tells in a line what its workers die of."""
 
     def __iter__(self) -> Iterator[Decoded]:  # type: ignore[override]  # an iterator is enough
         """Decode.
@@ -161,7 +161,7 @@ class _Decoding(DataLoader[Decoded]):
 
 
 def decoding(windows: WindowDecoder, requests: Iterable[Request], workers: int, pinned: bool) -> DataLoader[Decoded]:
-    """The requests decoded, in their order, by worker processes; by this one if there are none.
+    """Decode the requests, in their order, by worker processes; by this process if there are none.
 
     Each iteration starts its own and ends them: what they cost is nothing beside an epoch, and none is left behind.
 
@@ -212,13 +212,16 @@ def _unchanged(decoded: Any) -> Any:
 
 
 def _begin(_: int) -> None:
-    """The run's main process says when the workers stop, or stops itself."""
+    """Let the run's main process say when this worker ends, and end with it."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # not what the main process does with it
     threading.Thread(target=_end_with_main, daemon=True).start()
 
 
 def _end_with_main() -> None:
-    """A main process that is killed tells nobody, and torch looks after the one that started the workers."""
+    """End this worker once the main process is gone: one that is killed tells nobody.
+
+    torch looks after the process that started the workers, which is another.
+    """
     main = multiprocessing.parent_process()
     assert main is not None
     multiprocessing.connection.wait([main.sentinel])

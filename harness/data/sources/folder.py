@@ -55,7 +55,7 @@ class Part:
         return len(self.positions)
 
     def where(self, chosen: Mask) -> Part:
-        """Those at which the mask, bool (N,), is true."""
+        """The images at which the mask, bool (N,), is true."""
         return Part(self.folder, self.positions[chosen], self.labels[chosen], self.prefix)
 
     def files(self) -> Iterator[tuple[bytes, bytes]]:
@@ -263,7 +263,7 @@ def _ranks(labels: Integers, keys: npt.NDArray[np.uint64]) -> tuple[Integers, In
 
 
 def _first(labels: Integers, keys: npt.NDArray[np.uint64], percent: int) -> Mask:
-    """So many of every class: at least one, if it is above 0, and never all."""
+    """A mask of so many percent of every class: at least one image, if it is above 0, and never all."""
     ranks, images, _ = _ranks(labels, keys)
     wanted = np.maximum(np.rint(percent / 100 * images), percent > 0)
     mask: Mask = ranks < np.minimum(wanted, images - 1)
@@ -271,7 +271,7 @@ def _first(labels: Integers, keys: npt.NDArray[np.uint64], percent: int) -> Mask
 
 
 def _fold(labels: Integers, keys: npt.NDArray[np.uint64], folds: int, fold: int, class_names: tuple[str, ...]) -> Mask:
-    """One of the folds, of as equal size as can be, every class in proportion."""
+    """A mask of one fold; the folds are as equal in size as can be, and hold every class in proportion."""
     ranks, images, before = _ranks(labels, keys)
     smallest = int(images.min())
     if smallest < folds:

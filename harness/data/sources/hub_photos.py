@@ -54,7 +54,7 @@ def divide(config: DataConfig) -> Parts:
 
 
 def unpacked(config: HubPhotosConfig) -> HubPhotosConfig:
-    """The same config, its root the folder that the pictures lie in; they are unpacked if that is not there yet.
+    """The same config with the folder of the pictures as its root; unpacks them if that was not done yet.
 
     A row's bytes become a file as they are, named after the row's number; a class's folder is called like the class,
     what cannot stand in the name of a file written as in a URL, `T-shirt%2Ftop`.
@@ -74,7 +74,7 @@ def unpacked(config: HubPhotosConfig) -> HubPhotosConfig:
 
 
 def _unpack(files: Files, folder: Path) -> None:
-    """Every picture of every split into a file of its own; all of them, or no folder."""
+    """Write every picture of every split into a file of its own; all of them, or no folder."""
     class_names = parquet_files.class_names(files)
     classes = [_folder_name(name) for name in class_names]
     partial = folder.with_name(f".{folder.name}.partial")
@@ -106,7 +106,7 @@ def _folder_name(class_name: str) -> str:
 
 
 def _extension(encoded: bytes) -> str:
-    """By the content; `.jpg` for what is no picture, which is found out when it is read."""
+    """The ending of a file's name, by its content; `.jpg` for what is no picture, as reading it will tell."""
     from PIL import Image
 
     try:

@@ -137,7 +137,7 @@ def describe(files: Files, where: str) -> DataSet:
 
 
 def class_names(files: Files) -> tuple[str, ...]:
-    """In the label order of the first training file; numbers where no file says them.
+    """The names of the classes, in the label order of the first training file; numbers where no file says them.
 
     Raises:
         UserError: files that are damaged or without the two columns, or one that names a class that the first does not
@@ -273,7 +273,7 @@ def _values(path: Path, columns: Sequence[str]) -> Iterator[Any]:
 
 
 def _class_names(path: Path) -> tuple[str, ...] | None:
-    """In the label order of this file; None where it does not say them."""
+    """The names of the classes, in the label order of this file; None where it does not say them."""
     file = _open(path)
     metadata = (file.schema_arrow.metadata or {}).get(b"huggingface", b"{}")
     try:
