@@ -25,27 +25,35 @@ MISTAKES = [
     ("trainer.threads=1.5", "trainer.threads: Value '1.5'"),
     ("model=lenet6", "model=lenet6: no such choice; the nearest are: lenet5"),
     ("recipe.loss=cross_entropi", "the nearest are: cross_entropy"),
-    ("model=null", "model=null: one name belongs here:"),
-    ("model=[mlp]", "model=[mlp]: one name belongs here:"),
-    ("model=mlp,lenet5", "model=mlp,lenet5: one value belongs here; -m runs a sweep"),
+    ("model=null", "model=null: choose one name:"),
+    ("model=[mlp]", "model=[mlp]: choose one name:"),
+    ("model=mlp,lenet5", "model=mlp,lenet5: give one value; to run a sweep over several, add -m"),
     ("model.name=mlp", "model.name cannot be set; choose with model=mlp"),
-    ("+recipe.lr=1", "+recipe.lr=1: every key has a value already"),
-    ("~seed", "~seed: every key has a value already"),
+    ("+recipe.lr=1", "+recipe.lr=1: keys cannot be added or removed"),
+    ("~seed", "~seed: keys cannot be added or removed"),
     ("schema=eval", "schema: no such group; the nearest are: data"),
     ("seed=-1", "seed=-1: must be at least 0"),
     ("recipe.epochs=0", "recipe.epochs=0: must be at least 1"),
     ("recipe.warmup_epochs=30", "recipe.warmup_epochs=30: must be less than recipe.epochs=30"),
     ("recipe.schedule=step", "recipe.schedule=step needs recipe.milestones"),
-    ("data.mean=[1,0.5]", "data.mean has 2 channels and data.std 1"),
+    ("data.mean=[1,0.5]", "data.mean has 2 values and data.std has 1"),
     ("data.std=[0]", "data.std=[0.0]: each must be at least 1e-06 (standard deviation of each channel"),
-    ("recipe=torchvision_v1", "recipe=torchvision_v1 data=digits: this recipe is for images of another kind"),
-    ("protocol=ten_crop", "protocol=ten_crop data=digits: this protocol is for images of another kind"),
+    (
+        "recipe=torchvision_v1",
+        "recipe=torchvision_v1 does not work with data=digits: it is for images in files (recipe.crop_padding is "
+        "null), and these are in memory; choose recipe=sgd_cosine",
+    ),
+    (
+        "protocol=ten_crop",
+        "protocol=ten_crop does not work with data=digits: it crops, and these are taken whole; choose "
+        "protocol=whole_image",
+    ),
     ("trainer.workers=-1", "trainer.workers=-1: must be at least 0"),
     ("model=alexnet_2012", "alexnet_2012 needs images of at least 64 pixels a side, not 32; networks that fit: mlp"),
-    ("data.root=my_photos", "data.root: of which data? name it as well: data=NAME"),
+    ("data.root=my_photos", "data.root: say which data it belongs to: add data=NAME"),
     ("seed", "seed: cannot be read; write key=value"),
-    ("hydra/launcher=joblib", "hydra/launcher=joblib: Hydra composes the settings and does nothing else here"),
-    ("hydra.run.dir=elsewhere", "hydra.run.dir=elsewhere: Hydra composes the settings and does nothing else here"),
+    ("hydra/launcher=joblib", "hydra/launcher=joblib: this program uses Hydra only to compose settings"),
+    ("hydra.run.dir=elsewhere", "hydra.run.dir=elsewhere: this program uses Hydra only to compose settings"),
     ("--epochs", "unrecognized arguments: --epochs; settings are written key=value"),
 ]
 
@@ -82,7 +90,9 @@ def test_settings_of_what_an_evaluation_does_not_name(setting: str, multirun: tu
     done = run_script("eval.py", *multirun, f"run={tmp_path}", setting)
     group, key = setting.split(".")[0], setting.split("=")[0]
     assert done.returncode == 2
-    assert done.stderr == (f"eval.py: {key}: of which {group}? name it as well: {group}=NAME, one that --help lists\n")
+    assert done.stderr == (
+        f"eval.py: {key}: say which {group} it belongs to: add {group}=NAME; --help lists the names\n"
+    )
 
 
 @pytest.mark.parametrize("arguments", ["--help", "--cfg job", "seed=abc", "model=lenet6", "-m seed=0,a"])

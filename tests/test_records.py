@@ -154,7 +154,7 @@ def test_the_moment_of_the_weights_is_recorded(tmp_path: Path) -> None:
         (("protocol.precision=16-mixed",), "protocol.precision=16-mixed: a CPU does not compute in float16"),
         (
             ("recipe=linear_probe", PRETRAINED, "recipe.compile=true"),
-            "recipe.compile=true: recipe.trains=head sees each image once and compiles nothing; leave it out",
+            "recipe.compile=true: does not work with recipe.trains=head, which computes features once; leave it out",
         ),
     ],
 )

@@ -75,15 +75,15 @@ def equal(network: nn.Module, other: Mapping[str, torch.Tensor]) -> bool:
 @pytest.mark.parametrize(
     ("model", "weights", "line"),
     [
-        ("alexnet_2012", "IMAGENET1K_V1", "IMAGENET1K_V1 is of alexnet, the 2014 form: use model=alexnet"),
-        ("resnet50_2015", "DEFAULT", "DEFAULT is of resnet50, ResNet-50 v1.5: stride on the 3x3: use model=resnet50"),
-        ("vgg16_c", "IMAGENET1K_FEATURES", "IMAGENET1K_FEATURES is of vgg16, configuration D: use model=vgg16"),
+        ("alexnet_2012", "IMAGENET1K_V1", "IMAGENET1K_V1 belongs to alexnet, the 2014 form: use model=alexnet"),
+        ("resnet50_2015", "DEFAULT", "belongs to resnet50, ResNet-50 v1.5: stride on the 3x3: use model=resnet50"),
+        ("vgg16_c", "IMAGENET1K_FEATURES", "IMAGENET1K_FEATURES belongs to vgg16, configuration D: use model=vgg16"),
         ("resnet18", "IMAGENET1K_V2", "of other networks: resnet50, resnet101, resnet152; resnet18 has IMAGENET1K_V1"),
-        ("lenet5", "IMAGENET1K_V2", "IMAGENET1K_V2 is of other networks: resnet50, resnet101, resnet152$"),
+        ("lenet5", "IMAGENET1K_V2", "IMAGENET1K_V2 belongs to other networks: resnet50, resnet101, resnet152$"),
         ("resnet50", "IMAGENET1K_V3", "the nearest are: IMAGENET1K_V2, IMAGENET1K_V1; a file ends in .pth, "),
-        ("lenet5", "imagenet", "no weights are called so; the nearest are: IMAGENET1K_"),
-        ("resnet20", "timm:resnet50.a1_in1k", "these are of resnet50: use model=resnet50"),
-        ("resnet50", "timm:resnet50d.a1_in1k", "'resnet50d' is no network of this zoo; write timm:resnet50.<tag>"),
+        ("lenet5", "imagenet", "no weights have this name; the nearest are: IMAGENET1K_"),
+        ("resnet20", "timm:resnet50.a1_in1k", "these weights belong to resnet50: use model=resnet50"),
+        ("resnet50", "timm:resnet50d.a1_in1k", "this zoo has no network 'resnet50d'; write timm:resnet50.<tag>"),
         ("resnet20", "nowhere/weights.pth", "weights=nowhere/weights.pth: there is no such file"),
     ],
 )
@@ -104,7 +104,7 @@ def test_a_misspelt_name_is_told_before_torch_is_loaded(tmp_path: Path) -> None:
         [sys.executable, "-c", program, str(tmp_path / "runs")], cwd=ROOT, capture_output=True, text=True
     )
     assert done.returncode == 2 and done.stderr.count("\n") == 1
-    assert "weights=IMAGENET1K_V3: no weights are called so; the nearest are: IMAGENET1K_V2" in done.stderr
+    assert "weights=IMAGENET1K_V3: no weights have this name; the nearest are: IMAGENET1K_V2" in done.stderr
     assert done.stdout == "HEAVY []\n" and not (tmp_path / "runs").exists()
 
 

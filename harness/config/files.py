@@ -1,4 +1,4 @@
-"""The files of values in `configs/`: where they lie, and what a group offers."""
+"""The files in `configs/`: where they are and which choices a group offers."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 
 
 def choices(group: str) -> list[str]:
-    """The names that a config group offers."""
+    """Return the names that a config group offers."""
     return sorted(path.stem for path in (CONFIGS / group).glob("*.yaml"))
 
 
 def describe(group: str, choice: str) -> str:
-    """What a choice is: the first comment of its file."""
+    """Return the description of a choice: the first comment of its file."""
     (first, *_) = re.findall(r"^# (?!@)(.*)", _text(group, choice), re.MULTILINE)
     return str(first)
 
 
 def schema_name(group: str, choice: str) -> str:
-    """The schema that a choice fills, as `harness.config.commands.SCHEMAS` calls it."""
+    """Return the name, in `harness.config.commands.SCHEMAS`, of the schema that a choice fills."""
     (name,) = re.findall(r"^  - /schema/([\w/]+)@", _text(group, choice), re.MULTILINE)
     return str(name)
 
