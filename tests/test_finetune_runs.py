@@ -40,7 +40,10 @@ def test_weights_are_taken_from_a_run_folder(trained_run: Path, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        ("weights={started}", "no checkpoint in it (checkpoints/last.ckpt); did it finish its first epoch?"),
+        (
+            "weights={started}",
+            "the folder has no checkpoint (checkpoints/last.ckpt); did the run finish its first epoch?",
+        ),
         ("weights={run} recipe=finetune recipe.freeze=[c2]", "no such stage; the nearest are: c5, c3, c1"),
     ],
 )
