@@ -182,15 +182,15 @@ def test_a_file_of_ours_is_read_back_with_names_and_preprocessing(tmp_path: Path
     assert (provenance.trained_on, provenance.recipe, provenance.part) == ("digits", "sgd_cosine", "")
     for key, value in loaded.network.state_dict().items():
         assert torch.equal(network.state_dict()[key], value) and torch.equal(again.network.state_dict()[key], value)
-    with pytest.raises(UserError, match="these are of lenet5: use model=lenet5"):
+    with pytest.raises(UserError, match="these weights belong to lenet5: use model=lenet5"):
         Weights(str(out), "lenet4")
 
 
 @pytest.mark.parametrize(
     ("described", "line"),
     [
-        ("{", r"what it says of its network is damaged \(JSONDecodeError\)"),
-        ('{"version": 1}', r"what it says of its network is damaged \(KeyError\)"),
+        ("{", r"its description of the network is damaged \(JSONDecodeError\)"),
+        ('{"version": 1}', r"its description of the network is damaged \(KeyError\)"),
         ('{"version": 9}', "checkpoint version 9; this program reads version 1"),
     ],
 )

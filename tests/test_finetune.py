@@ -188,7 +188,10 @@ def test_rates_fall_from_the_head_to_the_images() -> None:
     [
         ({"freeze": ["conv_2x"]}, "recipe.freeze=conv_2x: no such stage; the nearest are: conv3_x, conv2_x"),
         ({"freeze": ["bn1"]}, "recipe.freeze=bn1: no such stage; the nearest are: "),
-        ({"freeze": ["conv1", "conv2_x", "conv3_x", "fc"]}, "recipe.freeze names every stage"),
+        (
+            {"freeze": ["conv1", "conv2_x", "conv3_x", "fc"]},
+            "recipe.freeze: names every stage, so nothing is left to train",
+        ),
         ({"unfreeze_epoch": 2}, "recipe.unfreeze_epoch=2: belongs with recipe.freeze"),
         (
             {"freeze": ["conv1"], "unfreeze_epoch": 1},

@@ -59,7 +59,7 @@ def test_mistakes_leave_no_run_folder(arguments: str, line: str, trained_run: Pa
 def test_a_folder_that_is_no_runs_is_no_weights(trained_run: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"not the folder of a run \(it has no config.yaml\)"):
         check_name(str(tmp_path), "lenet5")
-    with pytest.raises(UserError, match="these are of lenet5: use model=lenet5"):
+    with pytest.raises(UserError, match="these weights belong to lenet5: use model=lenet5"):
         Weights(str(trained_run), "mlp")
 
 
