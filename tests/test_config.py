@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import json
+import re
+import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +18,7 @@ from conftest import ROOT, run_script
 from harness.command.help import help_page
 from harness.config.compose import compose, quoted_path
 from harness.config.recipe import LOSSES
+from harness.config.renamed import renamed
 from harness.training import losses
 from models import MODELS
 
@@ -142,6 +146,41 @@ def test_every_yaml_composes(choice: str) -> None:
     config = compose("train", [choice])
     group, _, name = choice.partition("=")
     assert getattr(config, group).name == name
+
+
+RECIPES = sorted((ROOT / "configs" / "recipe").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
+def test_a_recipe_opens_with_a_line_for_help_and_a_command_that_composes(recipe: Path) -> None:
+    described, command, measured, *_ = recipe.read_text(encoding="utf-8").splitlines()
+    assert described.removeprefix("# ") in help_page("train")
+    assert command.startswith(f"# python train.py recipe={recipe.stem} data=") and " model=" in command
+    assert compose("train", command.split()[3:]).recipe.name == recipe.stem
+    assert "measured yet" in measured or "Cost: " in measured
+
+
+def test_the_errors_that_recipes_name_are_those_of_the_records() -> None:
+    results, named = ROOT / "benchmarks" / "results", 0
+    transfer = json.loads((results / "transfer.json").read_text(encoding="utf-8"))
+    for recipe in RECIPES:
+        text = recipe.read_text(encoding="utf-8")
+        for said, folder in re.findall(r"(\d\S+ ± \S+)%\n# \((benchmarks/results/errors/[\w-]+)", text):
+            records = [json.loads(path.read_text(encoding="utf-8")) for path in (ROOT / folder).glob("seed*.json")]
+            assert {renamed(r["training"]["recipe"])["name"] for r in records} == {recipe.stem}
+            errors = [record["top1_error"] for record in records]
+            assert said == f"{statistics.mean(errors):.2f} ± {statistics.stdev(errors):.2f}"
+            named += 1
+        for said, title in re.findall(r"^# (\d+\.\d+)% (.*)$", text, re.MULTILINE):
+            errors = [
+                run["top1_error"]
+                for run in transfer["runs"]
+                if (run["way"], run["images_per_class"]) == (recipe.stem, 100)
+                and transfer["tasks"][run["task"]] == title
+            ]
+            assert said == f"{statistics.mean(errors):.2f}" and len(errors) == 5
+            named += 1
+    assert named == 5
 
 
 def test_imagenet_names_its_recipe_and_protocol_and_networks_without_batch_norm_learn_slower() -> None:
