@@ -100,7 +100,7 @@ def test_missing_files_and_folders(tmp_path: Path) -> None:
         read_checkpoint(tmp_path)
     with pytest.raises(UserError, match="there is no such folder"):
         checkpoint_of_run(tmp_path / "none")
-    with pytest.raises(UserError, match="no checkpoint in it"):
+    with pytest.raises(UserError, match="the folder has no checkpoint"):
         checkpoint_of_run(tmp_path)
 
 

@@ -325,7 +325,7 @@ BAD = [
     (["{file}", "--format", "onnx", "--out", "{kept}"], "exists; name a new file"),
     (["{file}", "--format", "torchvision", "--out", "{beside}"], r"kept.json exists; name a new file"),
     (["{file}", "--format", "torchvision", "--out", "a.pth"], "torchvision has no network that equals lenet5"),
-    (["{empty}", "--format", "onnx", "--out", "a.onnx"], "no checkpoint in it"),
+    (["{empty}", "--format", "onnx", "--out", "a.onnx"], "the folder has no checkpoint"),
     (["{file}", "--format", "onnx", "--out", "a.onnx", "--images", "{empty}"], "no image found"),
 ]
 

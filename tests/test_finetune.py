@@ -192,10 +192,10 @@ def test_rates_fall_from_the_head_to_the_images() -> None:
             {"freeze": ["conv1", "conv2_x", "conv3_x", "fc"]},
             "recipe.freeze: names every stage, so nothing is left to train",
         ),
-        ({"unfreeze_epoch": 2}, "recipe.unfreeze_epoch=2: belongs with recipe.freeze"),
+        ({"unfreeze_epoch": 2}, "recipe.unfreeze_epoch=2: recipe.freeze is empty"),
         (
             {"freeze": ["conv1"], "unfreeze_epoch": 1},
-            "recipe.unfreeze_epoch=1: must be at least 2 (the epoch, counted from 1, that starts to train ",
+            "recipe.unfreeze_epoch=1: must be at least 2 (epoch, counted from 1, in which the frozen stages start ",
         ),
         ({"freeze": ["conv1"], "unfreeze_epoch": 5}, "recipe.unfreeze_epoch=5: must be from 2 to recipe.epochs=4"),
         ({"backbone_rate": 0.0}, "recipe.backbone_rate=0.0: must be above 0 and at most 1"),
@@ -392,7 +392,7 @@ def test_every_network_but_one_has_a_head_to_probe() -> None:
 def test_a_linear_probe_does_not_augment() -> None:
     for augmented in ({"flip": True}, {"crop_padding": 2}, {"crop_area": [0.5, 1.0], "crop_aspect": [1.0, 1.0]}):
         with pytest.raises(
-            UserError, match="computes the features of each image once, without flips and crops: leave "
+            UserError, match="computes the features of each image once, without flips and crops: choose "
         ):
             dataclasses.replace(PROBE, **augmented)
 

@@ -388,7 +388,7 @@ def test_imagenets_weights_bring_names_and_preprocessing(
 BAD = [
     (["{run}"], "say which pictures behind it"),
     (["{run}", "{empty}"], "no image found"),
-    (["{empty}", "{image}"], r"no checkpoint in it \(checkpoints/last.ckpt\)"),
+    (["{empty}", "{image}"], r"the folder has no checkpoint \(checkpoints/last.ckpt\)"),
     (["{image}/none", "{image}"], "there is no such run folder or file"),
     (["{image}", "{image}"], "not a checkpoint of tensors and plain data"),
     (["{run}", "{image}", "out={out}"], "this file exists; name a new one"),

@@ -175,7 +175,7 @@ def find_records(places: Iterable[str]) -> tuple[list[Record], list[str]]:
             elif record.content["training"] and record.content["training"]["max_batches"] is not None:
                 passed_over.append(f"{path}: a run cut short by trainer.max_batches")
             elif hashlib.sha256(record.predictions.read_bytes()).hexdigest() != record.content["predictions"]["sha256"]:
-                passed_over.append(f"{path}: its predictions are not those that it was written with")
+                passed_over.append(f"{path}: its file of predictions has changed since the record was written")
             else:
                 outcome = (record.content["weights"]["sha256"], record.content["predictions"]["sha256"])
                 same = found.setdefault((record.question, record.seed, *outcome), [])
@@ -197,7 +197,7 @@ def _record_files(place: str) -> Iterable[Path]:
 
 
 def _pooled(records: Sequence[Record]) -> list[Record]:
-    """Join the folds of each complete cross-validation to one record; leave folds alone if one is missing or double."""
+    """Join the folds of each complete cross-validation to one record; keep single folds if one is missing or double."""
     validations: dict[tuple[int, tuple[object, ...]], list[Record]] = {}
     pooled = [record for record in records if record.fold is None]
     for record in records:
@@ -259,8 +259,8 @@ def _grouped(records: Sequence[Record]) -> tuple[list[list[Record]], list[str]]:
             first = kept.setdefault(record.seed, record)
             if first is not record:
                 left_out.append(
-                    f"{record.path}: other predictions than {first.path}, though the records differ in no setting and "
-                    "no seed; runs= picks another"
+                    f"{record.path}: its predictions differ from those of {first.path}, although settings and seed are "
+                    "the same; choose the records to compare with runs="
                 )
         group[:] = sorted(kept.values(), key=lambda record: -1 if record.seed is None else record.seed)
     return groups, left_out

@@ -120,8 +120,8 @@ class RecipeConfig(Declared):
             )
         if self.trains == "head" and (self.flip or self.crop_padding or self.crop_area):
             raise UserError(
-                "recipe.trains=head computes the features of each image once, without flips and crops: leave "
-                "recipe.flip, recipe.crop_padding and recipe.crop_area out"
+                "recipe.trains=head computes the features of each image once, without flips and crops: choose "
+                "recipe=linear_probe, or set recipe.flip=false, recipe.crop_padding=null and recipe.crop_area=[]"
             )
         if self.class_weights is not None and self.loss != "cross_entropy":
             raise UserError(f"recipe.class_weights={self.class_weights}: works only with recipe.loss=cross_entropy")

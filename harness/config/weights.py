@@ -20,7 +20,7 @@ def beside(path: Path) -> Path:
 
 
 def is_file(weights: str) -> bool:
-    """Whether the word stands for a file or a folder."""
+    """Return whether the user's word names a file or a folder."""
     return weights.endswith(ENDINGS) or "/" in weights or "\\" in weights or Path(weights).exists()
 
 

@@ -117,12 +117,12 @@ def end(message: str, code: int) -> None:
 
 
 def listens() -> bool:
-    """Whether this process is a script of this project, and not a program that calls it."""
+    """Return whether this process is a script of this project, not a program that uses it as a library."""
     return _listener is not None
 
 
 def is_member() -> bool:
-    """Whether another process of the same run started this one."""
+    """Return whether another process of the same run started this one."""
     return _listener is not None and _listener.parent is not None
 
 

@@ -68,7 +68,7 @@ class Recorder(Checkpoint):
         assert isinstance(pl_module, Classifier)
         self.drawn = time.monotonic()
         self._start_clock()
-        if pl_module.history:  # the run goes on
+        if pl_module.history:  # the run is resumed
             if trainer.is_global_zero:
                 self.timing = read_timing(self.folder / TIMING_FILE, len(pl_module.history))
             trainer.should_stop = is_over(pl_module.history, self.patience)  # it was killed after its last epoch
