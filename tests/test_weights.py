@@ -78,7 +78,11 @@ def equal(network: nn.Module, other: Mapping[str, torch.Tensor]) -> bool:
         ("alexnet_2012", "IMAGENET1K_V1", "IMAGENET1K_V1 belongs to alexnet, the 2014 form: use model=alexnet"),
         ("resnet50_2015", "DEFAULT", "belongs to resnet50, ResNet-50 v1.5: stride on the 3x3: use model=resnet50"),
         ("vgg16_c", "IMAGENET1K_FEATURES", "IMAGENET1K_FEATURES belongs to vgg16, configuration D: use model=vgg16"),
-        ("resnet18", "IMAGENET1K_V2", "of other networks: resnet50, resnet101, resnet152; resnet18 has IMAGENET1K_V1"),
+        (
+            "resnet18",
+            "IMAGENET1K_V2",
+            "belongs to other networks: resnet50, resnet101, resnet152; resnet18 has IMAGENET1K_V1",
+        ),
         ("lenet5", "IMAGENET1K_V2", "IMAGENET1K_V2 belongs to other networks: resnet50, resnet101, resnet152$"),
         ("resnet50", "IMAGENET1K_V3", "the nearest are: IMAGENET1K_V2, IMAGENET1K_V1; a file ends in .pth, "),
         ("lenet5", "imagenet", "no weights have this name; the nearest are: IMAGENET1K_"),
