@@ -1,4 +1,4 @@
-"""Everything around a network; and the door for programs and notebooks, `docs/library.md`.
+"""The functions for programs and notebooks (`docs/library.md`); the rooms below hold everything around a network.
 
     from harness import compose, evaluate, load, train
 
@@ -29,15 +29,15 @@ def compose(command: Literal["eval"], *words: str, **settings: object) -> EvalCo
 @overload
 def compose(command: Literal["compare"], *words: str, **settings: object) -> CompareConfig: ...
 def compose(command: str, *words: str, **settings: object) -> TrainConfig | EvalConfig | CompareConfig:
-    """The settings of a command, checked: `compose("train", model="lenet5", data="mnist", **{"recipe.epochs": 5})`.
+    """Return checked settings: `compose("train", model="lenet5", data="mnist", **{"recipe.epochs": 5})`.
 
     Args:
         command: `train`, `eval` or `compare`.
-        *words: as on the command line, such as `"recipe.epochs=5"`.
-        **settings: the same as Python's values.
+        *words: settings as on the command line, such as `"recipe.epochs=5"`.
+        **settings: settings as Python values.
 
     Raises:
-        UserError: a `ValueError` that says in a line what is wrong, where, and what to do.
+        UserError: a setting is wrong; this `ValueError` says in one line what is wrong, where, and what to do.
     """
     from harness.config.commands import COMMANDS
     from harness.config.compose import as_word
@@ -53,15 +53,15 @@ def train(config: TrainConfig, *, verbose: bool = False) -> Run:
     """Train a network and evaluate it, as `train.py` does.
 
     Args:
-        config: of `compose("train", ...)`.
-        verbose: whether to print what the script prints. Without it the run says nothing, except warnings; the logger
-            `cnn_zoo` has its lines, and so has `log.txt`.
+        config: settings from `compose("train", ...)`.
+        verbose: whether to print what the script prints. Otherwise the run prints only warnings; its lines still go to
+            the logger `cnn_zoo` and to `log.txt`.
 
     Returns:
         The run: its `folder`, its `result`, and the `history` of its epochs.
 
     Raises:
-        UserError: settings that do not fit each other or this machine, or a run that cannot go on.
+        UserError: settings do not work together or on this machine, or a run cannot be resumed.
     """
     from harness.run.folder import given_back
     from harness.run.log import spoken
@@ -77,14 +77,14 @@ def evaluate(config: EvalConfig, *, verbose: bool = False) -> dict[str, Any]:
     """Evaluate a network on a test split, as `eval.py` does.
 
     Args:
-        config: of `compose("eval", ...)`.
+        config: settings from `compose("eval", ...)`.
         verbose: whether to print what the script prints.
 
     Returns:
-        The content of `result.json`: `top1_error` and `top5_error` in percent, their intervals, counts, and all else.
+        The content of `result.json`: `top1_error` and `top5_error` in percent, their intervals, counts, and more.
 
     Raises:
-        UserError: settings that do not fit, or a score that means nothing.
+        UserError: settings do not work together, or the score means nothing.
     """
     from harness.run.folder import given_back
     from harness.run.log import spoken
@@ -97,19 +97,19 @@ def evaluate(config: EvalConfig, *, verbose: bool = False) -> dict[str, Any]:
 
 
 def load(place: str | Path, *, weights: str | None = None, data: str | Sequence[str] = ()) -> Loaded:
-    """A network with its numbers, ready to be used: `load(run.folder)`, `load("resnet50", weights="IMAGENET1K_V2")`.
+    """Return a network that is ready to use: `load(run.folder)`, `load("resnet50", weights="IMAGENET1K_V2")`.
 
     Args:
-        place: a run folder, a checkpoint, or a file that `tools/export.py` wrote; with `weights`, a name of the
-            catalogue.
-        weights: a name of torchvision's, `timm:<model>.<tag>`, or the path of a file.
-        data: the data set that such a file was trained on, if it does not say what its images went through.
+        place: a run folder, a checkpoint, or a file that `tools/export.py` wrote; with `weights`, the name of a network
+            in the catalogue.
+        weights: a name of torchvision, `timm:<model>.<tag>`, or the path of a file.
+        data: data set on which the weights were trained, if the file does not say how images are prepared.
 
     Returns:
         `network`, `class_names`, `preprocess(image)` and `predict(images)`.
 
     Raises:
-        UserError: weights that do not exist, are damaged, or are of another network.
+        UserError: the weights do not exist, are damaged, or belong to another network.
     """
     from harness.prediction import network
 

@@ -1,4 +1,4 @@
-"""Typed config to objects, and nothing else: network, data on the devices, what trains it, Lightning's trainer."""
+"""Build objects from a typed config: the network, its training data and LightningModule, and Lightning's trainer."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ from models import build_model
 
 
 def build_network(model: str, options: dict[str, Any], preprocessing: Preprocessing, num_classes: int) -> nn.Module:
-    """A network for these images and classes, its weights drawn from torch's global generator.
+    """Build a network for these images and classes; torch's global generator draws its weights.
 
     Raises:
-        UserError: options that the network cannot have.
+        UserError: the network does not take these options.
     """
     try:
         return build_model(
@@ -51,7 +51,7 @@ def build_network(model: str, options: dict[str, Any], preprocessing: Preprocess
 
 
 def rebuilt(trained: Trained, state_dict: Mapping[str, torch.Tensor]) -> nn.Module:
-    """The network that a checkpoint describes, with these numbers, and with nothing else of how it was trained."""
+    """Build the network that a checkpoint describes and load these tensors, without any state from training."""
     network = build_network(trained.model, trained.options, trained.preprocessing, len(trained.class_names))
     network.load_state_dict(state_dict)
     return network
@@ -60,15 +60,19 @@ def rebuilt(trained: Trained, state_dict: Mapping[str, torch.Tensor]) -> nn.Modu
 def start_network(
     config: TrainConfig, known: DataSet, before: Trained | None
 ) -> tuple[nn.Module, Preprocessing, Provenance | None]:
-    """The network that a run begins with, drawn from its seed or pretrained, and what its images go through.
+    """Build the network that a run begins with, with random or pretrained weights.
 
     Args:
-        config: of the run.
+        config: settings of the run.
         known: facts of its data.
-        before: what the checkpoint says that the run goes on from, whose weights are loaded later; None for none.
+        before: description in the checkpoint that the run is resumed from, whose weights are loaded later; None for a
+            new run.
+
+    Returns:
+        The network, its preprocessing, and where its pretrained weights came from (None for random ones).
 
     Raises:
-        UserError: weights that cannot be had, or are not of this network.
+        UserError: the weights cannot be found or downloaded, or belong to another network.
     """
     model = config.model
     weights = Weights(config.weights, model.name) if config.weights is not None and before is None else None
@@ -86,10 +90,10 @@ def start_network(
 def build_training(
     config: TrainConfig, network: nn.Module, splits: Splits, preprocessing: Preprocessing, num_classes: int
 ) -> tuple[TrainData, Classifier]:
-    """The images of a run and what trains the network on them, as its recipe says.
+    """Build the data module and the LightningModule of a run by its recipe.
 
     Raises:
-        UserError: a recipe that this network cannot have.
+        UserError: the recipe does not work with this network.
     """
     recipe, protocol, limits = config.recipe, config.protocol, config.trainer
     data_kind, classifier_kind = _kinds(recipe)
@@ -101,7 +105,7 @@ def build_training(
 
 
 def _kinds(recipe: RecipeConfig) -> tuple[type[TrainData], type[Classifier]]:
-    """What feeds and what trains a network: all of it, at one rate or several, or its head."""
+    """Return the classes that feed and train a network: all of it, at one learning rate or several, or its head."""
     if recipe.trains == "head":
         return FeatureData, LinearProbe
     return TrainData, FineTuner if isinstance(recipe, FineTuneConfig) else Classifier
@@ -110,14 +114,14 @@ def _kinds(recipe: RecipeConfig) -> tuple[type[TrainData], type[Classifier]]:
 def build_trainer(
     team: Team, folder: Path, precision: str, callbacks: Sequence[lightning.Callback], **options: Any
 ) -> lightning.Trainer:
-    """Lightning's trainer, which does nothing but what is said here.
+    """Build Lightning's trainer with everything switched off that is not given here.
 
     Args:
-        team: of the run.
-        folder: of the run.
-        precision: Lightning's name of the arithmetic.
-        callbacks: that see every hook.
-        **options: of `lightning.Trainer`, such as `max_epochs`.
+        team: processes of the run.
+        folder: folder of the run.
+        precision: arithmetic, by Lightning's name.
+        callbacks: callbacks of the trainer.
+        **options: further options of `lightning.Trainer`, such as `max_epochs`.
     """
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)  # no tips and no list of idle accelerators
@@ -129,7 +133,7 @@ def build_trainer(
         precision=precision,  # type: ignore[arg-type]  # checked by the schema
         callbacks=list(callbacks),
         plugins=[AtomicCheckpointIO(), TeamEnvironment(team)],
-        default_root_dir=folder,  # where Lightning, under SLURM, looks for a checkpoint to load; there is none
+        default_root_dir=folder,  # under SLURM Lightning would load a checkpoint from here; there is none
         logger=False,
         enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in callbacks),
         enable_progress_bar=False,
@@ -144,5 +148,5 @@ def build_trainer(
         for own in trainer.callbacks  # type: ignore[attr-defined]
         if own in callbacks
     ]
-    trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]  # they are heard
+    trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]  # we handle signals
     return trainer

@@ -96,11 +96,11 @@ def test_a_recipe_of_an_older_version_has_its_name_of_today(trained_run: Path, t
 def test_missing_files_and_folders(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="there is no such file"):
         read_checkpoint(tmp_path / "none.ckpt")
-    with pytest.raises(UserError, match="is a folder; a run folder is given with run="):
+    with pytest.raises(UserError, match="is a folder; name a run folder with run="):
         read_checkpoint(tmp_path)
     with pytest.raises(UserError, match="there is no such folder"):
         checkpoint_of_run(tmp_path / "none")
-    with pytest.raises(UserError, match="no checkpoint in it"):
+    with pytest.raises(UserError, match="the folder has no checkpoint"):
         checkpoint_of_run(tmp_path)
 
 

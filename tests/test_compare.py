@@ -299,7 +299,7 @@ def test_a_seed_that_is_there_twice_is_told_apart_or_left_out_in_a_line(tmp_path
     (comparison,) = compare(find_records([str(tmp_path)])[0])
     (left_out,) = comparison.left_out
     assert left_out.startswith(
-        f"{tmp_path / 'd' / 'result.json'}: other predictions than {tmp_path / 'c' / 'result.json'}"
+        f"{tmp_path / 'd' / 'result.json'}: its predictions differ from those of {tmp_path / 'c' / 'result.json'}, "
     )
     assert sorted(row.seeds for row in comparison.rows) == [(0,), (1,)]
     assert f"Left out: {left_out}" in markdown([comparison])

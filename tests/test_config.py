@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import json
+import re
+import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +18,7 @@ from conftest import ROOT, run_script
 from harness.command.help import help_page
 from harness.config.compose import compose, quoted_path
 from harness.config.recipe import LOSSES
+from harness.config.renamed import renamed
 from harness.training import losses
 from models import MODELS
 
@@ -25,27 +29,35 @@ MISTAKES = [
     ("trainer.threads=1.5", "trainer.threads: Value '1.5'"),
     ("model=lenet6", "model=lenet6: no such choice; the nearest are: lenet5"),
     ("recipe.loss=cross_entropi", "the nearest are: cross_entropy"),
-    ("model=null", "model=null: one name belongs here:"),
-    ("model=[mlp]", "model=[mlp]: one name belongs here:"),
-    ("model=mlp,lenet5", "model=mlp,lenet5: one value belongs here; -m runs a sweep"),
+    ("model=null", "model=null: choose one name:"),
+    ("model=[mlp]", "model=[mlp]: choose one name:"),
+    ("model=mlp,lenet5", "model=mlp,lenet5: give one value; to run a sweep over several, add -m"),
     ("model.name=mlp", "model.name cannot be set; choose with model=mlp"),
-    ("+recipe.lr=1", "+recipe.lr=1: every key has a value already"),
-    ("~seed", "~seed: every key has a value already"),
+    ("+recipe.lr=1", "+recipe.lr=1: keys cannot be added or removed"),
+    ("~seed", "~seed: keys cannot be added or removed"),
     ("schema=eval", "schema: no such group; the nearest are: data"),
     ("seed=-1", "seed=-1: must be at least 0"),
     ("recipe.epochs=0", "recipe.epochs=0: must be at least 1"),
     ("recipe.warmup_epochs=30", "recipe.warmup_epochs=30: must be less than recipe.epochs=30"),
     ("recipe.schedule=step", "recipe.schedule=step needs recipe.milestones"),
-    ("data.mean=[1,0.5]", "data.mean has 2 channels and data.std 1"),
+    ("data.mean=[1,0.5]", "data.mean has 2 values and data.std has 1"),
     ("data.std=[0]", "data.std=[0.0]: each must be at least 1e-06 (standard deviation of each channel"),
-    ("recipe=torchvision_v1", "recipe=torchvision_v1 data=digits: this recipe is for images of another kind"),
-    ("protocol=ten_crop", "protocol=ten_crop data=digits: this protocol is for images of another kind"),
+    (
+        "recipe=torchvision_v1",
+        "recipe=torchvision_v1 does not work with data=digits: it is for images in files (recipe.crop_padding is "
+        "null), and these are in memory; choose recipe=sgd_cosine",
+    ),
+    (
+        "protocol=ten_crop",
+        "protocol=ten_crop does not work with data=digits: it crops, and these are taken whole; choose "
+        "protocol=whole_image",
+    ),
     ("trainer.workers=-1", "trainer.workers=-1: must be at least 0"),
     ("model=alexnet_2012", "alexnet_2012 needs images of at least 64 pixels a side, not 32; networks that fit: mlp"),
-    ("data.root=my_photos", "data.root: of which data? name it as well: data=NAME"),
+    ("data.root=my_photos", "data.root: say which data it belongs to: add data=NAME"),
     ("seed", "seed: cannot be read; write key=value"),
-    ("hydra/launcher=joblib", "hydra/launcher=joblib: Hydra composes the settings and does nothing else here"),
-    ("hydra.run.dir=elsewhere", "hydra.run.dir=elsewhere: Hydra composes the settings and does nothing else here"),
+    ("hydra/launcher=joblib", "hydra/launcher=joblib: this program uses Hydra only to compose settings"),
+    ("hydra.run.dir=elsewhere", "hydra.run.dir=elsewhere: this program uses Hydra only to compose settings"),
     ("--epochs", "unrecognized arguments: --epochs; settings are written key=value"),
 ]
 
@@ -82,7 +94,9 @@ def test_settings_of_what_an_evaluation_does_not_name(setting: str, multirun: tu
     done = run_script("eval.py", *multirun, f"run={tmp_path}", setting)
     group, key = setting.split(".")[0], setting.split("=")[0]
     assert done.returncode == 2
-    assert done.stderr == (f"eval.py: {key}: of which {group}? name it as well: {group}=NAME, one that --help lists\n")
+    assert done.stderr == (
+        f"eval.py: {key}: say which {group} it belongs to: add {group}=NAME; --help lists the names\n"
+    )
 
 
 @pytest.mark.parametrize("arguments", ["--help", "--cfg job", "seed=abc", "model=lenet6", "-m seed=0,a"])
@@ -132,6 +146,41 @@ def test_every_yaml_composes(choice: str) -> None:
     config = compose("train", [choice])
     group, _, name = choice.partition("=")
     assert getattr(config, group).name == name
+
+
+RECIPES = sorted((ROOT / "configs" / "recipe").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
+def test_a_recipe_opens_with_a_line_for_help_and_a_command_that_composes(recipe: Path) -> None:
+    described, command, measured, *_ = recipe.read_text(encoding="utf-8").splitlines()
+    assert described.removeprefix("# ") in help_page("train")
+    assert command.startswith(f"# python train.py recipe={recipe.stem} data=") and " model=" in command
+    assert compose("train", command.split()[3:]).recipe.name == recipe.stem
+    assert "measured yet" in measured or "Cost: " in measured
+
+
+def test_the_errors_that_recipes_name_are_those_of_the_records() -> None:
+    results, named = ROOT / "benchmarks" / "results", 0
+    transfer = json.loads((results / "transfer.json").read_text(encoding="utf-8"))
+    for recipe in RECIPES:
+        text = recipe.read_text(encoding="utf-8")
+        for said, folder in re.findall(r"(\d\S+ ± \S+)%\n# \((benchmarks/results/errors/[\w-]+)", text):
+            records = [json.loads(path.read_text(encoding="utf-8")) for path in (ROOT / folder).glob("seed*.json")]
+            assert {renamed(r["training"]["recipe"])["name"] for r in records} == {recipe.stem}
+            errors = [record["top1_error"] for record in records]
+            assert said == f"{statistics.mean(errors):.2f} ± {statistics.stdev(errors):.2f}"
+            named += 1
+        for said, title in re.findall(r"^# (\d+\.\d+)% (.*)$", text, re.MULTILINE):
+            errors = [
+                run["top1_error"]
+                for run in transfer["runs"]
+                if (run["way"], run["images_per_class"]) == (recipe.stem, 100)
+                and transfer["tasks"][run["task"]] == title
+            ]
+            assert said == f"{statistics.mean(errors):.2f}" and len(errors) == 5
+            named += 1
+    assert named == 5
 
 
 def test_imagenet_names_its_recipe_and_protocol_and_networks_without_batch_norm_learn_slower() -> None:

@@ -182,15 +182,15 @@ def test_a_file_of_ours_is_read_back_with_names_and_preprocessing(tmp_path: Path
     assert (provenance.trained_on, provenance.recipe, provenance.part) == ("digits", "sgd_cosine", "")
     for key, value in loaded.network.state_dict().items():
         assert torch.equal(network.state_dict()[key], value) and torch.equal(again.network.state_dict()[key], value)
-    with pytest.raises(UserError, match="these are of lenet5: use model=lenet5"):
+    with pytest.raises(UserError, match="these weights belong to lenet5: use model=lenet5"):
         Weights(str(out), "lenet4")
 
 
 @pytest.mark.parametrize(
     ("described", "line"),
     [
-        ("{", r"what it says of its network is damaged \(JSONDecodeError\)"),
-        ('{"version": 1}', r"what it says of its network is damaged \(KeyError\)"),
+        ("{", r"its description of the network is damaged \(JSONDecodeError\)"),
+        ('{"version": 1}', r"its description of the network is damaged \(KeyError\)"),
         ('{"version": 9}', "checkpoint version 9; this program reads version 1"),
     ],
 )
@@ -325,7 +325,7 @@ BAD = [
     (["{file}", "--format", "onnx", "--out", "{kept}"], "exists; name a new file"),
     (["{file}", "--format", "torchvision", "--out", "{beside}"], r"kept.json exists; name a new file"),
     (["{file}", "--format", "torchvision", "--out", "a.pth"], "torchvision has no network that equals lenet5"),
-    (["{empty}", "--format", "onnx", "--out", "a.onnx"], "no checkpoint in it"),
+    (["{empty}", "--format", "onnx", "--out", "a.onnx"], "the folder has no checkpoint"),
     (["{file}", "--format", "onnx", "--out", "a.onnx", "--images", "{empty}"], "no image found"),
 ]
 

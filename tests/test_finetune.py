@@ -188,11 +188,14 @@ def test_rates_fall_from_the_head_to_the_images() -> None:
     [
         ({"freeze": ["conv_2x"]}, "recipe.freeze=conv_2x: no such stage; the nearest are: conv3_x, conv2_x"),
         ({"freeze": ["bn1"]}, "recipe.freeze=bn1: no such stage; the nearest are: "),
-        ({"freeze": ["conv1", "conv2_x", "conv3_x", "fc"]}, "recipe.freeze names every stage"),
-        ({"unfreeze_epoch": 2}, "recipe.unfreeze_epoch=2: belongs with recipe.freeze"),
+        (
+            {"freeze": ["conv1", "conv2_x", "conv3_x", "fc"]},
+            "recipe.freeze: names every stage, so nothing is left to train",
+        ),
+        ({"unfreeze_epoch": 2}, "recipe.unfreeze_epoch=2: recipe.freeze is empty"),
         (
             {"freeze": ["conv1"], "unfreeze_epoch": 1},
-            "recipe.unfreeze_epoch=1: must be at least 2 (the epoch, counted from 1, that starts to train ",
+            "recipe.unfreeze_epoch=1: must be at least 2 (epoch, counted from 1, in which the frozen stages start ",
         ),
         ({"freeze": ["conv1"], "unfreeze_epoch": 5}, "recipe.unfreeze_epoch=5: must be from 2 to recipe.epochs=4"),
         ({"backbone_rate": 0.0}, "recipe.backbone_rate=0.0: must be above 0 and at most 1"),
@@ -200,7 +203,7 @@ def test_rates_fall_from_the_head_to_the_images() -> None:
         ({"trains": "head", "flip": False, "crop_padding": None}, "use recipe=linear_probe"),
         ({"trains": "all"}, "recipe.trains=all: no such choice"),
         ({"class_weights": "balance"}, "recipe.class_weights=balance: no such choice; the nearest are: balanced"),
-        ({"class_weights": "balanced", "loss": "lecun_map"}, "goes with recipe.loss=cross_entropy alone"),
+        ({"class_weights": "balanced", "loss": "lecun_map"}, "works only with recipe.loss=cross_entropy"),
         ({"patience": 0}, "recipe.patience=0: must be at least 1"),
     ],
 )
@@ -388,7 +391,9 @@ def test_every_network_but_one_has_a_head_to_probe() -> None:
 
 def test_a_linear_probe_does_not_augment() -> None:
     for augmented in ({"flip": True}, {"crop_padding": 2}, {"crop_area": [0.5, 1.0], "crop_aspect": [1.0, 1.0]}):
-        with pytest.raises(UserError, match="of images as they are: without flip and crop"):
+        with pytest.raises(
+            UserError, match="computes the features of each image once, without flips and crops: choose "
+        ):
             dataclasses.replace(PROBE, **augmented)
 
 
@@ -471,7 +476,7 @@ def test_patience_needs_a_validation_split(tmp_path: Path, capsys: pytest.Captur
     assert call("train.py", "recipe.patience=3", "data.validation=0", f"runs={tmp_path}") == 2
     said = capsys.readouterr().err
     assert said == (
-        "train.py: recipe.patience=3: there is no validation split to look at; set data.validation above 0\n"
+        "train.py: recipe.patience=3: needs a validation split, and there is none; set data.validation above 0\n"
     )
     assert not list(tmp_path.iterdir())
 
@@ -537,13 +542,13 @@ def test_the_recipes_are_for_images_in_memory_and_in_files(recipe: str) -> None:
         check_recipe(config, describe(config.data).in_files)
         if recipe == "finetune":
             assert config.recipe.flip == (data != "digits")  # a mirrored digit is another sign
-        with pytest.raises(UserError, match=f"recipe={recipe}: trains a pretrained network further; name it with"):
+        with pytest.raises(UserError, match=f"recipe={recipe}: this recipe needs pretrained weights; name them with"):
             check_recipe(dataclasses.replace(config, weights=None), describe(config.data).in_files)
     assert not config_of("recipe=finetune", "recipe.flip=false", "data=cifar10", "model=resnet20").recipe.flip
 
 
 def test_a_recipe_for_images_of_one_kind_is_refused_for_the_other() -> None:
     for data, model, recipe in (("digits", "lenet5", "torchvision_v1"), ("imagenet", "resnet50", "sgd_cosine")):
-        with pytest.raises(UserError, match="this recipe is for images of another kind"):
+        with pytest.raises(UserError, match=f"recipe={recipe} does not work with data={data}: it is for"):
             config = config_of(f"data={data}", f"model={model}", f"recipe={recipe}")
             check_recipe(config, describe(config.data).in_files)

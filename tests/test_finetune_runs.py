@@ -40,7 +40,10 @@ def test_weights_are_taken_from_a_run_folder(trained_run: Path, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        ("weights={started}", "no checkpoint in it (checkpoints/last.ckpt); did it finish its first epoch?"),
+        (
+            "weights={started}",
+            "the folder has no checkpoint (checkpoints/last.ckpt); did the run finish its first epoch?",
+        ),
         ("weights={run} recipe=finetune recipe.freeze=[c2]", "no such stage; the nearest are: c5, c3, c1"),
     ],
 )
@@ -56,7 +59,7 @@ def test_mistakes_leave_no_run_folder(arguments: str, line: str, trained_run: Pa
 def test_a_folder_that_is_no_runs_is_no_weights(trained_run: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"not the folder of a run \(it has no config.yaml\)"):
         check_name(str(tmp_path), "lenet5")
-    with pytest.raises(UserError, match="these are of lenet5: use model=lenet5"):
+    with pytest.raises(UserError, match="these weights belong to lenet5: use model=lenet5"):
         Weights(str(trained_run), "mlp")
 
 

@@ -184,7 +184,7 @@ def test_a_folder_that_cannot_be_used_is_told_in_a_line(tmp_path: Path) -> None:
         ({"validation": 100}, "data.validation=100: must be at most 99"),
         ({"fold": 2, "folds": 2}, "data.fold=2: from 0 to 1"),
         ({"fold": 1}, "there are no folds; set data.folds"),
-        ({"mean": [0.5] * 2, "std": [0.5] * 2}, "one makes them grey"),
+        ({"mean": [0.5] * 2, "std": [0.5] * 2}, "or one, which makes them grey"),
     ):
         with pytest.raises(UserError, match=line):
             config(tmp_path, **changes)

@@ -236,9 +236,9 @@ def test_a_script_without_standard_output_works(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("runs", "line"),
     [
-        ("/dev/null", "runs=/dev/null: no folder can be made there: /dev/null/mlp-digits: Not a directory"),
-        ("x" * 300, "File name too long; choose a shorter one"),
-        ("dangling", "runs=dangling: no folder can be made there: dangling: File exists"),
+        ("/dev/null", "runs=/dev/null: cannot make a folder there: /dev/null/mlp-digits: Not a directory"),
+        ("x" * 300, "File name too long; choose a shorter name"),
+        ("dangling", "runs=dangling: cannot make a folder there: dangling: File exists"),
     ],
     ids=["no folder", "long", "dangling"],
 )

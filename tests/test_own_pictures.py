@@ -106,7 +106,7 @@ def test_grey_networks_learn_colour_and_the_reverse_and_are_evaluated_by_name(
     assert (protocol["name"], protocol["batch_size"]) == ("center_crop", 2)
 
     done = run_script("eval.py", f"run={grey}", "data=digits")
-    line = "data=digits: its images are taken whole, but this network's are resized to 32 and cropped to 32: evaluate"
+    line = "data=digits: its images are never resized, but this network needs images resized to 32 and cropped to 32: "
     assert done.returncode == 2 and line in done.stderr and done.stderr.count("\n") == 1
 
     for network, where in ((f"run={grey}", tmp_path), ("checkpoint=last.ckpt", grey / "checkpoints")):
@@ -120,7 +120,7 @@ def test_grey_networks_learn_colour_and_the_reverse_and_are_evaluated_by_name(
     done = run_script("eval.py", f"run={grey}", *settings, "data.resize=64", "data.image_size=32")
     assert (done.returncode, done.stderr) == (
         2,
-        "eval.py: data.resize=64: the network brings its own, 32: leave it out\n",
+        "eval.py: data.resize=64: the network's own preprocessing has 32: leave data.resize out\n",
     )
     done = run_script("eval.py", f"run={grey}", *settings, "trainer.workers=0")
     assert done.returncode == 0, done.stderr

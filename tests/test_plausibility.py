@@ -83,9 +83,9 @@ def test_classes_are_matched_by_name_in_any_order_and_number() -> None:
     theirs = ("a", "c", "b")
     assert match_classes(("a", "b", "c"), theirs, "d", "weights", force=False) == (0, 2, 1)
     assert match_classes(("b",), theirs, "d", "weights", force=False) == (2,)
-    with pytest.raises(UserError, match="the network knows no 'x', but a, c, b; force=true"):
+    with pytest.raises(UserError, match="the network knows no 'x'; it knows a, c, b; force=true"):
         match_classes(("a", "x", "b"), theirs, "d", "weights", force=False)
     assert match_classes(("a", "x", "b"), theirs, "d", "weights", force=True) == (0, 1, 2)
     for force in (False, True):
-        with pytest.raises(UserError, match=r"the network knows no 'x' \(and 1 more\), but a, c, b$"):
+        with pytest.raises(UserError, match=r"the network knows no 'x' \(and 1 more\); it knows a, c, b$"):
             match_classes(("a", "x", "y", "b"), theirs, "d", "weights", force=force)

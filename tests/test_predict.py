@@ -388,7 +388,7 @@ def test_imagenets_weights_bring_names_and_preprocessing(
 BAD = [
     (["{run}"], "say which pictures behind it"),
     (["{run}", "{empty}"], "no image found"),
-    (["{empty}", "{image}"], r"no checkpoint in it \(checkpoints/last.ckpt\)"),
+    (["{empty}", "{image}"], r"the folder has no checkpoint \(checkpoints/last.ckpt\)"),
     (["{image}/none", "{image}"], "there is no such run folder or file"),
     (["{image}", "{image}"], "not a checkpoint of tensors and plain data"),
     (["{run}", "{image}", "out={out}"], "this file exists; name a new one"),
@@ -399,7 +399,7 @@ BAD = [
     (["{run}", "{image}", "--device", "abacus"], "--device abacus: .*; cpu runs everywhere"),
     (["--model", "resnet50", "{image}"], "model= and weights= belong together"),
     (["model=resnet5", "weights=DEFAULT", "{image}"], "model=resnet5: no such choice; the nearest are: resnet"),
-    (["model=lenet5", "weights=IMAGENET1K_V9", "{image}"], "no weights are called so"),
+    (["model=lenet5", "weights=IMAGENET1K_V9", "{image}"], "no weights have this name"),
     (["model=resnet20", "weights={weights}", "data=cifar", "{image}"], "data=cifar: no such choice; .*: cifar10"),
     (
         ["model=resnet20", "weights={weights}", "data=cifar10", "data.men=[0]", "{image}"],

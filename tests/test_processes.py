@@ -96,7 +96,9 @@ def test_a_batch_script_of_slurm_is_one_process() -> None:
 
 
 def test_more_processes_than_cores_are_refused() -> None:
-    with pytest.raises(UserError, match=rf"trainer.devices=1000: one process .* has {available_cores()} CPU cores"):
+    with pytest.raises(
+        UserError, match=rf"trainer.devices=1000: each device is one process, .* has {available_cores()} CPU cores"
+    ):
         gather(trainer(1000))
     for key, value in (("threads", 2026), ("workers", 100_000), ("devices", 10**9)):
         done = run_script("train.py", f"trainer.{key}={value}")

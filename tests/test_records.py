@@ -154,7 +154,7 @@ def test_the_moment_of_the_weights_is_recorded(tmp_path: Path) -> None:
         (("protocol.precision=16-mixed",), "protocol.precision=16-mixed: a CPU does not compute in float16"),
         (
             ("recipe=linear_probe", PRETRAINED, "recipe.compile=true"),
-            "recipe.compile=true: recipe.trains=head sees each image once and compiles nothing; leave it out",
+            "recipe.compile=true: does not work with recipe.trains=head, which computes features once; leave it out",
         ),
     ],
 )
@@ -184,7 +184,7 @@ def test_a_run_that_goes_on_elsewhere_says_so_and_other_images_are_refused(
     monkeypatch.setattr("harness.data.images.image_set.ImageSet.fingerprint", lambda _: "other pixels")
     capsys.readouterr()
     assert call("train.py", f"resume={tmp_path / 'moved'}") == 2
-    assert "the training images are not those that this run began with" in capsys.readouterr().err
+    assert "the training images have changed since this run began; put the old ones back" in capsys.readouterr().err
 
 
 def test_a_run_of_an_older_version_says_what_is_not_known(tmp_path: Path) -> None:

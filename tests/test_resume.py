@@ -141,7 +141,7 @@ def test_a_best_checkpoint_of_another_epoch_is_refused(unbroken_patient: Path, t
     content = read_content(last)
     content["cnn_zoo_progress"]["history"][1]["validation"]["correct_top1"] = 180  # epoch 2 was the best
     torch.save(content, last)
-    with pytest.raises(UserError, match="of step 60, but the best epoch, 2, ended at step 40"):
+    with pytest.raises(UserError, match="holds step 60, but the best epoch, 2, ended at step 40"):
         checkpoint_of_run(run)
     assert best.exists()
 

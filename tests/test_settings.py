@@ -116,7 +116,7 @@ def test_five_hundred_wrong_overrides_are_refused_in_one_line_each() -> None:
     [
         ("data.std=[inf]", "data.std=[inf]: each must be a finite number"),
         ("data.mean=[nan]", "data.mean=[nan]: each must be a finite number"),
-        ("data.mean=[123.7]", "data.mean=[123.7]: each must be at most 1 (of each channel, on the scale 0 to 1)"),
+        ("data.mean=[123.7]", "data.mean=[123.7]: each must be at most 1 (mean of each channel, on the scale 0 to 1)"),
         ("recipe.gamma=inf", "recipe.gamma=inf: must be a finite number"),
         ("recipe.momentum=5", "recipe.momentum=5.0: must be at least 0 and below 1"),
         ("recipe.milestones=[nan]", "recipe.milestones=[nan]: each must be a finite number"),
@@ -127,9 +127,9 @@ def test_five_hundred_wrong_overrides_are_refused_in_one_line_each() -> None:
         ("recipe.crop_padding=100000", "recipe.crop_padding=100000: must be at most 256"),
         ("model=mlp model.hidden=[99999999999]", "model.hidden=[99999999999]: each must be at most 100000"),
         ("seed=1e3", "seed: Value '1000.0' of type 'float' could not be converted to Integer; write 1000"),
-        ("recipe.epochs=${seed}", "write the value itself; ${...} stands in the files of configs/ alone"),
-        ("recipe.freeze=[c1]", "recipe.freeze: what is chosen has no such key; it belongs to recipe=finetune"),
-        ("recipe.learning_rates.lenet5=1", "the files of configs/ alone add to recipe.learning_rates"),
+        ("recipe.epochs=${seed}", "write the value itself; only the files of configs/ may use ${...}"),
+        ("recipe.freeze=[c1]", "recipe.freeze: the chosen recipe has no such key; only these have it: recipe=finetune"),
+        ("recipe.learning_rates.lenet5=1", "only the files of configs/ can add entries to recipe.learning_rates"),
         ("data.mean=0.5", "data.mean: must be a list, such as [0.5]"),
         ("recipe.epochs=null", "recipe.epochs: may not be null"),
         ("recipe=modern", "recipe=modern: is now called recipe=sgd_cosine"),
@@ -162,15 +162,17 @@ def test_what_other_programs_call_a_setting_leads_to_its_key(alias: str, key: st
 
 
 def test_what_others_have_a_key_for_and_here_something_else_says() -> None:
-    assert refused("optimizer=adam") == "optimizer: no such key; recipe=NAME says how a network is trained, by SGD"
+    assert (
+        refused("optimizer=adam") == "optimizer: no such key; recipe=NAME says how to train, and every recipe uses SGD"
+    )
     assert refused("num_classes=3") == (
         "num_classes: no such key; the data set says how many classes there are: data=NAME"
     )
 
 
 def test_a_far_miss_names_no_strangers() -> None:
-    assert refused("zxqv=1") == "zxqv: there is no such key; --help lists those that there are"
-    assert refused("recipe.zxqv=1") == "recipe.zxqv: there is no such key; --help recipe lists those that there are"
+    assert refused("zxqv=1") == "zxqv: there is no such key; --help lists the keys"
+    assert refused("recipe.zxqv=1") == "recipe.zxqv: there is no such key; --help recipe lists the keys"
 
 
 def test_no_name_leads_to_two_keys_of_one_group() -> None:
@@ -217,5 +219,5 @@ def test_help_fits_a_screen(command: str) -> None:
 def test_a_group_offers_what_lies_in_its_folder() -> None:
     for group in GROUPS:
         few = f"the nearest are: {', '.join(choices(group))}"
-        said = few if group != "model" else "--help lists those that there are"
+        said = few if group != "model" else "--help lists the choices"
         assert refused(f"{group}=zxqv") == f"{group}=zxqv: no such choice; {said}"

@@ -75,15 +75,19 @@ def equal(network: nn.Module, other: Mapping[str, torch.Tensor]) -> bool:
 @pytest.mark.parametrize(
     ("model", "weights", "line"),
     [
-        ("alexnet_2012", "IMAGENET1K_V1", "IMAGENET1K_V1 is of alexnet, the 2014 form: use model=alexnet"),
-        ("resnet50_2015", "DEFAULT", "DEFAULT is of resnet50, ResNet-50 v1.5: stride on the 3x3: use model=resnet50"),
-        ("vgg16_c", "IMAGENET1K_FEATURES", "IMAGENET1K_FEATURES is of vgg16, configuration D: use model=vgg16"),
-        ("resnet18", "IMAGENET1K_V2", "of other networks: resnet50, resnet101, resnet152; resnet18 has IMAGENET1K_V1"),
-        ("lenet5", "IMAGENET1K_V2", "IMAGENET1K_V2 is of other networks: resnet50, resnet101, resnet152$"),
+        ("alexnet_2012", "IMAGENET1K_V1", "IMAGENET1K_V1 belongs to alexnet, the 2014 form: use model=alexnet"),
+        ("resnet50_2015", "DEFAULT", "belongs to resnet50, ResNet-50 v1.5: stride on the 3x3: use model=resnet50"),
+        ("vgg16_c", "IMAGENET1K_FEATURES", "IMAGENET1K_FEATURES belongs to vgg16, configuration D: use model=vgg16"),
+        (
+            "resnet18",
+            "IMAGENET1K_V2",
+            "belongs to other networks: resnet50, resnet101, resnet152; resnet18 has IMAGENET1K_V1",
+        ),
+        ("lenet5", "IMAGENET1K_V2", "IMAGENET1K_V2 belongs to other networks: resnet50, resnet101, resnet152$"),
         ("resnet50", "IMAGENET1K_V3", "the nearest are: IMAGENET1K_V2, IMAGENET1K_V1; a file ends in .pth, "),
-        ("lenet5", "imagenet", "no weights are called so; the nearest are: IMAGENET1K_"),
-        ("resnet20", "timm:resnet50.a1_in1k", "these are of resnet50: use model=resnet50"),
-        ("resnet50", "timm:resnet50d.a1_in1k", "'resnet50d' is no network of this zoo; write timm:resnet50.<tag>"),
+        ("lenet5", "imagenet", "no weights have this name; the nearest are: IMAGENET1K_"),
+        ("resnet20", "timm:resnet50.a1_in1k", "these weights belong to resnet50: use model=resnet50"),
+        ("resnet50", "timm:resnet50d.a1_in1k", "this zoo has no network 'resnet50d'; write timm:resnet50.<tag>"),
         ("resnet20", "nowhere/weights.pth", "weights=nowhere/weights.pth: there is no such file"),
     ],
 )
@@ -104,7 +108,7 @@ def test_a_misspelt_name_is_told_before_torch_is_loaded(tmp_path: Path) -> None:
         [sys.executable, "-c", program, str(tmp_path / "runs")], cwd=ROOT, capture_output=True, text=True
     )
     assert done.returncode == 2 and done.stderr.count("\n") == 1
-    assert "weights=IMAGENET1K_V3: no weights are called so; the nearest are: IMAGENET1K_V2" in done.stderr
+    assert "weights=IMAGENET1K_V3: no weights have this name; the nearest are: IMAGENET1K_V2" in done.stderr
     assert done.stdout == "HEAVY []\n" and not (tmp_path / "runs").exists()
 
 
@@ -362,7 +366,7 @@ def test_a_checkpoint_of_ours(trained_run: Path) -> None:
     assert weights.class_names == tuple("0123456789")
     assert weights.preprocessing is not None and weights.preprocessing.mean == (0.1716,)
     assert provenance.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
-    with pytest.raises(UserError, match="these are of lenet5: use model=lenet5"):
+    with pytest.raises(UserError, match="these weights belong to lenet5: use model=lenet5"):
         Weights(str(path), "lenet4")
 
 
@@ -399,7 +403,7 @@ def test_files_without_weights(tmp_path: Path) -> None:
     contents: list[Any] = [{}, {"epoch": 1}, [1, 2], torch.zeros(3), {"state_dict": {}}, {"model": {"lr": 0.1}}]
     for content in (*contents, endless):
         torch.save(content, tmp_path / "a.pth")
-        with pytest.raises(UserError, match=r"a.pth: no weights in it: neither tensors nor a dictionary of them under"):
+        with pytest.raises(UserError, match=r"a.pth: holds no weights: neither tensors nor a dictionary of them under"):
             read_tensors(tmp_path / "a.pth")
     (tmp_path / "a.pth").write_bytes(b"<html>404</html>")
     with pytest.raises(UserError, match=r"a.pth: "):
@@ -421,14 +425,14 @@ def save(tmp_path: Path, tensors: Mapping[str, torch.Tensor]) -> Path:
 def test_the_network_that_the_weights_are_of_is_named(tmp_path: Path, foreign: bool) -> None:
     tensors = build_model("resnet32", num_classes=7).state_dict()
     path = save(tmp_path, to_akamaster("resnet32", tensors) if foreign else tensors)
-    with pytest.raises(UserError, match=r"72 unexpected: .*they are of resnet32.*: use model=resnet32") as caught:
+    with pytest.raises(UserError, match=r"72 unexpected: .*these weights fit resnet32.*: use model=resnet32") as caught:
         loaded(path)
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 400
 
 
 def test_torchvisions_form_is_told_from_the_papers(tmp_path: Path) -> None:
     theirs = to_torchvision("resnet50", build_model("resnet50", num_classes=2).state_dict())
-    with pytest.raises(UserError, match=r"they are of resnet50: use model=resnet50$"):
+    with pytest.raises(UserError, match=r"these weights fit resnet50: use model=resnet50$"):
         loaded(save(tmp_path, theirs), "resnet50_2015")
 
 
@@ -442,13 +446,17 @@ def test_options_that_do_not_fit_are_told(tmp_path: Path) -> None:
 
 def test_the_likely_cause_of_weights_of_no_network(tmp_path: Path) -> None:
     projections = save(tmp_path, resnet20(shortcut="B").state_dict())
-    with pytest.raises(UserError, match=r"12 unexpected: .*most like resnet20, 116 of 128 tensors: a variant, other"):
+    with pytest.raises(
+        UserError, match=r"12 unexpected: .*most like resnet20 \(116 of 128 tensors fit\): a variant of"
+    ):
         loaded(projections)
     wide = build_model("mlp", hidden=[20]).state_dict()
-    with pytest.raises(UserError, match=r"the layers of mlp, in other sizes: set the options of configs/model"):
+    with pytest.raises(UserError, match=r"the layers of mlp in other sizes: set the options that configs/model"):
         loaded(save(tmp_path, wide), "mlp")
     foreign = {f"blocks.{number}.weight": torch.zeros(1) for number in range(200)}
-    with pytest.raises(UserError, match=r"200 unexpected: blocks.0.weight, .*they are of no network of this zoo$"):
+    with pytest.raises(
+        UserError, match=r"200 unexpected: blocks.0.weight, .*these weights fit no network of this zoo$"
+    ):
         loaded(save(tmp_path, foreign))
 
 
@@ -456,10 +464,10 @@ def test_the_likely_cause_of_weights_of_no_network(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "line"),
     [
-        ("missing", r"resnet20 weights=a.pth: 1 missing: conv1.weight; they are most like resnet20, "),
+        ("missing", r"resnet20 weights=a.pth: 1 missing: conv1.weight; these weights are most like resnet20 "),
         (
             "unexpected",
-            r"resnet20 weights=a.pth: 1 unexpected: (module.)?(linear|fc).extra; they are most like resnet20, ",
+            r"resnet20 weights=a.pth: 1 unexpected: (module.)?(linear|fc).extra; these weights are most like resnet20 ",
         ),
         ("shape", r"1 of another shape: conv2_x.0.conv1.weight \(16, 16, 5, 5\) instead of \(16, 16, 3, 3\)"),
     ],
@@ -484,14 +492,14 @@ def test_no_weights_are_loaded_in_part(tmp_path: Path, house: str, change: str, 
 
 def test_weights_of_no_network_of_the_zoo(tmp_path: Path) -> None:
     tensors = {"conv1.weight": torch.zeros(16, 3, 3, 3), "norm.weight": torch.zeros(16)}
-    with pytest.raises(UserError, match=r"1 unexpected: norm.weight; they are of no network of this zoo$"):
+    with pytest.raises(UserError, match=r"1 unexpected: norm.weight; these weights fit no network of this zoo$"):
         loaded(save(tmp_path, tensors))
 
 
 def test_numbers_that_are_not_finite_are_refused(tmp_path: Path) -> None:
     tensors = resnet20().state_dict()
     tensors["bn1.running_var"][3] = torch.nan
-    with pytest.raises(UserError, match=r"numbers that are not finite in bn1.running_var: the file is of no use"):
+    with pytest.raises(UserError, match=r"bn1.running_var has numbers that are not finite; use another file"):
         loaded(save(tmp_path, tensors), training=True)
 
 

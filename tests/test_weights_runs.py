@@ -89,7 +89,7 @@ def test_where_weights_came_from_follows_the_network(trained_run: Path, tmp_path
     done = run_script(*command, *short, "data.mean=[0.5]")
     assert (done.returncode, done.stderr) == (
         2,
-        "train.py: data.mean=[0.5]: the network brings its own, [0.1716]: leave it out\n",
+        "train.py: data.mean=[0.5]: the network's own preprocessing has [0.1716]: leave data.mean out\n",
     )
     done = run_script(*command, *short)
     assert done.returncode == 0 and done.stderr == "", done.stderr
@@ -152,10 +152,13 @@ def test_records_of_pretrained_weights_and_of_version_1_are_compared(trained_run
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (("weights=a.pth",), "weights=a.pth: say of which model, and on which data: model=NAME data=NAME"),
-        (("weights=a.pth", "model=lenet5"), "weights=a.pth: say of which model, and on which data"),
+        (("weights=a.pth",), "weights=a.pth: say which network they belong to and which data to evaluate on: "),
+        (("weights=a.pth", "model=lenet5"), "weights=a.pth: say which network they belong to and which data"),
         (("weights=a.pth", "run=b"), "say what to evaluate: run=FOLDER, checkpoint=FILE, or model=NAME weights="),
-        (("run=b", "model=lenet5"), "model=lenet5: belongs with weights=; a run or checkpoint names its own"),
+        (
+            ("run=b", "model=lenet5"),
+            "model=lenet5: works only with weights=; a run or checkpoint names its own network",
+        ),
         (("weights=a.pth", "model=lenet5", "data=digits"), "weights=a.pth: there is no such file"),
         (("weights={run}/checkpoints/last.ckpt", "model=lenet5", "data=fashion_mnist"), "its classes are not those of"),
     ],

@@ -1,1 +1,1 @@
-"""The command line: from words to a typed config, a mistake to a line, a sweep to its jobs."""
+"""The command line: words become a typed config, a mistake becomes one line, and a sweep becomes jobs."""

@@ -1,6 +1,7 @@
 """From a command line to a run: what `train`, `eval` and `compare` share, as scripts and as commands of `cnn-zoo`.
 
-A user's mistake becomes one line and exit code 2. What can be told without torch is told before torch is imported.
+A user's mistake becomes one line and exit code 2. Mistakes that can be found without torch are found before torch is
+imported.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ def _do(command: str, arguments: list[str]) -> int:
 
 
 def _run(config: TrainConfig | EvalConfig | CompareConfig) -> None:
-    """The story of a config; it is imported here, behind all that needs no torch."""
+    """Run the story of a config; it is imported only here, because it needs torch."""
     if isinstance(config, TrainConfig):
         from harness.stories.train import train
 
@@ -89,8 +90,8 @@ def _unknown_option(message: str) -> NoReturn:
 
 
 def _show_config(command: str, overrides: list[str]) -> None:
-    """Hydra's own pages: `--cfg job` prints the config, `--info` where it came from."""
-    compose(command, overrides)  # a mistake is one line here, too
+    """Print Hydra's own pages: `--cfg job` shows the config, `--info` where it came from."""
+    compose(command, overrides)  # so that a mistake is one line here, too
     register_schemas()
     words = set(overrides)
     sys.argv[1:] = [quoted_path(word) if word in words else word for word in sys.argv[1:]]
@@ -98,7 +99,7 @@ def _show_config(command: str, overrides: list[str]) -> None:
 
 
 def _fail(message: str, exit_code: int) -> int:
-    """Print a line, also into the `log.txt` of a run whose folder was made; in its rank 0 alone."""
-    with suppress(OSError):  # of log.txt, such as the full disk that the line tells of; the terminal has it already
+    """Print a line, and write it to `log.txt` if the run has a folder; with several processes only in rank 0."""
+    with suppress(OSError):  # log.txt may be on the full disk that the line reports; the terminal has the line already
         log.error(f"{program.name()}: {message}")
     return exit_code

@@ -1,4 +1,4 @@
-"""What `--help` prints: what can be chosen, what can be set, and what each key of a group means."""
+"""The pages of `--help`: the choices, the keys of a command, and what each key of a group means."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from harness.config.files import choices, describe, schema_name
 from harness.errors import UserError, nearest
 from models.catalogue import MODELS
 
-WIDTH = 110  # characters of a line
+WIDTH = 110  # most characters of a line
 TYPES = {"int": "whole number", "float": "number", "bool": "true or false", "str": "text"}
 SEVERAL = {"int": "whole numbers", "float": "numbers", "str": "words"}
 
@@ -59,7 +59,7 @@ EXAMPLES = {
 
 
 def help_page(command: str) -> str:
-    """What can be chosen and set."""
+    """Return the page that lists the choices and the keys of a command."""
     groups = [group for group in _groups(command) if command == "train" or group != "recipe"]
     lines = [HEADS[command], ""]
     for group in groups:
@@ -78,7 +78,7 @@ def _groups(command: str) -> list[str]:
 
 
 def _families() -> list[str]:
-    """The networks, a family a line."""
+    """Return the names of the networks, one line for each family."""
     families: dict[str, list[str]] = {}
     for name, entry in MODELS.items():
         families.setdefault(entry.family, []).append(name)
@@ -94,14 +94,14 @@ def _choices(group: str) -> list[str]:
 
 
 def group_page(command: str, words: Sequence[str]) -> str:
-    """What each key of some groups, or one key, means: its type, its value and its bounds.
+    """Return the page that explains keys: type, value, bounds and meaning.
 
     Args:
         command: `train`, `eval` or `compare`.
-        words: groups, keys, and what is chosen: `recipe`, `seed`, or `recipe recipe=finetune`.
+        words: groups, keys and choices: `recipe`, `seed`, or `recipe recipe=finetune`.
 
     Raises:
-        UserError: a word that is neither a group nor a key, or a choice that does not exist.
+        UserError: a word is neither a group nor a key, or a choice does not exist.
     """
     asked = [word for word in words if "=" not in word]
     keys = keys_of(command)
@@ -117,7 +117,7 @@ def group_page(command: str, words: Sequence[str]) -> str:
 
 
 def _explained(group: str, values: Any) -> str:
-    """Every key of a group: those of what is chosen with their values, then those of other choices."""
+    """Explain every key of a group: first those of the chosen file with their values, then those of other choices."""
     lines = [f"{group}=NAME  {GROUPS[group]}"]
     known: set[tuple[str, Setting]] = set()
     if values is not None:
@@ -136,18 +136,18 @@ def _explained(group: str, values: Any) -> str:
 
 
 def _key(name: str, key: Declaration, value: str) -> str:
-    """One key: `recipe.epochs=30  whole number, at least 1: passes over the training split`."""
+    """Explain a key: `recipe.epochs=30  whole number, at least 1: passes over the training split`."""
     head = f"    {f'{name}={value}':<24}  "
     return fill(f"{_type(key)}: {key.setting.meaning}", WIDTH, initial_indent=head, subsequent_indent=" " * 30)
 
 
 def _default(key: Declaration) -> str:
-    """What a key is if nobody sets it; empty where a file of `configs/` says it."""
+    """Return the default of a key; empty if a file of `configs/` gives it."""
     return "" if key.default == MISSING else written(key.default)
 
 
 def _type(key: Declaration) -> str:
-    """What kind of value it is, and within which bounds."""
+    """Return the type of a key's value and its bounds."""
     annotation, setting = key.annotation, key.setting
     inner = annotation.removesuffix(" | None")
     of_list, of_dict = re.match(r"list\[(\w+)\]", inner), re.match(r"dict\[str, (\w+)\]", inner)

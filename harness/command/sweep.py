@@ -1,4 +1,4 @@
-"""A sweep (`-m`): every job is composed and checked before the first starts, and runs in a process of its own."""
+"""Run a sweep (`-m`): compose and check every job before the first starts, then run each in a process of its own."""
 
 from __future__ import annotations
 
@@ -26,9 +26,10 @@ from harness.stories.check import check
 
 
 def sweep(command: str, overrides: list[str], extra_configs: str | None) -> int:
-    """Run every combination of the swept values, each in a fresh process, and compare what they came to.
+    """Run every combination of the swept values, each in a new process, and compare the results.
 
-    Exit code 1 if one failed.
+    Returns:
+        Exit code: 1 if a job failed, otherwise 0.
     """
     jobs = _checked_jobs(command, overrides, extra_configs)
     with TemporaryDirectory() as place:
@@ -36,7 +37,7 @@ def sweep(command: str, overrides: list[str], extra_configs: str | None) -> int:
 
 
 def _run_jobs(jobs: list[list[str]], folders: Path, compared: bool, extra_configs: str | None) -> int:
-    """Run one after the other; each adds its folder to the file `folders`, and what those hold is compared."""
+    """Run one job after the other; each writes its folder into the file `folders`, whose records are then compared."""
     failed: list[str] = []
     options = ["--config-dir", extra_configs] if extra_configs else []
     for number, job in enumerate(jobs, 1):
@@ -57,7 +58,7 @@ def _run_jobs(jobs: list[list[str]], folders: Path, compared: bool, extra_config
 
 
 def _compare(folders: list[str], done: str) -> None:
-    """Say what became of the jobs, with one table of the records in their folders."""
+    """Print how many jobs are done, and one table of the records in their folders."""
     records, passed_over = find_records(folders)
     for line in passed_over:
         print(f"passed over: {line}")
@@ -66,7 +67,7 @@ def _compare(folders: list[str], done: str) -> None:
 
 
 def _run_job(command: list[str], environment: dict[str, str]) -> int:
-    """Run a job to its end; it hears Ctrl-C from the terminal itself, and is told of other signals."""
+    """Run a job to its end; the terminal sends it Ctrl-C, and other signals are passed on to it."""
     with subprocess.Popen(command, env=environment) as process:
 
         def tell(number: signal.Signals) -> None:
@@ -92,7 +93,7 @@ def _checked_jobs(command: str, overrides: list[str], extra_configs: str | None)
 
 
 def _combinations(overrides: list[str]) -> list[list[str]]:
-    """The overrides of each job: every value of one swept key with every value of the others."""
+    """Return the overrides of each job: every value of one swept key with every value of the others."""
     with composing():
         parser = OverridesParser.create(GlobalHydra.instance().config_loader())
         parsed = parser.parse_overrides(overrides)

@@ -1,1 +1,1 @@
-"""Records to rows, paired tests, tables and pictures; nothing here needs torch."""
+"""Comparison of runs: from records to rows, paired tests, tables and charts. No torch."""

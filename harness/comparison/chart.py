@@ -1,4 +1,4 @@
-"""`comparison.png`: error bars of every model, after the top-5 chart of the ImageNet challenge."""
+"""Draw `comparison.png`: the errors of every model as bars, like the top-5 chart of the ImageNet challenge."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from matplotlib.figure import Figure
 from harness.comparison.records import Comparison
 
 BAR, WHISKER = "#4c78a8", "#222222"
-WIDTH = 44  # characters of a label's line
+WIDTH = 44  # most characters in a line of a label
 
 
 def draw_comparisons(path: Path, comparisons: Sequence[Comparison]) -> None:
-    """One row of panels a comparison, top-1 and top-5 side by side; bars from the best model to the worst.
+    """Draw each comparison as a row of two panels, top-1 and top-5, with bars from the best model to the worst.
 
-    A bar is the mean over seeds, its whisker the 95% Wilson interval.
+    A bar is the mean over seeds, and its whisker the 95% Wilson interval.
     """
     named = [[_wrapped(row.model) for row in comparison.rows] for comparison in comparisons]
     heights = [1.0 + sum(0.2 + 0.16 * (1 + name.count("\n")) for name in names) for names in named]

@@ -1,10 +1,10 @@
-"""Models compared by their records: tables, intervals and paired tests. No torch, no logs.
+"""Compare models by the records of their runs: rows, intervals and paired tests. No torch, no logs.
 
-One comparison for each (data, split, protocol): numbers across them say nothing. Within one, runs that differ in
-nothing but the seed are one row: their mean, with the standard deviation over seeds; see `harness.evaluation.settings`.
-The interval is Wilson's for that
-many images, so it speaks of the test split's size, not of the seeds. The folds of a cross-validation, once all are
-there, are one run over all images; of a single seed's, the deviation is that over the folds.
+Each (data, split, protocol) is a comparison of its own, because errors of different ones cannot be compared. Within a
+comparison, runs that differ only in the seed are one row: their mean, with the standard deviation over seeds; see
+`harness.comparison.settings`. The interval is Wilson's for the number of images, so it describes the size of the test
+split, not the seeds. All folds of a cross-validation together count as one run over all images; if there is only one
+seed, the deviation is over the folds.
 """
 
 from __future__ import annotations
@@ -32,20 +32,20 @@ from harness.run.files import RESULT_FILE
 
 @dataclass(frozen=True)
 class Record:
-    """One `result.json`, and the file it was read from."""
+    """The content of a `result.json`, and the path of the file."""
 
     path: Path
     content: dict[str, Any]
 
     @property
     def seed(self) -> int | None:
-        """Of the training run; None for pretrained weights."""
+        """Seed of the training run; None for pretrained weights."""
         training = self.content["training"]
         return int(training["seed"]) if training else None
 
     @cached_property
     def settings(self) -> Settings:
-        """What can move its number, but for the seed."""
+        """Everything except the seed that can change the error."""
         return settings_of(self.content)
 
     @property
@@ -58,7 +58,7 @@ class Record:
 
     @property
     def protocol(self) -> str:
-        """Its name, and what changes the scores a little where it is not as usual: precision, compilation, decoder."""
+        """Name of the protocol, with unusual settings that change the scores slightly: precision, compile, decoder."""
         protocol, decoder = self.content["protocol"], self.content["data"].get("decoder", DECODERS[0])
         unusual = {
             protocol["precision"]: protocol["precision"] != PRECISIONS[0],
@@ -69,17 +69,17 @@ class Record:
 
     @property
     def fold(self) -> tuple[int, int] | None:
-        """Which fold of how many was the test split; None without a cross-validation."""
+        """Number of the test fold, from 0, and number of folds; None without a cross-validation."""
         data = self.content["data"]
         return (data["fold"], data["folds"]) if "folds" in data else None
 
     @property
     def predictions(self) -> Path:
-        """The file of its predictions."""
+        """Path of the file with the predictions."""
         return self.path.with_name(self.content["predictions"]["file"])
 
     def right(self) -> dict[str, bool]:
-        """Whether each image's likeliest class was its label, by image id."""
+        """Return by image id whether the likeliest class was the label."""
         with self.predictions.open(encoding="utf-8", newline="") as file:
             return {row["image"]: row["label"] == row["class_1"] for row in csv.DictReader(file)}
 
@@ -92,21 +92,21 @@ class Folds(Record):
 
     @cached_property
     def settings(self) -> Settings:
-        """Those that the folds have in common."""
+        """Settings that the folds have in common."""
         return self.folds[0].settings
 
     def right(self) -> dict[str, bool]:
-        """The same over the folds, of which each image is in one."""
+        """Return the same for all folds; each image is in one fold."""
         return {image: right for fold in self.folds for image, right in fold.right().items()}
 
 
 @dataclass(frozen=True)
 class Row:
-    """Runs that differ in nothing but the seed; errors and intervals in percent, deviations over seeds (None for one).
+    """Runs that differ only in the seed; errors, intervals and deviations over seeds (None for one) in percent.
 
-    `model` is its label: the model, and the settings in which the rows of the comparison differ. `settings` is a
-    SHA-256 of all that can move the number. `published` holds the top-1 and top-5 errors that the weights' publisher
-    measured by the same protocol.
+    `model` is the label of the row: the model, and the settings in which the rows of the comparison differ. `settings`
+    is a SHA-256 of everything that can change the error. `published` holds the top-1 and top-5 errors that the weights'
+    publisher measured by the same protocol.
     """
 
     model: str
@@ -125,16 +125,16 @@ class Row:
 
 @dataclass(frozen=True)
 class Paired:
-    """McNemar's exact test of two models of one seed on the same images.
+    """McNemar's exact test of two models with the same seed on the same images.
 
     Attributes:
-        first: a model.
-        second: another.
-        seed: of both; None for two pretrained ones.
-        only_first: images that the first alone got right.
-        only_second: images that the second alone got right.
-        p: probability of a split at least as uneven if both were equally good, two-sided.
-        p_holm: the same, corrected by Holm's method for the number of tests in the comparison.
+        first: label of one model.
+        second: label of the other model.
+        seed: seed of both; None for two pretrained models.
+        only_first: number of images that only the first model got right.
+        only_second: number of images that only the second model got right.
+        p: two-sided probability of counts at least as uneven if both models were equally good.
+        p_holm: p corrected by Holm's method for the number of tests in the comparison.
     """
 
     first: str
@@ -148,7 +148,7 @@ class Paired:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All models that were evaluated on the same images in the same way, and a line for each record left out."""
+    """All models that were evaluated on the same images by the same protocol, and a line for each record left out."""
 
     data: str
     split: str
@@ -159,12 +159,12 @@ class Comparison:
 
     @property
     def title(self) -> str:
-        """Data, split and protocol."""
+        """Name of the comparison: data, split and protocol."""
         return f"{self.data} {self.split}, {self.protocol}"
 
 
 def find_records(places: Iterable[str]) -> tuple[list[Record], list[str]]:
-    """The records in these folders (searched through) or glob patterns, and a line for each file passed over."""
+    """Search folders or glob patterns for records; return them, and a line for each file that was passed over."""
     found: dict[tuple[object, ...], list[Record]] = {}
     passed_over = []
     for path in sorted(path for place in places for path in _record_files(place)):
@@ -175,7 +175,7 @@ def find_records(places: Iterable[str]) -> tuple[list[Record], list[str]]:
             elif record.content["training"] and record.content["training"]["max_batches"] is not None:
                 passed_over.append(f"{path}: a run cut short by trainer.max_batches")
             elif hashlib.sha256(record.predictions.read_bytes()).hexdigest() != record.content["predictions"]["sha256"]:
-                passed_over.append(f"{path}: its predictions are not those that it was written with")
+                passed_over.append(f"{path}: its file of predictions has changed since the record was written")
             else:
                 outcome = (record.content["weights"]["sha256"], record.content["predictions"]["sha256"])
                 same = found.setdefault((record.question, record.seed, *outcome), [])
@@ -187,7 +187,7 @@ def find_records(places: Iterable[str]) -> tuple[list[Record], list[str]]:
 
 
 def _that_know_most(same: Sequence[Record]) -> Sequence[Record]:
-    """Records of one outcome, without those of older versions where a newer one tells more of it."""
+    """Drop records of older versions if a newer record of the same result has more settings."""
     return [record for record in same if not record.settings.older] or same
 
 
@@ -197,7 +197,7 @@ def _record_files(place: str) -> Iterable[Path]:
 
 
 def _pooled(records: Sequence[Record]) -> list[Record]:
-    """The records, those of a whole cross-validation in one; not where a fold is missing or was trained twice."""
+    """Join the folds of each complete cross-validation to one record; keep single folds if one is missing or double."""
     validations: dict[tuple[int, tuple[object, ...]], list[Record]] = {}
     pooled = [record for record in records if record.fold is None]
     for record in records:
@@ -213,7 +213,7 @@ def _pooled(records: Sequence[Record]) -> list[Record]:
 
 
 def _whole(parts: Sequence[Record]) -> Folds:
-    """All folds of one subject and seed, in order; the fingerprint is that of their division."""
+    """Join all folds of the same settings and seed, in order; the fingerprint is that of the division into folds."""
     first = parts[0].content
     sums = {key: sum(part.content[key] for part in parts) for key in ("seen", "correct_top1", "correct_top5")}
     errors = {f"top{k}_error": 100 * (1 - sums[f"correct_top{k}"] / sums["seen"]) for k in (1, 5)}
@@ -223,7 +223,7 @@ def _whole(parts: Sequence[Record]) -> Folds:
 
 
 def compare(records: Sequence[Record]) -> list[Comparison]:
-    """One comparison for each question, rows in order of their top-1 error."""
+    """Return a comparison for each data, split and protocol, with rows in order of their top-1 error."""
     records = _pooled(records)
     questions = sorted({record.question for record in records})
     return [_comparison([record for record in records if record.question == question]) for question in questions]
@@ -244,10 +244,10 @@ def _error(runs: Sequence[Record]) -> float:
 
 
 def _grouped(records: Sequence[Record]) -> tuple[list[list[Record]], list[str]]:
-    """The runs of each row, in order of their seeds, each seed once; and a line for each record that is left out.
+    """Return the runs of each row, in order of their seeds, each seed once; and a line for each record left out.
 
-    Where a seed is there twice, runs that differ in what moves the last bits are rows of their own. Of those that
-    differ in nothing, and yet in their predictions, the first by its path is taken.
+    If a seed occurs twice, runs that differ in a setting that changes only the last bits become rows of their own. If
+    their settings are all equal but their predictions differ, the first one by its path is used.
     """
     groups: list[list[Record]] = []
     for runs in _by([*records], lambda record: record.settings.key):
@@ -259,8 +259,8 @@ def _grouped(records: Sequence[Record]) -> tuple[list[list[Record]], list[str]]:
             first = kept.setdefault(record.seed, record)
             if first is not record:
                 left_out.append(
-                    f"{record.path}: other predictions than {first.path}, though the records differ in no setting and "
-                    "no seed; runs= picks another"
+                    f"{record.path}: its predictions differ from those of {first.path}, although settings and seed are "
+                    "the same; choose the records to compare with runs="
                 )
         group[:] = sorted(kept.values(), key=lambda record: -1 if record.seed is None else record.seed)
     return groups, left_out
@@ -296,7 +296,7 @@ def _row(label: str, runs: Sequence[Record]) -> Row:
 
 
 def _tests(rows: Mapping[str, Sequence[Record]]) -> list[Paired]:
-    """Every pair of rows, for every seed that both were trained with, and of pretrained ones."""
+    """Test every pair of rows for every seed that both were trained with; pretrained models have the seed None."""
     right = {(label, run.seed): run.right() for label, runs in rows.items() for run in runs}
     found = []
     for first, second in combinations(rows, 2):
@@ -310,7 +310,7 @@ def _tests(rows: Mapping[str, Sequence[Record]]) -> list[Paired]:
 
 
 def mcnemar(only_first: int, only_second: int) -> float:
-    """The exact two-sided p of McNemar's test [McNemar 1947]: a fair coin for each image that only one got right."""
+    """Return McNemar's exact two-sided p [McNemar 1947]: each image that only one got right is a fair coin toss."""
     tosses = only_first + only_second
     tail = sum(math.comb(tosses, k) for k in range(min(only_first, only_second) + 1))
     p: float = 2 * tail / 2**tosses
@@ -318,7 +318,7 @@ def mcnemar(only_first: int, only_second: int) -> float:
 
 
 def holm(ps: Sequence[float]) -> list[float]:
-    """Holm's step-down correction [Holm 1979]: as many values, in the same order."""
+    """Return p-values with Holm's step-down correction [Holm 1979], in the same order."""
     corrected = [0.0] * len(ps)
     highest = 0.0
     for rank, index in enumerate(sorted(range(len(ps)), key=lambda index: ps[index])):

@@ -1,4 +1,4 @@
-"""What can move the number of a record, but for the seed: rows have it in common, labels show where they differ."""
+"""Settings of a record: everything except the seed that can change its error. Runs of one row have equal settings."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from harness.config.weights import LOCAL_FILE
 
 Values = Mapping[str, Any]
 
-OLDER = "older record"  # marks a row: what else may differ from other rows is not known
-COMPLETE = 3  # version of `result.json` from which on it holds all of this
-RENAMED = 4  # version from which on recipes have their names of today
-TABLES = ("learning_rates", "flips")  # of a recipe, in which other keys have looked their value up
+OLDER = "older record"  # marks a row of an older version, which may differ from other rows in unknown settings
+COMPLETE = 3  # first version of `result.json` that holds all settings
+RENAMED = 4  # first version with the present names of recipes
+TABLES = ("learning_rates", "flips")  # keys of a recipe from which other keys have taken their values
 CALLED = {"last.ckpt": None, "best_on_validation.ckpt": "best_on_validation"}
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What a record says of it.
+    """The settings in a record.
 
     Attributes:
-        shown: by the name of the setting. That of a part is called `part.key`, such as `recipe.learning_rate`, and is
-            compared with rows alone that have the same `part`, such as `recipe`.
-        implied: what follows from the rest as a rule.
-        rounding: what moves the last bits alone, or nothing.
-        older: whether the record is of a version that does not hold all of this.
+        shown: settings by name. A setting of a part is called `part.key`, such as `recipe.learning_rate`, and is
+            compared only with rows that have the same `part`, such as `recipe`.
+        implied: settings that usually follow from the others.
+        rounding: settings that change at most the last bits.
+        older: whether the version of the record is too old to hold all settings.
     """
 
     shown: Values
@@ -39,20 +39,20 @@ class Settings:
 
     @property
     def key(self) -> str:
-        """SHA-256 of what rows have in common; runs that differ in rounding alone are averaged over their seeds."""
+        """SHA-256 of the settings without `rounding`; runs with the same key are one row, averaged over seeds."""
         return _sha256([self.older, self.shown, self.implied])
 
     @property
     def exact_key(self) -> str:
-        """SHA-256 of all."""
+        """SHA-256 of all settings."""
         return _sha256([self.key, self.rounding])
 
 
 def settings_of(content: Values) -> Settings:
-    """The settings in the content of a `result.json`."""
+    """Return the settings in the content of a `result.json`."""
     older = content["version"] < COMPLETE
     training, data = content["training"], content["data"]
-    model, pretrained = content["model"], content.get("pretrained")  # which version 1 had not
+    model, pretrained = content["model"], content.get("pretrained")  # version 1 lacks it
     shown = {"model": model["name"], **_part("model", model["options"])}
     implied: dict[str, Any] = {"parameters": model["parameters"]}
     implied |= {key: content.get(key) for key in ("preprocessing", "hash_version")}
@@ -66,7 +66,7 @@ def settings_of(content: Values) -> Settings:
         shown |= {"recipe": recipe["name"], **_part("recipe", recipe, ("name", *TABLES))}
         shown["max_epochs"] = None if training["epochs"] == recipe.get("epochs") else training["epochs"]
         trained_on = content.get("training_data") or {"name": content["trained_on"]}
-        own_fold = folds and trained_on.get("fold") == data["fold"]  # which tells folds of one row apart
+        own_fold = folds and trained_on.get("fold") == data["fold"]  # would tell the folds of one row apart
         shown |= {"data": trained_on["name"], **_part("data", trained_on, ("name", *(["fold"] if own_fold else [])))}
         shown["epoch"] = _epoch(content["weights"], training)
         implied |= {} if folds else {key: training[key] for key in ("images", "fingerprint") if key in training}
@@ -89,7 +89,7 @@ def _weights(pretrained: Values) -> str:
 
 
 def _epoch(weights: Values, training: Values) -> str | None:
-    """None for the last, `best_on_validation`, or how many epochs were done, and steps where these are known."""
+    """Return None for the last epoch, `best_on_validation`, or the number of epochs, with the step if it is known."""
     file, epoch = weights.get("file"), weights.get("epoch")
     if file is not None:
         return CALLED[file]
@@ -101,7 +101,7 @@ def _epoch(weights: Values, training: Values) -> str | None:
 
 
 def _joined(training: Values, content: Values, keys: Sequence[str]) -> dict[str, str]:
-    """Of the places that a run was trained on, with commas between where it went on elsewhere; unless unknown."""
+    """Return these keys of the machines that trained a run, joined by commas; leave out what is unknown."""
     places = training.get("places")
     if places is None:  # an older version trained it, and an older record says where it was evaluated
         known = content["version"] < COMPLETE
@@ -115,9 +115,9 @@ def _joined(training: Values, content: Values, keys: Sequence[str]) -> dict[str,
 
 
 def labels(rows: Sequence[Settings]) -> list[str]:
-    """What each row is called: the model, and its values of the settings in which these rows differ.
+    """Return a label for each row: the model, and its values of the settings in which these rows differ.
 
-    What is implied, or moves the last bits alone, is said where rows would be called alike.
+    Implied settings and those that change only the last bits are added if rows would otherwise have equal labels.
     """
     said = [[str(row.shown["model"])] for row in rows]
     for row, words in zip(rows, said, strict=True):
@@ -134,7 +134,7 @@ def labels(rows: Sequence[Settings]) -> list[str]:
 
 
 def _differing(row: Settings, kind: str, rows: Sequence[Settings]) -> list[str]:
-    """The settings of this kind in which a row differs from others that have them, as `key=value`."""
+    """Return as `key=value` the settings of this kind in which a row differs from others that have them."""
     words = []
     for name, value in getattr(row, kind).items():
         part, _, key = name.rpartition(".")
@@ -146,7 +146,7 @@ def _differing(row: Settings, kind: str, rows: Sequence[Settings]) -> list[str]:
 
 def _text(value: Any) -> str:
     text = value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
-    return text[:12] if len(text) == 64 and set(text) <= set("0123456789abcdef") else text  # of a fingerprint
+    return text[:12] if len(text) == 64 and set(text) <= set("0123456789abcdef") else text  # shortens fingerprints
 
 
 def _sha256(values: Any) -> str:

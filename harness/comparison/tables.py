@@ -1,4 +1,4 @@
-"""A comparison as text: cells for the terminal and Markdown, plain numbers for CSV."""
+"""Write a comparison as text: rounded cells for the terminal and Markdown, exact numbers for CSV."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from rich.table import Column, Table
 from harness.comparison.records import Comparison
 from harness.run.program import typed
 
-WIDTH = 120  # characters, where the output is no terminal
-MOST_TESTS = 40  # on a terminal; `comparison.md` has all
+WIDTH = 120  # characters of a line if the output is no terminal
+MOST_TESTS = 40  # most tests to print; `comparison.md` has all
 ERROR_COLUMNS = ("model", "parameters", "images", "seeds", "top-1 error (%)", "top-5 error (%)")
 TEST_COLUMNS = ("model", "other model", "seed", "only it right", "only the other", "p", "p (Holm)")
 CSV_COLUMNS = (
@@ -27,9 +27,9 @@ CSV_COLUMNS = (
 
 
 def error_cells(comparison: Comparison) -> list[tuple[str, ...]]:
-    """A row a model: `0.61 ± 0.05 (0.47-0.78)` is mean, deviation over seeds, and 95% Wilson interval.
+    """Return a row for each model: `0.61 ± 0.05 (0.47-0.78)` is mean, deviation over seeds, and 95% Wilson interval.
 
-    Where the publisher of the weights measured the same, that stands behind.
+    If the publisher of the weights measured the error by the same protocol, the published value follows.
     """
 
     def cell(
@@ -57,7 +57,7 @@ def error_cells(comparison: Comparison) -> list[tuple[str, ...]]:
 
 
 def test_cells(comparison: Comparison) -> list[tuple[str, ...]]:
-    """A row for each pair of models and seed."""
+    """Return a row for each pair of models and seed."""
     return [
         (t.first, t.second, seed, str(t.only_first), str(t.only_second), f"{t.p:.2g}", f"{t.p_holm:.2g}")
         for t in comparison.tests
@@ -66,7 +66,7 @@ def test_cells(comparison: Comparison) -> list[tuple[str, ...]]:
 
 
 def show(comparisons: Sequence[Comparison]) -> None:
-    """Print every comparison on the terminal, its rows numbered, and by these numbers its paired tests."""
+    """Print every comparison with numbered rows, and its paired tests, which refer to rows by these numbers."""
     console = Console(width=None if sys.stdout.isatty() else WIDTH)
     for comparison in comparisons:
         number = {row.model: str(place) for place, row in enumerate(comparison.rows, 1)}
@@ -92,7 +92,7 @@ def _print(console: Console, title: str, columns: Sequence[str], rows: Sequence[
 
 
 def markdown(comparisons: Sequence[Comparison]) -> str:
-    """Every comparison with its paired tests."""
+    """Return every comparison and its paired tests as Markdown."""
     parts = []
     for comparison in comparisons:
         parts.append(f"## {comparison.title}\n\n{_markdown_table(ERROR_COLUMNS, error_cells(comparison))}")
@@ -109,7 +109,7 @@ def _markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> st
 
 
 def comparison_csv(comparisons: Sequence[Comparison]) -> str:
-    """Every row of every comparison, unrounded."""
+    """Return every row of every comparison as CSV, unrounded."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(CSV_COLUMNS)

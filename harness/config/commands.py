@@ -1,4 +1,4 @@
-"""Settings of the commands: what one training run, one evaluation or one comparison is told."""
+"""Settings of the commands: everything that one training run, one evaluation or one comparison needs to know."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from harness.errors import UserError
 
 @dataclass
 class TrainConfig(Declared):
-    """One training run.
+    """Settings of one training run.
 
     Attributes:
-        overrides: the user's words that it was composed of.
+        overrides: the user's words, from which the settings were composed.
     """
 
     model: ModelConfig
@@ -30,7 +30,7 @@ class TrainConfig(Declared):
     protocol: ProtocolConfig
     trainer: TrainerConfig
     seed: int = setting(
-        "of the initialisation, the order of images, augmentation and dropout",
+        "seed of the initialisation, the order of images, augmentation and dropout",
         0,
         least=0,
         most=2**63 - 1,
@@ -38,11 +38,11 @@ class TrainConfig(Declared):
     )
     runs: str = setting("folder in which the run's own folder is made", "runs", path=True, aliases=("output_dir",))
     resume: str | None = setting(
-        "a run folder that goes on, or auto: the newest unfinished one of the same settings", None, path=True
+        "folder of an unfinished run to go on with; auto finds the newest one with the same settings", None, path=True
     )
     weights: str | None = setting(
-        "that the network begins with: IMAGENET1K_V1, IMAGENET1K_V2, DEFAULT (torchvision's), timm:<model>.<tag>, a "
-        "file, or a run folder; null draws them at random",
+        "weights that the network begins with: IMAGENET1K_V1, IMAGENET1K_V2, DEFAULT (torchvision's), "
+        "timm:<model>.<tag>, a file, or a run folder; null draws them at random",
         None,
         path=True,
         aliases=("pretrained", "ckpt", "ckpt_path"),
@@ -52,13 +52,13 @@ class TrainConfig(Declared):
 
 @dataclass
 class EvalConfig(Declared):
-    """One evaluation of a run, of a checkpoint, or of weights.
+    """Settings of one evaluation of a run, of a checkpoint, or of weights.
 
     Attributes:
-        model: of `weights`; None for the one that the checkpoint names.
-        data: None for the data that the checkpoint was trained on.
-        recipe: the data's default, which an evaluation does not use.
-        overrides: the user's words that it was composed of.
+        model: network that `weights` belong to; None for the one that the checkpoint names.
+        data: data to evaluate on; None for the data that the checkpoint was trained on.
+        recipe: default recipe of the data; an evaluation does not use it.
+        overrides: the user's words, from which the settings were composed.
     """
 
     protocol: ProtocolConfig
@@ -66,16 +66,16 @@ class EvalConfig(Declared):
     model: ModelConfig | None = None
     data: DataConfig | None = None
     recipe: RecipeConfig | None = None
-    run: str | None = setting("a run folder; the checkpoint that the run reports is evaluated", None, path=True)
-    checkpoint: str | None = setting("a checkpoint file", None, path=True, aliases=("ckpt", "ckpt_path"))
+    run: str | None = setting("folder of a run; its reported checkpoint is evaluated", None, path=True)
+    checkpoint: str | None = setting("checkpoint file to evaluate", None, path=True, aliases=("ckpt", "ckpt_path"))
     weights: str | None = setting(
-        "pretrained ones, with model= and data=: IMAGENET1K_V1, IMAGENET1K_V2, DEFAULT (torchvision's), "
+        "pretrained weights, with model= and data=: IMAGENET1K_V1, IMAGENET1K_V2, DEFAULT (torchvision's), "
         "timm:<model>.<tag>, a file, or a run folder",
         None,
         path=True,
         aliases=("pretrained",),
     )
-    force: bool = setting("whether a score is recorded even if it means nothing", False)
+    force: bool = setting("whether to record a score even if it means nothing", False)
     runs: str = setting("folder in which the evaluation's own folder is made", "runs", path=True)
     overrides: list[str] = field(default_factory=list, compare=False)
 
@@ -84,18 +84,22 @@ class EvalConfig(Declared):
         if sum(given is not None for given in (self.run, self.checkpoint, self.weights)) != 1:
             raise UserError("say what to evaluate: run=FOLDER, checkpoint=FILE, or model=NAME weights=... data=NAME")
         if self.weights is not None and (self.model is None or self.data is None):
-            raise UserError(f"weights={self.weights}: say of which model, and on which data: model=NAME data=NAME")
+            raise UserError(
+                f"weights={self.weights}: say which network they belong to and which data to evaluate on: "
+                "model=NAME data=NAME"
+            )
         if self.weights is None and self.model is not None:
-            raise UserError(f"model={self.model.name}: belongs with weights=; a run or checkpoint names its own")
+            raise UserError(
+                f"model={self.model.name}: works only with weights=; a run or checkpoint names its own network: "
+                "leave model= out"
+            )
 
 
 @dataclass
 class CompareConfig(Declared):
-    """One comparison."""
+    """Settings of one comparison."""
 
-    runs: str = setting(
-        "folders that are searched for records, or patterns of them, with commas between", "runs", path=True
-    )
+    runs: str = setting("folders to search for records, or patterns of folders, separated by commas", "runs", path=True)
     out: str = setting("folder in which the comparison's own folder is made", "comparisons", path=True)
     overrides: list[str] = field(default_factory=list, compare=False)
 
@@ -116,7 +120,7 @@ GROUPS = {
     "protocol": "how it is evaluated",
     "trainer": "where it runs: device, processes, threads",
 }
-SCHEMAS: dict[str, dict[str, type[Any]]] = {  # of each group, by the name that files in `configs/` give them
+SCHEMAS: dict[str, dict[str, type[Any]]] = {  # the dataclasses of each group, by the names that `configs/` uses
     "model": {f"model/{name}": schema for name, schema in MODEL_SCHEMAS.items()},
     "data": {**DATA_SCHEMAS},
     "recipe": {**RECIPE_SCHEMAS},
@@ -126,7 +130,7 @@ SCHEMAS: dict[str, dict[str, type[Any]]] = {  # of each group, by the name that 
 
 
 def keys_of(command: str) -> dict[str, Declaration]:
-    """Every key that a command has, whatever is chosen, with its declaration: `seed`, `recipe.epochs`."""
+    """Return every key of a command, whatever is chosen, with its declaration: `seed`, `recipe.epochs`."""
     schema = COMMANDS[command]
     keys = {**declarations(schema)}
     own = {f.name for f in dataclasses.fields(schema)}

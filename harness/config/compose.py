@@ -1,7 +1,7 @@
-"""From a user's words to a typed config: Hydra composes the values of `configs/` over the dataclasses of this room.
+"""From a user's words to a typed config: Hydra fills the dataclasses of this room with the values in `configs/`.
 
-`OmegaConf.to_object` turns what it composes into plain objects at once; nothing behind it sees a DictConfig, and
-nothing reads Hydra's global state: the words go along in `overrides`.
+`OmegaConf.to_object` turns Hydra's result into plain objects at once. No other code sees a DictConfig or reads Hydra's
+global state: the config carries the user's words in `overrides`.
 """
 
 from __future__ import annotations
@@ -40,15 +40,15 @@ def compose(
 def compose(
     command: str, words: Sequence[str], extra_configs: str | None = None
 ) -> TrainConfig | EvalConfig | CompareConfig:
-    """The config of a command.
+    """Return the config of a command.
 
     Args:
         command: `train`, `eval` or `compare`.
         words: `group=NAME` and `key=value`, as on the command line.
-        extra_configs: another folder like `configs/`, whose files can be chosen, too.
+        extra_configs: another folder like `configs/`; the user may choose its files, too.
 
     Raises:
-        UserError: a word that cannot be read, or names what does not exist, or a value that a setting may not have.
+        UserError: a word cannot be read or names something that does not exist, or a setting may not have its value.
     """
     composed = _composed(command, words, extra_configs)
     config = _object(composed, command)
@@ -57,7 +57,7 @@ def compose(
 
 
 def compose_groups(command: str, words: Sequence[str], *groups: str) -> list[Any]:
-    """The settings of some groups of a command, whose own settings need not make sense; raises as `compose` does."""
+    """Return the settings of some groups; the command's own settings are not checked. Raises what `compose` raises."""
     composed = _composed(command, words, None)
     return [None if composed.get(group) is None else _object(composed[group], command) for group in groups]
 
@@ -97,7 +97,7 @@ def _object(node: DictConfig, command: str) -> Any:
 
 @contextmanager
 def composing() -> Iterator[None]:
-    """Hydra reads `configs/` inside; a program that uses Hydra for itself finds it as it was."""
+    """Let Hydra read `configs/`, then restore its global state for a program that uses Hydra itself."""
     register_schemas()
     theirs = GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()
@@ -109,7 +109,7 @@ def composing() -> Iterator[None]:
 
 
 def register_schemas() -> None:
-    """Make the schemas known to Hydra, in the group `schema`, which users never choose from."""
+    """Register the schemas with Hydra in the group `schema`, from which users never choose."""
     store = ConfigStore.instance()
     for name, command in COMMANDS.items():
         store.store(group="schema", name=name, node=command, package="_global_")
@@ -120,10 +120,10 @@ def register_schemas() -> None:
 
 
 def schema_of(keys: Iterable[str], schemas: Iterable[type[Schema]]) -> type[Schema]:
-    """The schema that has all of these keys, and no other key without a default: older files lack newer keys.
+    """Return the schema that has all of these keys and a default for every other key, since older files lack some.
 
     Raises:
-        LookupError: none has.
+        LookupError: no schema fits.
     """
     for schema in schemas:
         known = {f.name: f.default for f in dataclasses.fields(schema)}  # type: ignore[arg-type]
@@ -136,8 +136,8 @@ def quoted_path(word: str, sweep: bool = False) -> str:
     """Quote the value of a key that holds a path: Hydra's grammar refuses `~/x`, spaces, accents, brackets and `=`.
 
     Args:
-        word: `key=value`; any other is left as it is.
-        sweep: whether the value may be several, with commas between.
+        word: `key=value`; any other word is returned unchanged.
+        sweep: whether the value may be several paths, separated by commas.
     """
     key, separator, value = word.partition("=")
     if key not in PATH_KEYS or not separator or value in ("", "null") or value[0] in "'\"":
@@ -151,7 +151,7 @@ def _quoted(text: str) -> str:
 
 
 def as_word(key: str, value: object) -> str:
-    """`key=value` in Hydra's grammar, for any value of Python's."""
+    """Write a Python value as `key=value` in Hydra's grammar."""
     return f"{key}={value if key in GROUPS else _literal(value)}"
 
 
@@ -166,7 +166,7 @@ def _literal(value: object) -> str:
 
 
 def check_words(words: Sequence[str], command: str) -> None:
-    """Raise `UserError` for what Hydra's grammar allows and this project has no use for."""
+    """Raise `UserError` for a word that Hydra accepts but this project does not use."""
     for word in words:
         _check_word(word, command, words)
 
@@ -175,19 +175,19 @@ def _check_word(word: str, command: str, words: Sequence[str]) -> None:
     key, _, value = word.partition("=")
     group, dot, _ = key.partition(".")
     if word.startswith(("+", "~")):
-        raise UserError(f"{word}: every key has a value already; change one with key=value")
+        raise UserError(f"{word}: keys cannot be added or removed; change a value with key=value")
     if group.partition("/")[0] == "hydra":
-        raise UserError(f"{word}: Hydra composes the settings and does nothing else here; leave it out")
+        raise UserError(f"{word}: this program uses Hydra only to compose settings; leave it out")
     if "${" in value and key not in PATH_KEYS:
-        raise UserError(f"{word}: write the value itself; ${{...}} stands in the files of configs/ alone")
+        raise UserError(f"{word}: write the value itself; only the files of configs/ may use ${{...}}")
     if value == "???":
-        raise UserError(f"{word}: write a value; ??? marks one that is missing")
+        raise UserError(f"{word}: write a value; ??? marks a missing value")
     if not key or "@" in key or ":" in key:
         raise UserError(f"{word}: cannot be read; write key=value")
     if group == "overrides":
         raise UserError(unknown_key(key, command))
     if key in GROUPS and (value in ("", "null") or value.startswith("[")):
-        raise UserError(f"{word}: one name belongs here: {', '.join(choices(key))}")
+        raise UserError(f"{word}: choose one name: {', '.join(choices(key))}")
     unnamed = dot and not any(other.startswith(f"{group}=") for other in words)
     if unnamed and (key == "data.root" or (command == "eval" and group in ("data", "model", "recipe"))):
-        raise UserError(f"{key}: of which {group}? name it as well: {group}=NAME, one that --help lists")
+        raise UserError(f"{key}: say which {group} it belongs to: add {group}=NAME; --help lists the names")

@@ -10,12 +10,12 @@ from harness.errors import UserError
 
 DECODERS = ("fast", "pil")
 INTERPOLATIONS = ("bilinear", "bicubic")
-MOST_PIXELS = 8192  # of a side
+MOST_PIXELS = 8192  # the longest side
 
 
 @dataclass
 class DataConfig(Declared):
-    """A data set."""
+    """Settings of any data set."""
 
     group: ClassVar[str] = "data"
     name: str = chosen("data")
@@ -24,30 +24,34 @@ class DataConfig(Declared):
     validation: int = setting(
         "images taken out of the training split for model selection; 0 trains on all", least=0, aliases=("val_split",)
     )
-    mean: list[float] = setting("of each channel, on the scale 0 to 1", least=0, most=1)
+    mean: list[float] = setting("mean of each channel, on the scale 0 to 1", least=0, most=1)
     std: list[float] = setting("standard deviation of each channel, on the same scale", least=1e-6, most=1)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if len(self.mean) != len(self.std):
-            raise UserError(f"data.mean has {len(self.mean)} channels and data.std {len(self.std)}: give one each")
+            raise UserError(
+                f"data.mean has {len(self.mean)} values and data.std has {len(self.std)}: give both one value a channel"
+            )
 
 
 @dataclass
 class ImageFilesConfig(DataConfig):
-    """A data set whose images are files of any size, decoded when they are used."""
+    """Settings of a data set of image files of any size, which are decoded when they are used."""
 
     image_size: int = setting(
-        "side in pixels of the square that a network trained here sees",
+        "side in pixels of the square images that the network gets",
         least=1,
         most=MOST_PIXELS,
         aliases=("img_size", "input_size", "crop_size"),
     )
     resize: int = setting(
-        "side in pixels that the shorter edge is resized to before an evaluation's crops", least=1, most=MOST_PIXELS
+        "pixels of the shorter edge after resizing, before an evaluation crops", least=1, most=MOST_PIXELS
     )
-    interpolation: str = setting("of every resizing, which is always antialiased", choices=INTERPOLATIONS)
-    decoder: str = setting("fast, or pil, which gives torchvision's pixels bit for bit", choices=DECODERS)
+    interpolation: str = setting("interpolation of every resizing; always antialiased", choices=INTERPOLATIONS)
+    decoder: str = setting(
+        "decoder of image files; pil gives torchvision's pixels bit for bit, fast is quicker", choices=DECODERS
+    )
     downloadable: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
@@ -55,56 +59,64 @@ class ImageFilesConfig(DataConfig):
         if self.resize < self.image_size:
             raise UserError(f"data.resize={self.resize}: must be at least data.image_size={self.image_size}")
         if self.download and not self.downloadable:
-            raise UserError(f"data.download=true: {self.name} cannot be downloaded; see data.root")
+            raise UserError(
+                f"data.download=true: this program cannot download {self.name}; put the files into data.root"
+            )
 
 
 @dataclass
 class FolderConfig(ImageFilesConfig):
-    """A user's own pictures: `root/train/<class>/` and `root/val/<class>/`, or `root/<class>/`, which is divided."""
+    """Settings of own pictures: `root/train/<class>/` and `root/val/<class>/`, or `root/<class>/` to be divided."""
 
     validation: int = setting(
-        "percent of every class's training images that are taken out for model selection",
+        "percent of each class's training images that are taken out for model selection",
         least=0,
         most=99,
         aliases=("val_split",),
     )
     test: int = setting(
-        "percent of every class of an undivided folder that are reported on; 100 evaluates on all of it",
+        "percent of each class of an undivided folder that become the test split; 100 evaluates on all of it",
         least=1,
         most=100,
         aliases=("test_split",),
     )
-    split_seed: int = setting("of the division", least=0, most=2**63 - 1)
-    folds: int | None = setting("of a cross-validation over an undivided folder, in place of test", least=2)
-    fold: int = setting("the one that is reported on, counted from 0", least=0)
+    split_seed: int = setting("seed of the division into splits", least=0, most=2**63 - 1)
+    folds: int | None = setting(
+        "number of folds of a cross-validation over an undivided folder; it replaces data.test", least=2
+    )
+    fold: int = setting("fold that is the test split, counted from 0", least=0)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if len(self.mean) not in (1, 3):
-            raise UserError(f"data.mean={self.mean}: give three values for pictures in colour; one makes them grey")
+            raise UserError(
+                f"data.mean={self.mean}: give three values for pictures in colour, or one, which makes them grey"
+            )
         if self.fold >= (self.folds or 1):
-            has = "there are no folds; set data.folds" if self.folds is None else f"from 0 to {self.folds - 1}"
-            raise UserError(f"data.fold={self.fold}: {has}")
+            wanted = "there are no folds; set data.folds" if self.folds is None else f"from 0 to {self.folds - 1}"
+            raise UserError(f"data.fold={self.fold}: {wanted}")
 
 
 @dataclass
 class HubSource(Declared):
-    """Which data set of the Hugging Face hub."""
+    """Settings that name a data set of the Hugging Face hub."""
 
     group: ClassVar[str] = "data"
     repo: str = setting("name of the data set, such as uoft-cs/cifar10")
-    revision: str = setting("a commit, which pins it, a branch or a tag; a copy in the hub's cache comes first")
-    subset: str | None = setting("folder of its files, where it has several; null for the only one")
+    revision: str = setting(
+        "commit, branch or tag; only a commit pins the files; a copy in the hub's cache comes first"
+    )
+    subset: str | None = setting("folder of the data set to read if it has several; null for the only one")
 
 
 @dataclass
 class HubConfig(DataConfig, HubSource):
-    """A data set of the hub whose pictures have one size: it is read like `parquet`, and `root` is not used."""
+    """Settings of a hub data set with pictures of one size: it is read like `parquet`, and `root` is not used."""
 
 
 @dataclass
 class HubPhotosConfig(FolderConfig, HubSource):
-    """A data set of the hub whose pictures have any size: unpacked once under `root`, and read like `folder`."""
+    """Settings of a hub data set with pictures of any size: it is unpacked once under `root` and read like `folder`."""
 
     downloadable: ClassVar[bool] = True
 

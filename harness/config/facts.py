@@ -1,4 +1,4 @@
-"""Plain values that rooms hand to each other: what is known of a data set, and what its images go through."""
+"""Plain values that rooms exchange: the facts of a data set, and the preprocessing of its images."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Any
 
 @dataclass(frozen=True)
 class DataSet:
-    """Facts of a data set, known before its images are read.
+    """Facts of a data set that are known before its images are read.
 
     Attributes:
         image_size: side of the square images in pixels, as the source gives them; None for files of any size.
-        padded_size: side after padding with background, for a network that takes no smaller images; None: never padded.
-        channels: of an image.
-        class_names: in label order.
-        train: images of the training split, the validation split's among them.
-        test: images of the test split.
+        padded_size: side after padding with background, for a network that needs larger images; None: never padded.
+        channels: number of channels of an image.
+        class_names: names of the classes in label order.
+        train: number of training images, including those of the validation split.
+        test: number of test images.
     """
 
     image_size: int | None
@@ -35,18 +35,18 @@ class DataSet:
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """What images go through before a network: one value, kept in every checkpoint and record.
+    """How images are prepared for a network; every checkpoint and record keeps this value.
 
-    A checkpoint's own value comes before its weights' metadata, and that before the data set's.
+    A checkpoint's own value takes precedence over its weights' metadata, and the metadata over the data set's value.
 
     Attributes:
-        channels: of the input; 1 for grey, 3 for RGB.
+        channels: channels of the input; 1 for grey, 3 for RGB.
         size: side of the square input in pixels.
-        resize: side that the shorter edge is resized to before the central crop of `size`; None: images are never
-            resized, smaller ones are padded with black on all sides.
-        interpolation: of that resizing; None without one.
-        mean: subtracted from each channel, on the scale 0 to 1.
-        std: that each channel is divided by afterwards.
+        resize: pixels of the shorter edge after resizing, before the central crop of `size`; None: images are never
+            resized, and smaller ones are padded with black on all sides.
+        interpolation: interpolation of the resizing; None if images are never resized.
+        mean: value that is subtracted from each channel, on the scale 0 to 1.
+        std: value that each channel is then divided by.
     """
 
     channels: int
@@ -57,11 +57,11 @@ class Preprocessing:
     std: tuple[float, ...]
 
     def as_plain(self) -> dict[str, Any]:
-        """As a dictionary of plain values, for a checkpoint or a record."""
+        """Return a dictionary of plain values, for a checkpoint or a record."""
         plain = dataclasses.asdict(self)
         return {**plain, "mean": list(self.mean), "std": list(self.std)}
 
     @classmethod
     def from_plain(cls, plain: dict[str, Any]) -> Preprocessing:
-        """The inverse of `as_plain`."""
+        """Make the value from what `as_plain` returned."""
         return cls(**{**plain, "mean": tuple(plain["mean"]), "std": tuple(plain["std"])})

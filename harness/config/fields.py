@@ -1,7 +1,7 @@
-"""A setting is told once, by the field that declares it: its meaning, the values that it may have, its other names.
+"""One declaration a setting: its field gives its meaning, the values that it may have, and its other names.
 
-The check of a value, the error that refuses it, and the help of its key read that declaration. A rule between several
-settings stands in the `__post_init__` of their dataclass.
+The check of a value, its error message and the help read that declaration. A rule between several settings stands in
+the `__post_init__` of their dataclass.
 """
 
 from __future__ import annotations
@@ -23,19 +23,21 @@ INFINITY = float("inf")
 
 @dataclass(frozen=True)
 class Setting:
-    """What a setting means and which values it may have; null, where the type allows it, is always one.
+    """What a setting means and which values it may have; null is always allowed if the type allows it.
+
+    The bounds hold for every number in a list or a dictionary.
 
     Attributes:
-        meaning: for a person, in a few words.
-        least: smallest number; of a list or a dictionary, each of its numbers.
-        above: every number is above it.
-        most: largest number.
-        below: every number is below it.
-        choices: the words that it may be; empty for any.
-        lengths: how many values a list may have; empty for any number.
+        meaning: a short description for help and errors.
+        least: smallest number allowed.
+        above: bound that every number must exceed.
+        most: largest number allowed.
+        below: bound that every number must stay below.
+        choices: words allowed; empty for any.
+        lengths: numbers of values that a list may have; empty for any.
         rising: whether each value of a list must be at least as large as the one before.
-        path: whether it names a place on the disk.
-        aliases: what other programs call it.
+        path: whether the value is a path on the disk.
+        aliases: names that other programs use for it.
     """
 
     meaning: str
@@ -51,7 +53,7 @@ class Setting:
 
     @property
     def bounds(self) -> str:
-        """Which numbers it may be: `at least 1`, `from 1 to 99`, `above 0 and at most 1`; empty for any finite one."""
+        """Return the bounds in words: `at least 1`, `from 1 to 99`, `above 0 and at most 1`; empty if there is none."""
         if self.least > -INFINITY and self.most < INFINITY:
             return f"from {self.least} to {self.most}"
         words = (("at least", self.least), ("above", self.above), ("at most", self.most), ("below", self.below))
@@ -87,7 +89,7 @@ def _numbers(value: Any) -> Iterator[float]:
 
 
 def written(value: Any) -> str:
-    """A value as it is written on the command line: `null`, `true`, `0.1`, `[1,2]`."""
+    """Return a value as a user writes it on the command line: `null`, `true`, `0.1`, `[1,2]`."""
     if isinstance(value, list):
         return f"[{','.join(map(written, value))}]"
     if isinstance(value, dict):
@@ -98,7 +100,7 @@ def written(value: Any) -> str:
 
 
 class Declaration(NamedTuple):
-    """A field that is a setting: its type, its default (`MISSING` if a file of `configs/` says it), and the rest."""
+    """What a field declares: its type, its default (`MISSING` if `configs/` gives the value), and its `Setting`."""
 
     annotation: str
     default: Any
@@ -106,12 +108,12 @@ class Declaration(NamedTuple):
 
 
 def setting(meaning: str, default: Any = MISSING, **attributes: Any) -> Any:
-    """A field that is a setting.
+    """Declare a field of a dataclass as a setting.
 
     Args:
-        meaning: for a person, in a few words.
-        default: of files that lack it; without one each file in `configs/` says it.
-        **attributes: the others of `Setting`.
+        meaning: a short description for help and errors.
+        default: value if a file lacks the setting; without a default each file in `configs/` must give it.
+        **attributes: further attributes of `Setting`.
     """
     metadata = {SETTING: Setting(meaning, **attributes)}
     if isinstance(default, (list, dict)):
@@ -120,12 +122,12 @@ def setting(meaning: str, default: Any = MISSING, **attributes: Any) -> Any:
 
 
 def chosen(group: str) -> Any:
-    """A field that holds the name of the file that was chosen from a group; users choose it with `group=NAME`."""
+    """Declare a field that holds the name of the file that the user chose with `group=NAME`."""
     return field(default=f"${{hydra:runtime.choices.{group}}}")
 
 
 def declarations(schema: type[Any]) -> dict[str, Declaration]:
-    """The settings of a dataclass, by name."""
+    """Return the settings of a dataclass by name."""
     found = {}
     for f in dataclasses.fields(schema):
         if SETTING in f.metadata:
@@ -135,10 +137,10 @@ def declarations(schema: type[Any]) -> dict[str, Declaration]:
 
 
 class Declared:
-    """Base of the dataclasses that hold settings: checks each by its declaration, and expands `~` in paths.
+    """Base of the dataclasses that hold settings: it checks each by its declaration and expands `~` in paths.
 
     Attributes:
-        group: begins the keys: `recipe` of `recipe.epochs`; empty for a command's own.
+        group: first part of the keys, such as `recipe` in `recipe.epochs`; empty for a command's own settings.
     """
 
     group: ClassVar[str] = ""

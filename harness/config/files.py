@@ -1,4 +1,4 @@
-"""The files of values in `configs/`: where they lie, and what a group offers.
+"""The files in `configs/`: where they are and which choices a group offers.
 
 In the repository they lie beside `harness/`. A wheel has them inside, as `harness/configs/`, where no other package's
 files can lie. An editable install reads those of the repository.
@@ -15,18 +15,18 @@ CONFIGS = _INSTALLED if _INSTALLED.is_dir() else Path(__file__).parents[2] / "co
 
 
 def choices(group: str) -> list[str]:
-    """The names that a config group offers."""
+    """Return the names that a config group offers."""
     return sorted(path.stem for path in (CONFIGS / group).glob("*.yaml"))
 
 
 def describe(group: str, choice: str) -> str:
-    """What a choice is: the first comment of its file."""
+    """Return the description of a choice: the first comment of its file."""
     (first, *_) = re.findall(r"^# (?!@)(.*)", _text(group, choice), re.MULTILINE)
     return str(first)
 
 
 def schema_name(group: str, choice: str) -> str:
-    """The schema that a choice fills, as `harness.config.commands.SCHEMAS` calls it."""
+    """Return the name, in `harness.config.commands.SCHEMAS`, of the schema that a choice fills."""
     (name,) = re.findall(r"^  - /schema/([\w/]+)@", _text(group, choice), re.MULTILINE)
     return str(name)
 

@@ -1,6 +1,6 @@
-"""What fits what: network, weights, images, protocol and recipe, checked before torch is loaded.
+"""Check that network, weights, images, protocol and recipe work together, before torch is loaded.
 
-Facts of a data set come as a value, or from a function that is handed in: `config` knows no source of images.
+The caller passes the facts of a data set, or a function that returns them: `config` knows no source of images.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ Describe = Callable[[DataConfig], DataSet]
 
 
 def check(config: TrainConfig | EvalConfig | CompareConfig, describe: Describe) -> None:
-    """Raise `UserError` if network, protocol or recipe do not fit the images.
+    """Raise `UserError` if network, protocol or recipe do not work with the images.
 
     Args:
-        config: of the command.
-        describe: tells the facts of a data set.
+        config: settings of the command.
+        describe: function that returns the facts of a data set.
     """
     if isinstance(config, CompareConfig) or config.data is None:
         return
@@ -38,43 +38,48 @@ def check(config: TrainConfig | EvalConfig | CompareConfig, describe: Describe) 
 
 
 def check_recipe(config: TrainConfig, in_files: bool) -> None:
-    """Raise `UserError` if the recipe is for images of another kind, or goes on from weights and there are none.
+    """Raise `UserError` if the recipe does not work with these images, or needs weights and the user gave none.
 
     Args:
-        config: of the run.
+        config: settings of the run.
         in_files: whether the images are decoded from files when they are used.
     """
     recipe, data = config.recipe, config.data
     for_these = recipe.crop_area if in_files else recipe.crop_padding is not None
     if recipe.trains == "network" and not for_these:
-        other = "torchvision_v1" if in_files else "sgd_cosine or he_2015_cifar"
+        if in_files:
+            why = "it is for images in memory (recipe.crop_area is empty), and these are decoded from files"
+            other = "torchvision_v1"
+        else:
+            why = "it is for images in files (recipe.crop_padding is null), and these are in memory"
+            other = "sgd_cosine, recipe=he_2015_cifar"
         raise UserError(
-            f"recipe={recipe.name} data={data.name}: this recipe is for images of another kind; choose recipe={other}, "
-            "or recipe=finetune"
+            f"recipe={recipe.name} does not work with data={data.name}: {why}; choose recipe={other} or recipe=finetune"
         )
     if config.weights is None and (recipe.trains == "head" or isinstance(recipe, FineTuneConfig)):
         raise UserError(
-            f"recipe={recipe.name}: trains a pretrained network further; name it with weights=, or choose "
-            f"recipe={'torchvision_v1' if in_files else 'sgd_cosine'} to train one from scratch"
+            f"recipe={recipe.name}: this recipe needs pretrained weights; name them with weights=, or choose "
+            f"recipe={'torchvision_v1' if in_files else 'sgd_cosine'} to train from scratch"
         )
     if recipe.trains == "head" and recipe.compile:
         raise UserError(
-            "recipe.compile=true: recipe.trains=head sees each image once and compiles nothing; leave it out"
+            "recipe.compile=true: does not work with recipe.trains=head, which computes features once; leave it out"
         )
 
 
 def check_protocol(
     protocol: ProtocolConfig, data: DataConfig, in_files: bool, network: Preprocessing | None = None
 ) -> None:
-    """Raise `UserError` if the protocol, or what the network's own images go through, is for images of another kind."""
+    """Raise `UserError` if the protocol or the network's own preprocessing does not work with these images."""
     if not in_files and network is not None and network.resize is not None:
         raise UserError(
-            f"data={data.name}: its images are taken whole, but this network's are resized to {network.resize} and "
-            f"cropped to {network.size}: evaluate it on files, with data=folder"
+            f"data={data.name}: its images are never resized, but this network needs images resized to "
+            f"{network.resize} and cropped to {network.size}: evaluate it on files, with data=folder"
         )
     if in_files == (protocol.name == "whole_image"):
+        why = "it resizes nothing, and these files have any size" if in_files else "it crops, and these are taken whole"
         raise UserError(
-            f"protocol={protocol.name} data={data.name}: this protocol is for images of another kind; "
+            f"protocol={protocol.name} does not work with data={data.name}: {why}; "
             f"choose protocol={'center_crop or protocol=ten_crop' if in_files else 'whole_image'}"
         )
 
@@ -90,10 +95,10 @@ def check_arithmetic(accelerator: str, **precisions: str) -> None:
 
 
 def check_patience(patience: int, validation: int) -> None:
-    """Raise `UserError` if training is to stop early, and no image of a validation split is there to say when."""
+    """Raise `UserError` if the recipe stops early and there is no validation split to decide when."""
     if not validation:
         raise UserError(
-            f"recipe.patience={patience}: there is no validation split to look at; set data.validation above 0"
+            f"recipe.patience={patience}: needs a validation split, and there is none; set data.validation above 0"
         )
 
 
@@ -104,26 +109,26 @@ def preprocessing_for(
     weights: Preprocessing | None = None,
     overrides: Sequence[str] = (),
 ) -> Preprocessing:
-    """What a data set's images go through before this network: whole, and padded where it takes no smaller ones.
+    """Return how a data set's images are prepared for this network; small ones are padded if the network needs it.
 
     Args:
         model: name in the catalogue.
         data: the data set.
         known: its facts.
-        weights: what the publisher of the network's weights evaluates them with; it comes before the data's. Images
-            that are never resized keep their size and take mean and std from it, if it has as many channels.
-        overrides: the user's words, which may not set another value than the weights'.
+        weights: preprocessing by the publisher of the network's weights; it takes precedence over the data's. Images
+            that are never resized keep their size and take mean and std from it if it has as many channels.
+        overrides: the user's words, which may not contradict the preprocessing of the weights.
 
     Raises:
-        UserError: a network that takes neither size, statistics of another number of channels, or values of the user
-            that are not those of the weights.
+        UserError: the network takes neither size, mean and std have another number of channels, or the user's words
+            contradict the weights.
     """
     if len(data.mean) != known.channels:
         raise UserError(f"data.mean={data.mean}: data={data.name} has {known.channels} channels; give one value each")
     entry, classes = MODELS[model], len(known.class_names)
     if entry.fixed_classes and entry.num_classes != classes:
         raise UserError(
-            f"model={model} data={data.name}: {model} tells {entry.num_classes} classes apart, the data has {classes}"
+            f"model={model} data={data.name}: {model} always has {entry.num_classes} classes, the data has {classes}"
         )
     if isinstance(data, ImageFilesConfig):
         own = _of_files(entry, data, weights)
@@ -139,16 +144,18 @@ def preprocessing_for(
 
 
 def check_unset(data: DataConfig, network: Preprocessing, overrides: Sequence[str]) -> None:
-    """Raise `UserError` if the user's words set another value than what a pretrained network's images go through."""
+    """Raise `UserError` if the user's words contradict the preprocessing that a pretrained network brings."""
     given = keys_given(overrides)
     for name, own in network.as_plain().items():
         key = "image_size" if name == "size" else name
         if f"data.{key}" in given and getattr(data, key) != own:
-            raise UserError(f"data.{key}={getattr(data, key)}: the network brings its own, {own}: leave it out")
+            raise UserError(
+                f"data.{key}={getattr(data, key)}: the network's own preprocessing has {own}: leave data.{key} out"
+            )
 
 
 def keys_given(overrides: Sequence[str]) -> set[str]:
-    """The keys and groups that a user's words set."""
+    """Return the keys and groups that the user's words set."""
     return {word.partition("=")[0] for word in overrides}
 
 

@@ -1,4 +1,4 @@
-"""One line for a mistake: what is wrong, and what the user is likely to have meant."""
+"""One line for each mistake on the command line: what is wrong, and what the user probably meant."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from harness.config.renamed import WORDS
 from harness.errors import nearest
 
 FEW = 12  # choices that a line may name
-ELSEWHERE = {  # what other programs have a key for, and here something else says
+ELSEWHERE = {  # keys of other programs that have no counterpart here, and what to write instead
     "num_classes": "the data set says how many classes there are: data=NAME",
     "in_channels": "the data set says how many channels there are: data=NAME",
-    "optimizer": "recipe=NAME says how a network is trained, by SGD",
-    "opt": "recipe=NAME says how a network is trained, by SGD",
+    "optimizer": "recipe=NAME says how to train, and every recipe uses SGD",
+    "opt": "recipe=NAME says how to train, and every recipe uses SGD",
     "arch": "write model=NAME",
     "dataset": "write data=NAME",
 }
 
 
 def one_line(error: Exception, command: str) -> str:
-    """What is wrong, and the nearest valid choices, out of an exception of Hydra's or OmegaConf's."""
+    """Turn an exception of Hydra or OmegaConf into one line: what is wrong, and the nearest valid choices."""
     if isinstance(error, MissingConfigException) and error.options and error.missing_cfg_file:
         group, _, option = error.missing_cfg_file.rpartition("/")
         return no_such_choice(group, option)
@@ -34,7 +34,7 @@ def one_line(error: Exception, command: str) -> str:
         return f"{error.override}: cannot be read; write key=value, with quotes around a value that has odd characters"
     ambiguous = re.match(r"Ambiguous value for argument '(.*?)'", str(error))
     if ambiguous:
-        return f"{ambiguous[1]}: one value belongs here; -m runs a sweep over several"
+        return f"{ambiguous[1]}: give one value; to run a sweep over several, add -m"
     unknown_group = re.match(r"Could not override '([\w/]+)'. No match", str(error))
     if unknown_group:
         return f"{unknown_group[1]}: no such group; the nearest are: {nearest(unknown_group[1], GROUPS)}"
@@ -48,17 +48,17 @@ def one_line(error: Exception, command: str) -> str:
 
 
 def no_such_choice(group: str, choice: str) -> str:
-    """The choices of a group that are most like this word; all of them if they are few and none is."""
+    """Say that a choice does not exist, and name the ones most like it, or all of a few if none is like it."""
     if f"{group}={choice}" in WORDS:
         return f"{group}={choice}: is now called {WORDS[f'{group}={choice}']}"
     offered = choices(group)
     if len(offered) > FEW and not difflib.get_close_matches(choice, offered, cutoff=0.3):
-        return f"{group}={choice}: no such choice; --help lists those that there are"
+        return f"{group}={choice}: no such choice; --help lists the choices"
     return f"{group}={choice}: no such choice; the nearest are: {nearest(choice, offered)}"
 
 
 def _value_error(message: str) -> str:
-    """OmegaConf's words for a value of another type; for a number like 1e3, how to write it."""
+    """Return OmegaConf's message about a value of the wrong type; for a number like 1e3, add how to write it."""
     line = " ".join(message.split("\n")[0].split())
     whole = re.match(r"Value '(-?[\d.e+]+)' of type 'float' could not be converted to Integer", line)
     if whole and float(whole[1]).is_integer():
@@ -69,13 +69,13 @@ def _value_error(message: str) -> str:
 
 
 def unknown_key(key: str, command: str) -> str:
-    """What to write instead of a key that does not exist, or does not belong to what is chosen."""
+    """Say what to write instead of a key that does not exist or that the chosen file does not have."""
     keys = keys_of(command)
     group, _, leaf = key.rpartition(".")
     if group in keys:
-        return f"{key}: the files of configs/ alone add to {group}; see --help {group}"
+        return f"{key}: only the files of configs/ can add entries to {group}; see --help {group}"
     if key in keys:
-        return f"{key}: what is chosen has no such key; it belongs to {', '.join(_holders(group, leaf))}"
+        return f"{key}: the chosen {group} has no such key; only these have it: {', '.join(_holders(group, leaf))}"
     names = {known: (known.rpartition(".")[2], *declared.setting.aliases) for known, declared in keys.items()}
     called = [known for known, words in names.items() if leaf in words]
     if called:
@@ -87,10 +87,10 @@ def unknown_key(key: str, command: str) -> str:
     near = dict.fromkeys(words[word] for word in difflib.get_close_matches(leaf, words, n=3, cutoff=0.6))
     if near:
         return f"{key}: no such key; the nearest are: {', '.join(near)}"
-    return f"{key}: there is no such key; --help {group} lists those that there are".replace("  ", " ")
+    return f"{key}: there is no such key; --help {group} lists the keys".replace("  ", " ")
 
 
 def _holders(group: str, leaf: str) -> list[str]:
-    """The choices of a group that have a key."""
+    """Return the choices of a group that have a key."""
     having = {name for name, schema in SCHEMAS[group].items() if leaf in declarations(schema)}
     return [f"{group}={choice}" for choice in choices(group) if schema_name(group, choice) in having]

@@ -1,4 +1,4 @@
-"""Settings of a network, `model.*`: the options of its family."""
+"""Settings of a network, `model.*`: the options that its family has."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from harness.config.fields import Declared, chosen, setting
 
 @dataclass
 class ModelConfig(Declared):
-    """A network without options of its own."""
+    """Settings of a network without options."""
 
     group: ClassVar[str] = "model"
     name: str = chosen("model")
 
     def options(self) -> dict[str, Any]:
-        """The options that `models.build_model` takes beside the shape of the data."""
+        """Return the options for `models.build_model`, besides the shape of the data."""
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "name"}
 
 
@@ -25,7 +25,7 @@ class ModelConfig(Declared):
 class MLPConfig(ModelConfig):
     """Options of `mlp`."""
 
-    hidden: list[int] = setting("units of each hidden layer", least=1, most=100_000)
+    hidden: list[int] = setting("number of units of each hidden layer", least=1, most=100_000)
 
 
 @dataclass
@@ -39,7 +39,7 @@ class DropoutConfig(ModelConfig):
 class ShortcutConfig(ModelConfig):
     """Options of the ResNets."""
 
-    shortcut: str = setting("the paper's option for shortcuts between stages", choices=("A", "B", "C"))
+    shortcut: str = setting("option of the paper for shortcuts between stages", choices=("A", "B", "C"))
 
 
 MODEL_SCHEMAS: dict[str, type[ModelConfig]] = {

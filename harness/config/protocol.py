@@ -1,4 +1,4 @@
-"""Settings of an evaluation, `protocol.*`."""
+"""Settings of an evaluation, `protocol.*`: batch size, arithmetic and memory layout."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import ClassVar
 from harness.config.fields import Declared, chosen, setting
 
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
-MOST_IMAGES = 1_000_000  # of a batch
+MOST_IMAGES = 1_000_000  # the largest batch
 
 
 @dataclass
@@ -17,7 +17,7 @@ class ProtocolConfig(Declared):
 
     group: ClassVar[str] = "protocol"
     name: str = chosen("protocol")
-    batch_size: int = setting("images at once on each device", least=1, most=MOST_IMAGES)
-    precision: str = setting("Lightning's name of the arithmetic", choices=PRECISIONS)
+    batch_size: int = setting("number of images at once on each device", least=1, most=MOST_IMAGES)
+    precision: str = setting("arithmetic, by Lightning's name", choices=PRECISIONS)
     channels_last: bool = setting("whether images and weights lie in memory with their channels last", False)
     compile: bool = setting("whether torch compiles the network", False)

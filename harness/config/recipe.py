@@ -23,32 +23,46 @@ class RecipeConfig(Declared):
         "passes over the training split", least=1, most=1_000_000, aliases=("num_epochs", "n_epochs", "nb_epochs")
     )
     batch_size: int = setting(
-        "images of one optimiser step, over all devices together", least=1, most=MOST_IMAGES, aliases=("bs", "batch")
+        "number of images of one optimiser step, over all devices together",
+        least=1,
+        most=MOST_IMAGES,
+        aliases=("bs", "batch"),
     )
-    loss: str = setting("what is minimised", choices=LOSSES, aliases=("criterion", "loss_fn"))
-    learning_rate: float = setting("at its highest", least=0, aliases=("lr", "base_lr", "max_lr"))
-    momentum: float = setting("of SGD; the learning rate multiplies the velocity, as in torch", least=0, below=1)
+    loss: str = setting("loss that training minimises", choices=LOSSES, aliases=("criterion", "loss_fn"))
+    learning_rate: float = setting(
+        "highest learning rate of the schedule", least=0, aliases=("lr", "base_lr", "max_lr")
+    )
+    momentum: float = setting(
+        "momentum of SGD; the learning rate multiplies the velocity, as in torch", least=0, below=1
+    )
     nesterov: bool = setting("whether the momentum is Nesterov's")
     weight_decay: float = setting("L2 penalty on every parameter", least=0, aliases=("wd", "l2", "decay"))
     schedule: str = setting(
-        "of the learning rate: constant, step (times gamma at each milestone), or cosine (down to 0 at the end)",
+        "schedule of the learning rate: constant, step (times gamma at each milestone), or cosine (to 0 at the end)",
         choices=SCHEDULES,
         aliases=("scheduler", "lr_scheduler", "lr_schedule", "sched"),
     )
-    milestones: list[float] = setting("in epochs", least=0, rising=True, aliases=("lr_steps", "steps"))
-    gamma: float = setting("factor at a milestone", least=0, aliases=("lr_gamma",))
-    warmup_epochs: float = setting("over which the learning rate rises linearly", least=0, aliases=("warmup",))
+    milestones: list[float] = setting(
+        "epochs after which schedule=step multiplies the rate by gamma",
+        least=0,
+        rising=True,
+        aliases=("lr_steps", "steps"),
+    )
+    gamma: float = setting("factor of the learning rate at a milestone", least=0, aliases=("lr_gamma",))
+    warmup_epochs: float = setting(
+        "epochs over which the learning rate rises linearly at the start", least=0, aliases=("warmup",)
+    )
     crop_padding: int | None = setting(
-        "pixels of background on each side of an image in memory from which a crop is drawn; 0 crops nothing; null: "
+        "pixels of background added to each side of an image in memory before a random crop; 0 crops nothing; null: "
         "this recipe is not for images in memory",
         least=0,
         most=256,
     )
     flip: bool = setting("whether half of the images are mirrored", aliases=("hflip", "horizontal_flip"))
-    precision: str = setting("Lightning's name of the arithmetic", choices=PRECISIONS, aliases=("amp", "fp16", "bf16"))
+    precision: str = setting("arithmetic, by Lightning's name", choices=PRECISIONS, aliases=("amp", "fp16", "bf16"))
     crop_area: list[float] = setting(
-        "least and greatest share of its area that a random crop of an image in a file has; empty: this recipe is not "
-        "for images in files",
+        "smallest and largest area of a random crop, as a share of the area of an image in a file; empty: this recipe "
+        "is not for images in files",
         [],
         above=0,
         most=1,
@@ -57,7 +71,7 @@ class RecipeConfig(Declared):
         aliases=("scale",),
     )
     crop_aspect: list[float] = setting(
-        "least and greatest width over height of such a crop",
+        "smallest and largest ratio of width to height of a random crop",
         [],
         above=0,
         most=100,
@@ -66,23 +80,24 @@ class RecipeConfig(Declared):
         aliases=("ratio",),
     )
     learning_rates: dict[str, float] = setting(
-        "of the networks that need another than the rest; learning_rate looks here by itself", {}, least=0
+        "learning rates of networks that need their own; learning_rate takes its value from here", {}, least=0
     )
     channels_last: bool = setting("whether images and weights lie in memory with their channels last", False)
     compile: bool = setting("whether torch compiles the network", False, aliases=("torch_compile",))
     trains: str = setting(
-        "the network, or the head: its last linear layer alone, on features that are computed once",
+        "what is trained: the network, or only its head, the last linear layer, on features that are computed once",
         "network",
         choices=("network", "head"),
     )
     class_weights: str | None = setting(
-        "balanced weighs an image's loss by one over its class's share of the training split; null weighs all alike",
+        "weights of the classes in the loss: balanced divides an image's loss by its class's share of the training "
+        "split; null weighs all alike",
         None,
         choices=("balanced",),
     )
     patience: int | None = setting(
-        "epochs without a better one on the validation split after which training stops, and the best one is "
-        "reported; null trains to the end and reports the last",
+        "number of epochs without a better validation error after which training stops and the best epoch is "
+        "reported; null trains to the end and reports the last epoch",
         None,
         least=1,
         aliases=("early_stopping",),
@@ -104,30 +119,35 @@ class RecipeConfig(Declared):
                 "crop needs both, such as [0.08,1] and [0.75,1.33]"
             )
         if self.trains == "head" and (self.flip or self.crop_padding or self.crop_area):
-            raise UserError("recipe.trains=head computes features once, of images as they are: without flip and crop")
+            raise UserError(
+                "recipe.trains=head computes the features of each image once, without flips and crops: choose "
+                "recipe=linear_probe, or set recipe.flip=false, recipe.crop_padding=null and recipe.crop_area=[]"
+            )
         if self.class_weights is not None and self.loss != "cross_entropy":
-            raise UserError(f"recipe.class_weights={self.class_weights}: goes with recipe.loss=cross_entropy alone")
+            raise UserError(f"recipe.class_weights={self.class_weights}: works only with recipe.loss=cross_entropy")
 
 
 @dataclass
 class FineTuneConfig(RecipeConfig):
-    """How a pretrained network is trained further: every stage at a rate of its own, or not at all.
+    """How a pretrained network is trained further: every stage has its own learning rate or is frozen.
 
-    The learning rate is that of the head, the last stage with parameters. The last stage of the backbone learns at
-    `backbone_rate` times it, and each stage before at `layer_decay` times the one behind.
+    `learning_rate` is the rate of the head, the last stage with parameters. The last stage of the backbone learns at
+    `backbone_rate` times that rate, and each earlier stage at `layer_decay` times the rate of the stage after it.
     """
 
-    backbone_rate: float = setting("learning rate of the backbone's last stage, over the head's", above=0, most=1)
-    layer_decay: float = setting("learning rate of a stage, over that of the stage behind it", above=0, most=1)
+    backbone_rate: float = setting(
+        "learning rate of the backbone's last stage, as a share of the head's", above=0, most=1
+    )
+    layer_decay: float = setting(
+        "learning rate of a stage, as a share of the rate of the stage after it", above=0, most=1
+    )
     freeze: list[str] = setting(
-        "stages that stay as they are, their batch norms in evaluation mode; named as in the definition", []
+        "stages that are not trained, with their batch norms in evaluation mode; named as in the definition", []
     )
     unfreeze_epoch: int | None = setting(
-        "the epoch, counted from 1, that starts to train them; null never does", None, least=2
+        "epoch, counted from 1, in which the frozen stages start to train; null never trains them", None, least=2
     )
-    flips: dict[str, bool] = setting(
-        "of the data whose images are mirrored otherwise than the rest; flip looks here by itself", {}
-    )
+    flips: dict[str, bool] = setting("data sets that need their own value of flip; flip takes its value from here", {})
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -136,7 +156,9 @@ class FineTuneConfig(RecipeConfig):
         if self.unfreeze_epoch is None:
             return
         if not self.freeze:
-            raise UserError(f"recipe.unfreeze_epoch={self.unfreeze_epoch}: belongs with recipe.freeze, which is empty")
+            raise UserError(
+                f"recipe.unfreeze_epoch={self.unfreeze_epoch}: recipe.freeze is empty; name the stages to freeze there"
+            )
         if self.unfreeze_epoch > self.epochs:
             raise UserError(
                 f"recipe.unfreeze_epoch={self.unfreeze_epoch}: must be from 2 to recipe.epochs={self.epochs}, counted "

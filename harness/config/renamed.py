@@ -1,4 +1,4 @@
-"""What older versions of this program called otherwise: old files keep loading, and an old word is answered."""
+"""Names that older versions of this program used: old files still load, and an old word gets its new name."""
 
 from __future__ import annotations
 
@@ -10,5 +10,5 @@ WORDS = {f"recipe={old}": f"recipe={new}" for old, new in RECIPES.items()}
 
 
 def renamed(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """A recipe of an older file, by its name of today."""
+    """Return a recipe from an older file with its present name."""
     return {**recipe, "name": RECIPES.get(recipe["name"], recipe["name"])}

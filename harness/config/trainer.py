@@ -1,4 +1,4 @@
-"""Settings of where the work runs, `trainer.*`: none can change an error rate, but for the limits of a smoke run."""
+"""Settings of where the work runs, `trainer.*`: only the limits of a smoke run can change an error rate."""
 
 from __future__ import annotations
 
@@ -13,38 +13,46 @@ STRATEGIES = ("auto", "ddp")
 
 @dataclass
 class TrainerConfig(Declared):
-    """Where the work runs."""
+    """Settings of where the work runs."""
 
     group: ClassVar[str] = "trainer"
     name: str = chosen("trainer")
-    accelerator: str = setting("auto takes a GPU where there is one", "auto", choices=ACCELERATORS, aliases=("device",))
+    accelerator: str = setting(
+        "device; auto takes a GPU if there is one", "auto", choices=ACCELERATORS, aliases=("device",)
+    )
     devices: int = setting(
-        "how many; 0 takes all GPUs, or one CPU",
+        "number of devices; 0 takes all GPUs, or one CPU",
         1,
         least=0,
         most=1024,
         aliases=("gpus", "num_gpus", "ngpus", "gpu", "nproc_per_node"),
     )
     strategy: str = setting(
-        "auto, or ddp for one process a device", "auto", choices=STRATEGIES, aliases=("ddp", "distributed")
+        "strategy of Lightning; ddp starts one process for each device",
+        "auto",
+        choices=STRATEGIES,
+        aliases=("ddp", "distributed"),
     )
     threads: int | None = setting(  # libgomp aborts beyond some 2,000
-        "of the CPU, of each process; null leaves torch's choice, or shares the cores",
+        "number of CPU threads of each process; null: torch's choice, or an equal share of the cores",
         None,
         least=1,
         most=1024,
         aliases=("num_threads",),
     )
-    progress: bool = setting("whether a bar is drawn on a terminal", True)
-    max_epochs: int | None = setting("stop after so many epochs; null for the recipe's", None, least=1)
+    progress: bool = setting("whether to draw a progress bar on a terminal", True)
+    max_epochs: int | None = setting("number of epochs after which to stop; null: the recipe's", None, least=1)
     max_batches: int | None = setting(
-        "of an epoch; null for all", None, least=1, aliases=("limit_train_batches", "max_steps", "fast_dev_run")
+        "number of batches in each epoch; null: all",
+        None,
+        least=1,
+        aliases=("limit_train_batches", "max_steps", "fast_dev_run"),
     )
     checkpoint_every: int = setting(
-        "steps between two checkpoints within an epoch; one follows each epoch in any case", 1000, least=1
+        "number of steps between two checkpoints within an epoch; each epoch also ends with one", 1000, least=1
     )
     workers: int | None = setting(
-        "processes that decode images for each device; null chooses from the cores, 0 uses none",
+        "number of processes that decode images for each device; null chooses by the cores, 0 uses none",
         None,
         least=0,
         most=256,

@@ -1,4 +1,4 @@
-"""What a user may write behind `weights=`: a name of torchvision's, `timm:<model>.<tag>`, a file or a run folder."""
+"""Check what a user writes after `weights=`: a name of torchvision, `timm:<model>.<tag>`, a file or a run folder."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ LOCAL_FILE = "local file"  # the source of weights that were given as a file
 
 
 def beside(path: Path) -> Path:
-    """Where `tools/export.py` says what is known of a file of weights that can hold nothing but numbers."""
+    """Return the JSON file beside a file of weights, in which `tools/export.py` describes those weights."""
     return path.with_suffix(".json")
 
 
 def is_file(weights: str) -> bool:
-    """Whether the word stands for a file or a folder."""
+    """Return whether the user's word names a file or a folder."""
     return weights.endswith(ENDINGS) or "/" in weights or "\\" in weights or Path(weights).exists()
 
 
 def check_name(weights: str, model: str) -> None:
-    """Needs no torch, and of a file or a run folder only that it is there.
+    """Check the name of weights without torch; a file or a run folder only has to exist.
 
     Raises:
-        UserError: a network or weights that do not exist, or weights of another network than `model`.
+        UserError: the network or the weights do not exist, or the weights belong to another network than `model`.
     """
     if model not in MODELS:
         raise UserError(f"model={model}: no such choice; the nearest are: {nearest(model, MODELS)}")
     if weights.startswith(TIMM):
         theirs = weights.removeprefix(TIMM).partition(".")[0]
         if theirs != model and theirs in MODELS:
-            raise UserError(f"model={model} weights={weights}: these are of {theirs}: use model={theirs}")
+            raise UserError(f"model={model} weights={weights}: these weights belong to {theirs}: use model={theirs}")
         if theirs != model:
-            raise UserError(f"weights={weights}: {theirs!r} is no network of this zoo; write {TIMM}{model}.<tag>")
+            raise UserError(f"weights={weights}: this zoo has no network {theirs!r}; write {TIMM}{model}.<tag>")
     elif is_file(weights):
         if Path(weights).is_dir():
             if not (Path(weights) / CONFIG_FILE).is_file():
@@ -59,9 +59,9 @@ def _why_not(weights: str, model: str) -> str:
     if sibling in holders:
         theirs = MODELS[sibling]
         form = f"the {theirs.year} form" if theirs.year != MODELS[model].year else theirs.title
-        return f"{weights} is of {sibling}, {form}: use model={sibling}"
+        return f"{weights} belongs to {sibling}, {form}: use model={sibling}"
     has = f"; {model} has {', '.join(own)}" if own else ""
     if holders:
-        return f"{weights} is of other networks: {', '.join(holders)}{has}"
+        return f"{weights} belongs to other networks: {', '.join(holders)}{has}"
     known = own or {name for entry in MODELS.values() for name in entry.weights}
-    return f"no weights are called so; the nearest are: {nearest(weights, known)}; a file ends in {', '.join(ENDINGS)}"
+    return f"no weights have this name; the nearest are: {nearest(weights, known)}; a file ends in {', '.join(ENDINGS)}"

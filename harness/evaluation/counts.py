@@ -1,9 +1,9 @@
 """Exact integer counts of right answers.
 
-The tie rule, for counts and predictions alike: of equal scores the lower class index comes first, and an image with
-a score that is not a number is wrong. The rank of the true class is then the number of classes before it; an
-image is right at k if that rank is below k. With fewer than five classes every image whose scores are numbers is
-right at 5: the top-5 error is 0 and says nothing.
+Counts and predictions use the same tie rule: of equal scores the lower class index comes first, and an image with a
+score that is not a number is wrong. The rank of the true class is the number of classes before it; an image is right
+at k if that rank is below k. With fewer than five classes every image whose scores are numbers is right at 5: the
+top-5 error is 0 and says nothing.
 """
 
 from __future__ import annotations
@@ -12,24 +12,24 @@ import torch
 
 
 def rank_of_label(scores: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """How many classes come before the true one.
+    """Return the number of classes that come before the true one.
 
     Args:
         scores: floating point (N, K), higher is better.
         labels: int64 (N,).
 
     Returns:
-        int64 (N,), 0 for a right answer; K where a score is not a number.
+        int64 (N,), 0 for a right answer; K if a score is not a number.
     """
     true = scores.gather(1, labels[:, None])
-    # Comparisons written as floating-point numbers: five times as fast as bool, and exact for 2**24 classes.
+    # Sums of comparisons in float32 are five times as fast as in bool, and exact up to 2**24 classes.
     compared = torch.empty(scores.shape, dtype=torch.float32, device=scores.device)
     higher = torch.gt(scores, true, out=compared).sum(1).long()
     lower = torch.lt(scores, true, out=compared).sum(1).long()
     classes = scores.shape[1]
-    odd = higher + lower != classes - 1  # ties or NaN: rare, so only these rows pay for them
+    odd = higher + lower != classes - 1  # rows with ties or NaN are rare, so only they pay for the slower rule
     if scores.is_cuda:
-        return torch.where(odd, _rank_with_ties(scores, true, labels), higher)  # asking whether any is would wait
+        return torch.where(odd, _rank_with_ties(scores, true, labels), higher)  # odd.any() would wait for the GPU
     if odd.any():
         higher[odd] = _rank_with_ties(scores[odd], true[odd], labels[odd])
     return higher
@@ -42,17 +42,18 @@ def _rank_with_ties(scores: torch.Tensor, true: torch.Tensor, labels: torch.Tens
 
 
 def count_correct(scores: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Right at 1, right at 5 and all images of a batch: int64 (3,), on the device of the scores."""
+    """Count the images of a batch that are right at 1, right at 5, and all: int64 (3,), on the device of the scores."""
     rank = rank_of_label(scores, labels)
     right_of_numbers = rank < min(5, scores.shape[1])  # rank K marks NaN
     return torch.stack((rank == 0, right_of_numbers, torch.ones_like(right_of_numbers)), 1).sum(0)
 
 
 def first_classes(scores: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """The k best classes of each image, by the tie rule.
+    """Return the k best classes of each image by the tie rule.
 
     Returns:
-        Classes, int64 (N, min(k, K)), -1 throughout where a score is not a number; and their scores, of equal shape.
+        Classes, int64 (N, min(k, K)), all -1 for an image with a score that is not a number; and their scores, of the
+        same shape.
     """
     ordered, classes = scores.sort(dim=1, descending=True, stable=True)
     bad = scores.isnan().any(1, keepdim=True)

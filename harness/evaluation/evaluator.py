@@ -1,4 +1,4 @@
-"""One evaluation: a network over every image of a split, once."""
+"""The one evaluation: run a network on every image of a split exactly once, and count."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from harness.run.history import Counts
 
 @dataclass(frozen=True)
 class Predictions:
-    """What was predicted for each image, in the order of the split.
+    """Predictions for each image, in the order of the split.
 
     Attributes:
-        labels: int64 (N,).
-        classes: int64 (N, min(5, K)), best first by the tie rule; -1 where a score was not a number.
-        probabilities: float32 of the same shape.
+        labels: true classes, int64 (N,).
+        classes: predicted classes, int64 (N, min(5, K)), best first by the tie rule; -1 if a score was not a number.
+        probabilities: probabilities of these classes, float32 of the same shape.
     """
 
     labels: torch.Tensor
@@ -38,13 +38,13 @@ class Predictions:
 
 @dataclass(frozen=True)
 class Timing:
-    """How long an evaluation took, on the process that tells.
+    """How long an evaluation took, measured on this process.
 
     Attributes:
-        seconds: from the first batch to the last.
-        images_per_second: of all devices together.
-        waiting_share: of the time, 0 to 1, that went by waiting for images.
-        workers: processes that decoded for this device; None for images in memory.
+        seconds: time from the first batch to the last.
+        images_per_second: rate of all devices together.
+        waiting_share: share of the time, 0 to 1, that was spent waiting for images.
+        workers: number of processes that decoded images for this device; None for images in memory.
     """
 
     seconds: float
@@ -53,26 +53,26 @@ class Timing:
     workers: int | None
 
 
-Share = tuple[list[torch.Tensor], list[Unreadable]]  # what a device saw: indices, labels, classes, probabilities
+Share = tuple[list[torch.Tensor], list[Unreadable]]  # of one device: [indices, labels, classes, probabilities], unread
 
 
 class Evaluator(L.LightningModule):
-    """Counts and predictions of a network over the images that `Trainer.test` feeds it, on any number of devices.
+    """Counts the right answers of a network on the images that `Trainer.test` feeds it, on any number of devices.
 
-    An image that could not be read is seen, and wrong. After the test, `counts`, `predictions`, `unreadable` and
-    `timing` hold the result on the device of rank 0.
+    An image that could not be read counts as seen and wrong. After the test, `counts`, `predictions`, `unreadable` and
+    `timing` hold the result in rank 0.
 
     Args:
         network: maps images (N, C, H, W) to logits (N, K).
-        split: every image of it must be seen exactly once.
-        protocol: how they are seen.
+        split: images, each of which must be seen exactly once.
+        protocol: settings of the evaluation.
     """
 
     def __init__(self, network: nn.Module, split: Split, protocol: ProtocolConfig) -> None:
         super().__init__()
         self.network = network
         self.split = split
-        self.classes = 0  # length of its scores; 0 if no image could be read
+        self.classes = 0  # number of scores of an image; 0 if no image could be read
         self.protocol = protocol
         self.counts = Counts(0, 0, 0)
         self.predictions: Predictions | None = None
@@ -81,14 +81,14 @@ class Evaluator(L.LightningModule):
         prepare(network, protocol)
 
     def on_test_start(self) -> None:
-        """Nothing is counted yet."""
+        """Set the counters to zero."""
         self._right = torch.zeros(3, dtype=torch.int64, device=self.device)
         self._seen: list[tuple[torch.Tensor, ...]] = []
         self._unreadable: list[Unreadable] = []
         self._started = time.perf_counter()
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """Count one batch and keep its predictions; no waiting for the device."""
+        """Count one batch and keep its predictions, without waiting for the device."""
         self._unreadable += batch.unreadable
         if not len(batch.labels):
             return
@@ -99,7 +99,7 @@ class Evaluator(L.LightningModule):
         self._seen.append((batch.indices, batch.labels, classes, (best - scores.logsumexp(1, keepdim=True)).exp()))
 
     def on_test_end(self) -> None:
-        """Put the devices' shares together."""
+        """Combine the results of all devices, and check that every image was counted once."""
         self._right[2] += len(self._unreadable)
         right = self.trainer.strategy.reduce(self._right, reduce_op="sum")
         assert isinstance(right, torch.Tensor)
@@ -119,7 +119,7 @@ class Evaluator(L.LightningModule):
         self.predictions = self._in_order([tensors for tensors, _ in shares if tensors])
 
     def _in_order(self, shares: list[list[torch.Tensor]]) -> Predictions:
-        """Every image's prediction; none for those that could not be read."""
+        """Return the predictions in the order of the split; images that could not be read have none."""
         bad = torch.tensor([index for index, _ in self.unreadable], dtype=torch.int64)
         none = (len(bad), shares[0][2].shape[1] if shares else 1)
         unread = [bad, self.split.labels[bad].cpu(), torch.full(none, -1), torch.zeros(none)]
@@ -146,7 +146,7 @@ def evaluate(
     decoder: str | None = None,
     workers: int | None = None,
 ) -> Evaluator:
-    """Evaluate a network on every image of a split: the one way, after training and in `eval.py` alike.
+    """Evaluate a network on every image of a split; both `train.py` and `eval.py` use this.
 
     Raises:
         RuntimeError: an image was not counted exactly once.

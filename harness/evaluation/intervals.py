@@ -1,4 +1,4 @@
-"""How far an error rate can be trusted, given the size of the test split."""
+"""Confidence interval of an error rate, from the size of the test split."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from statistics import NormalDist
 
 
 def wilson(errors: float, images: int, confidence: float = 0.95) -> tuple[float, float]:
-    """The Wilson score interval of an error rate, in percent [Wilson 1927, JASA 22, p. 209].
+    """Return the Wilson score interval of an error rate, in percent [Wilson 1927, JASA 22, p. 209].
 
     Args:
-        errors: images that were wrong; a mean over several runs need not be whole.
-        images: that were seen.
-        confidence: probability that such an interval holds the true rate.
+        errors: number of wrong images; a mean over several runs need not be whole.
+        images: number of images.
+        confidence: probability that such an interval contains the true rate.
     """
     z = NormalDist().inv_cdf((1 + confidence) / 2)
     rate = errors / images

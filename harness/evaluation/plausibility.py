@@ -1,4 +1,4 @@
-"""Scores that mean nothing, and what is likely to be behind them."""
+"""Refuse scores that mean nothing, and name the likely cause."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ from harness.errors import UserError
 from harness.evaluation.evaluator import Evaluator
 
 CHANCE = 0.01  # a score that guessing reaches with at least this probability
-FORCE = "; force=true records it all the same"
+FORCE = "; force=true records the score anyway"
 
 
 def check_labels(split: Split, where: str) -> None:
-    """Refuse images that are all of one class.
+    """Refuse a split whose images are all of one class.
 
     Raises:
-        UserError: naming the likely cause.
+        UserError: all images are of one class; the error names the likely cause.
     """
     if len(split) > 1 and bool((split.labels == split.labels[0]).all()):
         raise UserError(
-            f"{where}: all {len(split):,} images are of one class, so an error rate over them means nothing; is the "
-            f"folder of a single class named, or were all put into one?{FORCE}"
+            f"{where}: all {len(split):,} images are of one class, so an error rate over them means nothing; does the "
+            f"path name the folder of a single class, or are all images in one folder?{FORCE}"
         )
 
 
 def check_score(evaluator: Evaluator) -> None:
-    """Refuse the score of a network that knows nothing; of few images a good one passes, though guessing may reach it.
+    """Refuse a score that guessing could reach; a high score passes even if few images cannot rule guessing out.
 
     Raises:
-        UserError: naming the likely cause.
+        UserError: the score is no better than guessing; the error names the likely cause.
     """
     from scipy.stats import binom
 
@@ -60,12 +60,12 @@ def check_score(evaluator: Evaluator) -> None:
 def match_classes(
     ours: tuple[str, ...], theirs: tuple[str, ...], data: str, source: str, force: bool
 ) -> tuple[int, ...]:
-    """Where the classes of the data are among those of the network: by name, in any order; they may be fewer.
+    """Return the network's index of each class of the data, matched by name; the data may have fewer classes.
 
-    Labels that mean something else to the network are refused; with `force`, as many classes are matched by position.
+    With `force`, classes whose names do not match are matched by position if there are equally many.
 
     Raises:
-        UserError: naming the first class that the network does not know.
+        UserError: the network does not know a class; the error names the first one.
     """
     unknown = [name for name in ours if name not in theirs]
     if not unknown:
@@ -74,6 +74,6 @@ def match_classes(
         return tuple(range(len(ours)))
     beside = f" (and {len(unknown) - 1:,} more)" if len(unknown) > 1 else ""
     raise UserError(
-        f"data={data}: its classes are not those of {source}: the network knows no {unknown[0]!r}{beside}, but "
+        f"data={data}: its classes are not those of {source}: the network knows no {unknown[0]!r}{beside}; it knows "
         f"{', '.join(theirs[:5])}{', ...' if len(theirs) > 5 else ''}{FORCE if len(ours) == len(theirs) else ''}"
     )

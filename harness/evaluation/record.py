@@ -1,6 +1,6 @@
-"""The record of an evaluation: `result.json` and `predictions.csv`. Comparisons and charts read these, never logs.
+"""Write the record of an evaluation: `result.json` and `predictions.csv`. Comparisons and charts read only records.
 
-Both hold nothing that differs between two equal runs: no times, no folder names.
+Two equal runs write equal records, because neither file holds times or folder names.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ PACKAGES = ("torch", "lightning", "pillow", "simplejpeg")
 
 @dataclass(frozen=True)
 class Moment:
-    """Of which moment of a training run weights are.
+    """The moment of a training run from which weights come.
 
     Attributes:
-        epoch: how many were done.
-        step: how many were done.
-        file: the checkpoint that holds them: `last.ckpt` after the last epoch, `best_on_validation.ckpt`; None for any
+        epoch: number of complete epochs.
+        step: number of optimiser steps.
+        file: name of the checkpoint: `last.ckpt` after the last epoch, or `best_on_validation.ckpt`; None for any
             other.
     """
 
@@ -59,14 +59,14 @@ class Moment:
 
     @classmethod
     def of(cls, checkpoint: Checkpoint, path: Path) -> Moment:
-        """That of a checkpoint, read from this path."""
+        """Return the moment of a checkpoint that was read from this path."""
         epochs = (checkpoint.trained.training or {}).get("epochs")
         known = BEST if path.name == BEST else LAST if checkpoint.epoch == epochs else None
         return cls(checkpoint.epoch, checkpoint.step, known)
 
 
 def error_rates(counts: Counts) -> dict[str, Any]:
-    """Counts, errors in percent, and their 95% Wilson intervals."""
+    """Return counts, errors in percent, and their 95% Wilson intervals."""
     return {
         "seen": counts.seen,
         "correct_top1": counts.correct_top1,
@@ -79,7 +79,7 @@ def error_rates(counts: Counts) -> dict[str, Any]:
 
 
 def weights_sha256(state_dict: Mapping[str, torch.Tensor]) -> str:
-    """SHA-256 over names, shapes, types and bytes of a network's tensors, in order of their names."""
+    """Return the SHA-256 over names, shapes, types and bytes of a network's tensors, in order of their names."""
     digest = hashlib.sha256()
     for name, tensor in sorted(state_dict.items()):
         plain = tensor.detach().cpu().contiguous()
@@ -89,10 +89,10 @@ def weights_sha256(state_dict: Mapping[str, torch.Tensor]) -> str:
 
 
 def predictions_csv(ids: Sequence[str], predictions: Predictions) -> str:
-    """One line an image: its id, its label, and the five likeliest classes with their probabilities.
+    """Return a table with one line for each image: id, label, and the five likeliest classes with probabilities.
 
-    Classes are positions in the record's `class_names`. Fields stay empty past the last class, and throughout where a
-    score was not a number.
+    Classes are indices into the record's `class_names`. Fields after the last class stay empty, and so do all fields of
+    an image with a score that was not a number.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -109,14 +109,14 @@ def predictions_csv(ids: Sequence[str], predictions: Predictions) -> str:
 
 
 def unreadable_csv(reasons: Mapping[str, str]) -> str:
-    """One line for each image that could not be read: its id, and why."""
+    """Return a table with one line for each image that could not be read: its id and the reason."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([("image", "reason"), *sorted(reasons.items())])
     return text.getvalue()
 
 
 def read_unreadable(path: Path) -> dict[str, str]:
-    """The images of such a table, and why; none where there is no file."""
+    """Read the table of unreadable images: ids and reasons; empty if there is no file."""
     if not path.exists():
         return {}
     with path.open(encoding="utf-8", newline="") as file:
@@ -126,9 +126,9 @@ def read_unreadable(path: Path) -> dict[str, str]:
 def published_beside(
     trained: Trained, data: DataConfig, protocol: ProtocolConfig, rates: Mapping[str, Any]
 ) -> dict[str, Any] | None:
-    """What the publisher of the same weights measured by the same protocol, and whether our intervals cover it.
+    """Return the errors that the weights' publisher measured by the same protocol, and if our intervals cover them.
 
-    Publishers of ImageNet weights give errors of the central crop, with the sizes that come with the weights.
+    Publishers of ImageNet weights measure errors on the central crop, with the sizes that come with the weights.
     """
     weights = trained.pretrained if trained.training is None else None
     if weights is None or weights.published is None or (data.name, protocol.name) != ("imagenet", "center_crop"):
@@ -144,7 +144,7 @@ def published_beside(
 
 
 def training_data(trained: Trained) -> dict[str, Any] | None:
-    """The config of the data that a network was trained on, without where it lay; None if it was not trained here."""
+    """Return the config of the training data without its paths; None if the network was not trained here."""
     if trained.data is None or trained.training is None:
         return None
     return {key: value for key, value in vars(trained.data).items() if key not in ("root", "download")}
@@ -159,19 +159,19 @@ def write_record(
     moment: Moment | None,
     best: dict[str, Any] | None = None,
 ) -> None:
-    """Write `result.json` and `predictions.csv` and say what they say.
+    """Write `result.json` and `predictions.csv`, and log the errors.
 
     Args:
-        folder: of the run or evaluation.
-        evaluator: after its test.
-        trained: what the checkpoint says of the network.
-        data: the data set of the split.
-        moment: that the weights are of; None for pretrained ones.
-        best: the epoch that the validation split would have chosen; kept beside the result, never it.
+        folder: folder of the run or evaluation.
+        evaluator: evaluator that has finished its test.
+        trained: description of the network.
+        data: settings of the data set that was evaluated.
+        moment: moment of training from which the weights come; None for pretrained weights.
+        best: the best epoch on the validation split; it is recorded beside the result and does not change it.
     """
     assert evaluator.predictions is not None and evaluator.timing is not None
     split, protocol, rates = evaluator.split, evaluator.protocol, error_rates(evaluator.counts)
-    ids = split.ids  # made anew each time that it is asked for
+    ids = split.ids  # a property that makes a new list each time
     predictions = predictions_csv(ids, evaluator.predictions)
     write_text(folder / "predictions.csv", predictions)
     network = evaluator.network
@@ -225,7 +225,7 @@ def write_record(
 
 
 def _tell(folder: Path, evaluator: Evaluator, result: Mapping[str, Any], data: DataConfig) -> None:
-    """Say what the record says."""
+    """Log the errors of a record."""
     assert evaluator.timing is not None
     images, unreadable, timing = len(evaluator.split), len(evaluator.unreadable), evaluator.timing
     if unreadable:

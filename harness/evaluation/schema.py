@@ -1,4 +1,4 @@
-"""The fixed parts of a record, shared by what writes and what reads it; importable without torch."""
+"""Names and versions in a record, shared by the code that writes and the code that reads it. No torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From images to one score for each class, and how a network lies in memory while it does that."""
+"""Compute one score for each class from images, and set the memory layout of the network that does it."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from torch import nn
 
 
 class Arithmetic(Protocol):
-    """What a recipe and a protocol both say of it; precision is the trainer's."""
+    """Settings of the arithmetic that recipes and protocols share; Lightning's trainer handles the precision."""
 
     channels_last: bool
     compile: bool
 
 
 def prepare(network: nn.Module, how: Arithmetic) -> None:
-    """Lay the weights out and compile the network, in place; its state and its numbers stay what they are.
+    """Set the memory layout of the weights and compile the network, in place; no weight changes.
 
-    They may lie otherwise before: an evaluation at the end of a training run rounds like one of its checkpoint.
+    The layout from training is undone, so that an evaluation after training rounds like one of its checkpoint.
     """
     network.to(memory_format=torch.channels_last if how.channels_last else torch.contiguous_format)
     if how.compile:
@@ -28,20 +28,20 @@ def prepare(network: nn.Module, how: Arithmetic) -> None:
 
 
 def laid_out(images: torch.Tensor, how: Arithmetic) -> torch.Tensor:
-    """Images (N, C, H, W) as they lie in memory for a network that is prepared."""
+    """Return images (N, C, H, W) in the memory layout that the prepared network expects."""
     return images.contiguous(memory_format=torch.channels_last) if how.channels_last else images
 
 
 def class_scores(network: nn.Module, images: torch.Tensor, how: Arithmetic, batch_size: int) -> torch.Tensor:
-    """One row of scores for each image.
+    """Return one row of scores for each image.
 
     Args:
         network: maps images (N, C, H, W) to logits (N, K).
-        images: float32 (N, C, H, W), or (N, V, C, H, W) with V views of each.
-        how: the memory format.
-        batch_size: what a smaller batch is filled up to: rounding depends on the size of a batch, so that the scores of
-            an image depend neither on its neighbours nor on the number of devices; and a compiled network meets one
-            size.
+        images: float32 (N, C, H, W), or (N, V, C, H, W) with V views of each image.
+        how: settings of the memory layout.
+        batch_size: size to which a smaller batch is padded. Rounding depends on the size of a batch, so with one size
+            the scores of an image depend neither on its neighbours nor on the number of devices, and a network is
+            compiled only once.
 
     Returns:
         float32 (N, K): logits; for several views, the logarithm of the mean of their softmax outputs.

@@ -1,1 +1,1 @@
-"""A run: its processes and their signals, its folder, files and checkpoints, how it goes on, what a user sees."""
+"""Everything about one run: processes, signals, folder, files, checkpoints, resuming, and what the user sees."""

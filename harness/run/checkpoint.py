@@ -1,7 +1,7 @@
-"""Checkpoints: tensors and plain data alone, written atomically, read without running anything.
+"""Checkpoints: they hold only tensors and plain data, are written atomically, and are read without running code.
 
-A checkpoint is Lightning's dictionary with one key more, `cnn_zoo`: the network's name and options, class names,
-preprocessing, data and training. With it the file needs nothing else to be evaluated.
+A checkpoint is Lightning's dictionary with one more key, `cnn_zoo`: the network's name and options, class names,
+preprocessing, data and training. A checkpoint can therefore be evaluated without any other file.
 """
 
 from __future__ import annotations
@@ -28,27 +28,27 @@ from harness.run.program import typed
 
 KEY = "cnn_zoo"
 CHECKPOINT_VERSION = 2  # 2: names of `harness.config.renamed`
-CHECKPOINTS = "checkpoints"  # folder in a run's
+CHECKPOINTS = "checkpoints"  # subfolder of a run folder
 LAST = "last.ckpt"
-DAMAGED = "damaged.ckpt"  # one that could not be read when its run went on
-PREVIOUS = "previous.ckpt"  # the one before the last, in case that is damaged
+DAMAGED = "damaged.ckpt"  # a checkpoint that could not be read when its run was resumed
+PREVIOUS = "previous.ckpt"  # the checkpoint before the last, in case the last is damaged
 BEST = "best_on_validation.ckpt"
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Lightning's way of writing checkpoints, but all or nothing; the one before is kept as `PREVIOUS`."""
+    """Lightning's checkpoint writer, but a file is written completely or not at all, and the old one is kept."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Write beside the target, then put it in its place.
+        """Write beside the target, rename an old target to `PREVIOUS`, then rename the new file to the target.
 
         Raises:
-            UserError: a disk that is full or fails, where the checkpoints before are untouched; a folder that is gone.
+            UserError: the disk is full or fails (the older checkpoints stay intact), or the folder is gone.
         """
         path = Path(path)
-        content = io.BytesIO()  # torch turns a failing write into an error of its own, without the cause
+        content = io.BytesIO()  # if torch itself writes to a disk that fails, its error does not name the cause
         torch.save(checkpoint, content)
         try:
-            path.parent.mkdir(exist_ok=True)  # but not the run's folder, which somebody may have removed or renamed
+            path.parent.mkdir(exist_ok=True)  # fails if somebody has removed or renamed the run's folder
             with atomic(path, keep=path.with_name(PREVIOUS)) as file:
                 file.write(content.getbuffer())
         except FileNotFoundError as error:
@@ -62,18 +62,18 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where pretrained weights came from; it stays with the network that they went into.
+    """Where pretrained weights came from; every checkpoint and record of the network keeps it.
 
     Attributes:
-        name: the word for them, such as `IMAGENET1K_V2`, or the name of a file.
+        name: name of the weights, such as `IMAGENET1K_V2`, or of a file.
         file: name of the file.
-        sha256: of the file.
-        source: its URL, or `local file`.
-        recipe: how they were trained, as their publisher says it; None if unknown.
-        published: errors in percent that their publisher measured, by data set; None if unknown.
+        sha256: SHA-256 of the file.
+        source: URL of the file, or `local file`.
+        recipe: the publisher's words about how the weights were trained; None if unknown.
+        published: errors in percent that the publisher measured, by data set; None if unknown.
         trained_on: name of the data; None if unknown.
-        part: of the file that was taken, such as `model_ema`; empty for all of it.
-        adapted: what was changed, or kept without knowing, a line each.
+        part: part of the file that was read, such as `model_ema`; empty for all of it.
+        adapted: one line for each thing that was changed, or assumed without knowing.
     """
 
     name: str
@@ -87,32 +87,32 @@ class Provenance:
     adapted: tuple[str, ...]
 
     def as_plain(self) -> dict[str, Any]:
-        """As a dictionary of plain values."""
+        """Return a dictionary of plain values."""
         return {**vars(self), "adapted": list(self.adapted)}
 
     @classmethod
     def from_plain(cls, plain: dict[str, Any]) -> Provenance:
-        """The inverse of `as_plain`."""
+        """Make the value from what `as_plain` returned."""
         return cls(**{**plain, "adapted": tuple(plain["adapted"])})
 
     def __str__(self) -> str:
-        """One line for a person."""
+        """Return one line for a person."""
         part = f", its {self.part}" if self.part else ""
         return "; ".join((f"weights={self.name}: {self.file}{part}, SHA-256 {self.sha256}", *self.adapted))
 
 
 @dataclass(frozen=True)
 class Trained:
-    """What a checkpoint says of its network, and a record of the one that was evaluated.
+    """What a checkpoint or a record says about its network.
 
     Attributes:
         model: name in the catalogue.
-        options: of that model, plain values.
-        class_names: in label order.
-        preprocessing: what its images went through.
-        data: the data set that it was trained on here; None if it never was.
-        training: seed, limits, recipe, what it trained on and where, plain values; None if it was not trained here.
-        pretrained: the weights that it began with; None if those were drawn at random.
+        options: options of that model, plain values.
+        class_names: names of the classes in label order.
+        preprocessing: how its images are prepared.
+        data: the data set that this program trained it on; None if it was not trained here.
+        training: seed, limits, recipe, training images and machines, plain values; None if it was not trained here.
+        pretrained: the pretrained weights that it began with; None if its weights were drawn at random.
     """
 
     model: str
@@ -125,13 +125,13 @@ class Trained:
 
     @property
     def trained_on(self) -> str | None:
-        """Name of the data that the weights are of; None if unknown."""
+        """Name of the data that the weights were trained on; None if unknown."""
         if self.data is not None:
             return self.data.name
         return self.pretrained.trained_on if self.pretrained else None
 
     def as_plain(self) -> dict[str, Any]:
-        """As a dictionary of plain values."""
+        """Return a dictionary of plain values."""
         return {
             "version": CHECKPOINT_VERSION,
             "model": self.model,
@@ -145,7 +145,7 @@ class Trained:
 
     @classmethod
     def from_plain(cls, plain: dict[str, Any]) -> Trained:
-        """The inverse of `as_plain`."""
+        """Make the value from what `as_plain` returned."""
         return cls(
             plain["model"],
             plain["options"],
@@ -159,14 +159,14 @@ class Trained:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint that was read: what it says, the network's tensors, and what it had done.
+    """A checkpoint that was read: its description, the network's tensors, and the progress of training.
 
     Attributes:
-        trained: what it says.
-        state_dict: of the network.
-        epoch: how many were done; one in its middle is not.
-        step: how many were done.
-        history: of the epochs that were done; empty if the file does not hold it.
+        trained: what it says about its network.
+        state_dict: tensors of the network.
+        epoch: number of complete epochs.
+        step: number of optimiser steps.
+        history: results of the complete epochs; empty if the file does not hold them.
     """
 
     trained: Trained
@@ -177,23 +177,23 @@ class Checkpoint:
 
 
 def read_content(path: Path, *, mapped: bool = False) -> Any:
-    """What `torch.save` wrote, on the CPU: tensors and plain data; nothing in it is ever executed.
+    """Read what `torch.save` wrote, tensors and plain data, to the CPU; code in the file is never executed.
 
     Args:
-        path: of the file.
-        mapped: leave the tensors on the disk until they are used; for files of ours.
+        path: path of the file.
+        mapped: whether tensors stay on the disk until they are used; only for files that this program wrote.
 
     Raises:
-        UserError: a file that is missing, damaged, or that holds code.
+        UserError: the file is missing, damaged, or holds code.
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about the format of a file that is refused anyway
+            warnings.simplefilter("ignore")  # torch warns about formats that are refused below anyway
             return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped or None)
     except FileNotFoundError as error:
         raise UserError(f"{path}: there is no such file") from error
     except IsADirectoryError as error:
-        raise UserError(f"{path} is a folder; a run folder is given with run=") from error
+        raise UserError(f"{path} is a folder; name a run folder with run=") from error
     except pickle.UnpicklingError as error:
         named = re.search(r"GLOBAL:? ([\w.]+)", str(error))
         raise UserError(
@@ -202,21 +202,21 @@ def read_content(path: Path, *, mapped: bool = False) -> Any:
         ) from error
     except PermissionError as error:
         raise UserError(f"{path}: no permission to read it") from error
-    except Exception as error:  # a damaged zip or pickle can fail in any way
+    except Exception as error:  # reading a damaged zip or pickle can raise anything
         raise UserError(f"{path}: damaged or not a checkpoint ({type(error).__name__})") from error
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """Read a checkpoint of this project on the CPU; nothing in it is ever executed.
+    """Read a checkpoint of this project to the CPU; code in the file is never executed.
 
     Raises:
-        UserError: a file that is missing, damaged, of another program or version, or that holds code.
+        UserError: the file is missing, damaged, from another program or version, or holds code.
     """
     return checkpoint_from(read_content(path), path)
 
 
 def checkpoint_from(content: Any, path: Path) -> Checkpoint:
-    """The checkpoint in what was read from `path`; raises `UserError` if there is none."""
+    """Return the checkpoint in the content of the file at `path`; raise `UserError` if there is none."""
     described = content.get(KEY) if isinstance(content, dict) else None
     if not isinstance(described, dict):
         raise UserError(f"{path}: not a checkpoint of this project; train one with {typed('train.py')}")
@@ -229,7 +229,7 @@ def checkpoint_from(content: Any, path: Path) -> Checkpoint:
 
 
 def trained_from(described: dict[str, Any], path: Path) -> Trained:
-    """What the file at `path` says of its network; raises `UserError` if it is of another version."""
+    """Return what the file at `path` says about its network; raise `UserError` if another version wrote it."""
     version = described.get("version")
     if version not in (1, CHECKPOINT_VERSION):
         raise UserError(f"{path}: checkpoint version {version}; this program reads versions 1 to {CHECKPOINT_VERSION}")
@@ -240,16 +240,16 @@ def trained_from(described: dict[str, Any], path: Path) -> Trained:
 
 
 def checkpoint_of_run(run: Path, key: str = "run") -> Path:
-    """The checkpoint of a run folder that the run reports, or would if it ended now.
+    """Return the checkpoint that a run reports, or would report if it ended now.
 
-    That is its last one; of a run that stops early, the best on the validation split.
+    This is the last checkpoint or, if the recipe has a patience, the best one on the validation split.
 
     Args:
-        run: the folder.
-        key: behind which the user named it.
+        run: folder of the run.
+        key: the key that the user named it with, for errors.
 
     Raises:
-        UserError: a folder that is missing or holds no checkpoint.
+        UserError: the folder is missing or holds no checkpoint.
     """
     if not run.is_dir():
         raise UserError(f"{key}={run}: there is no such folder")
@@ -260,19 +260,21 @@ def checkpoint_of_run(run: Path, key: str = "run") -> Path:
         best = best_epoch(last.history) if training.get("recipe", {}).get("patience") else None
         kept = path.with_name(BEST)
         if best is not None and (best.step != last.step or (kept.is_file() and _step_of(kept) == best.step)):
-            path = kept  # else the last epoch is the best one, and a kill came before it was copied
+            path = kept  # otherwise the last epoch is the best, and the run was killed before it copied it
             check_best(path, best)
     if not path.is_file():
-        raise UserError(f"{key}={run}: no checkpoint in it ({path.relative_to(run)}); did it finish its first epoch?")
+        raise UserError(
+            f"{key}={run}: the folder has no checkpoint ({path.relative_to(run)}); did the run finish its first epoch?"
+        )
     return path
 
 
 def check_best(path: Path, best: Epoch) -> None:
-    """Raise `UserError` if the file, kept as the best checkpoint, is not of the epoch that the run's history names."""
+    """Raise `UserError` if the best checkpoint is not from the epoch that the run's history calls the best."""
     if _step_of(path) != best.step:
         raise UserError(
-            f"{path}: of step {_step_of(path):,}, but the best epoch, {best.epoch}, ended at step {best.step:,}; was "
-            f"the file replaced? The last checkpoint is {path.with_name(LAST)}"
+            f"{path}: holds step {_step_of(path):,}, but the best epoch, {best.epoch}, ended at step {best.step:,}; "
+            f"was the file replaced? The last checkpoint is {path.with_name(LAST)}"
         )
 
 
@@ -281,13 +283,16 @@ def _step_of(path: Path) -> int:
 
 
 def checkpoint_to_resume(run: Path) -> tuple[Path | None, Trained | None, str]:
-    """The newest checkpoint of a run that can be read, now its last one; what it says; and a line that says which.
+    """Find the newest readable checkpoint of a run, and make it the last one.
 
-    A last checkpoint that cannot be read is set aside as `DAMAGED`, and the one before takes its place. None if the run
-    has not written one yet.
+    If the last checkpoint cannot be read, it is renamed to `DAMAGED`, and the one before takes its place.
+
+    Returns:
+        The path of the checkpoint and what it says about its network, both None if the run has not written one yet;
+        and a line for the log.
 
     Raises:
-        UserError: checkpoints of which none can be read.
+        UserError: there are checkpoints, but none can be read.
     """
     last, previous = run / CHECKPOINTS / LAST, run / CHECKPOINTS / PREVIOUS
     if not last.exists() and not previous.exists():

@@ -1,4 +1,4 @@
-"""Writing so that nothing is lost: a killed process leaves the old file or the new one, and folders are new."""
+"""Write files and folders so that nothing is lost: a killed process leaves the old file or the new one."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-RESULT_FILE = "result.json"  # its record, written last: a run that has one is finished
+RESULT_FILE = "result.json"  # the record of a run, written last: a run that has one is finished
 PARTIAL = ".partial"  # ends the name of a file that is being written
-FOLDERS_VARIABLE = "CNN_ZOO_FOLDERS"  # names the file in which a sweep's jobs say which folders are theirs
+FOLDERS_VARIABLE = "CNN_ZOO_FOLDERS"  # environment variable: the file in which the jobs of a sweep list their folders
 
 
 @contextmanager
 def atomic(path: Path, keep: Path | None = None) -> Iterator[IO[bytes]]:
-    """A file to write; it takes the place of `path` only when everything is on the disk.
+    """Open a file for writing that replaces `path` only once everything is on the disk.
 
     Args:
-        path: of the file.
-        keep: where an older `path` goes, instead of being replaced.
+        path: path of the file.
+        keep: new name for an older file at `path`, which is otherwise replaced.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}{PARTIAL}")
     try:
@@ -39,24 +39,24 @@ def atomic(path: Path, keep: Path | None = None) -> Iterator[IO[bytes]]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text."""
+    """Write text as UTF-8."""
     with atomic(path) as file:
         file.write(text.encode())
 
 
 def write_json(path: Path, value: dict[str, Any]) -> None:
-    """Write a dictionary of plain values, one key a line."""
+    """Write a dictionary of plain values as JSON, one key a line."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """What `write_json` wrote."""
+    """Read what `write_json` wrote."""
     content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return content
 
 
 def csv_text(columns: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
-    """A table as text: a line with the names of its columns, then one for each row."""
+    """Return a table as text: a line with the names of the columns, then one line for each row."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
@@ -65,7 +65,7 @@ def csv_text(columns: Sequence[object], rows: Iterable[Sequence[object]]) -> str
 
 
 def sha256_of_file(path: Path) -> str:
-    """SHA-256 of a file's content, in hexadecimal digits; it is read piece by piece."""
+    """Return the SHA-256 of a file in hexadecimal digits; the file is read piece by piece."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while piece := file.read(2**20):
@@ -74,7 +74,7 @@ def sha256_of_file(path: Path) -> str:
 
 
 def new_folder(wanted: Path) -> Path:
-    """Make a folder that was not there: `wanted`, or with `_2`, `_3`, ... behind its name."""
+    """Make a new folder: `wanted`, or `wanted_2`, `wanted_3`, ... if it exists."""
     wanted.parent.mkdir(parents=True, exist_ok=True)
     number = 1
     while True:
@@ -88,13 +88,13 @@ def new_folder(wanted: Path) -> Path:
 
 
 def announce(folder: Path) -> None:
-    """Tell the sweep that started this process, if one did and from the same working folder, which folder is its."""
+    """Tell the sweep that started this process which folder it writes to; without a sweep do nothing."""
     if FOLDERS_VARIABLE in os.environ:
         with Path(os.environ[FOLDERS_VARIABLE]).open("a", encoding="ascii") as file:
             file.write(json.dumps(str(folder)) + "\n")
 
 
 def announced(file: Path) -> list[str]:
-    """The folders that were told, each once."""
+    """Return the folders that the jobs of a sweep announced in a file, each once."""
     lines = file.read_text(encoding="ascii").splitlines() if file.exists() else []
     return list(dict.fromkeys(json.loads(line) for line in lines))

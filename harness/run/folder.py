@@ -1,4 +1,4 @@
-"""The folder of one run: made once, locked while the run lives, never written over."""
+"""The folder of one run: it is made once, locked while the run lives, and never overwritten."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ PACKAGES = ("torch", "torchvision", "lightning", "hydra-core", "numpy", "scikit-
 def make_run_folder(runs: str, name: str, config: TrainConfig | EvalConfig, suffix: str = "") -> Path:
     """Make `runs/<name>/<date>_<time><suffix>`, lock it, and write `config.yaml` and `environment.json`.
 
-    From here on what is logged goes to the terminal and to `log.txt`.
+    From then on log lines also go to `log.txt` in the folder.
 
     Raises:
-        UserError: no folder can be made there.
+        UserError: the folder cannot be made.
     """
     environment = _environment()
     try:
         folder = new_folder(Path(runs) / name / (datetime.now().strftime("%Y-%m-%d_%H-%M-%S") + suffix))
     except OSError as error:
-        raise UserError(f"runs={runs}: no folder can be made there: {file_error(error)}") from error
+        raise UserError(f"runs={runs}: cannot make a folder there: {file_error(error)}") from error
     _take(folder)
     write_text(folder / CONFIG_FILE, OmegaConf.to_yaml(OmegaConf.create(dataclasses.asdict(config))))
     write_json(folder / "environment.json", environment)
@@ -48,13 +48,13 @@ def make_run_folder(runs: str, name: str, config: TrainConfig | EvalConfig, suff
 
 
 def reopen_run_folder(folder: Path) -> None:
-    """Lock the folder of a run that goes on, and add to its `log.txt`; the environment goes to a new file.
+    """Lock the folder of a run that is resumed, append to its `log.txt`, and write the environment to a new file.
 
     Raises:
-        UserError: another process is writing to it.
+        UserError: another process is writing to the folder.
     """
     _take(folder)
-    for leftover in folder.rglob(f".*{PARTIAL}"):  # of a process that was killed while it wrote
+    for leftover in folder.rglob(f".*{PARTIAL}"):  # from a process that was killed while it wrote
         leftover.unlink()
     number = len(list(folder.glob("environment*.json"))) + 1
     write_json(folder / f"environment_{number}.json", _environment())
@@ -73,12 +73,12 @@ def _take(folder: Path) -> None:
     announce(folder)
 
 
-_LOCKS: list[FileLock] = []  # of the folders that are taken
+_LOCKS: list[FileLock] = []  # locks of the folders that this process writes to
 
 
 @contextlib.contextmanager
 def given_back() -> Iterator[None]:
-    """Folders that are taken inside are given back at the end: their locks, and their `log.txt`."""
+    """At the end, release the folders that were made or reopened inside: unlock them and close their `log.txt`."""
     try:
         yield
     finally:
@@ -107,7 +107,7 @@ def _environment() -> dict[str, Any]:
 
 
 def _git(*arguments: str) -> str | None:
-    """What git prints about the repository of this file; None if no repository tracks it.
+    """Return what git says about the repository of this file; None if no repository tracks it.
 
     An installed package often lies inside somebody else's repository, such as in its `.venv/`, which does not track it.
     """

@@ -1,4 +1,4 @@
-"""What each epoch of a run came to, and its tables: `metrics.csv` and `timing.csv`."""
+"""The results of each epoch of a run, and their tables: `metrics.csv` and `timing.csv`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TIMING_COLUMNS = (
 
 @dataclass(frozen=True)
 class Counts:
-    """Images that were right at the first, among the first five, and all that were seen."""
+    """Counts of images: those with the right class first, those with it among the first five, and all."""
 
     correct_top1: int
     correct_top5: int
@@ -32,26 +32,26 @@ class Counts:
 
     @property
     def top1_error(self) -> float:
-        """Percent."""
+        """Top-1 error in percent."""
         return 100 * (self.seen - self.correct_top1) / self.seen
 
     @property
     def top5_error(self) -> float:
-        """Percent."""
+        """Top-5 error in percent."""
         return 100 * (self.seen - self.correct_top5) / self.seen
 
 
 @dataclass(frozen=True)
 class Epoch:
-    """What an epoch came to.
+    """Results of one epoch.
 
     Attributes:
-        epoch: counted from 1.
-        step: optimiser steps of the run so far.
-        learning_rate: of its last step.
-        train_loss: mean over its images, while the weights changed.
-        train: counts over its augmented images, while the weights changed.
-        validation_loss: mean over the validation split; None without one.
+        epoch: number of the epoch, counted from 1.
+        step: number of optimiser steps of the run so far.
+        learning_rate: learning rate of the last step.
+        train_loss: mean loss over the training images, measured while the weights changed.
+        train: counts over the augmented training images, measured while the weights changed.
+        validation_loss: mean loss over the validation split; None without one.
         validation: counts over the validation split; None without one.
     """
 
@@ -64,23 +64,23 @@ class Epoch:
     validation: Counts | None
 
     def as_plain(self) -> dict[str, Any]:
-        """As a dictionary of plain values."""
+        """Return a dictionary of plain values."""
         return dataclasses.asdict(self)
 
     @classmethod
     def from_plain(cls, plain: dict[str, Any]) -> Epoch:
-        """The inverse of `as_plain`."""
+        """Make the value from what `as_plain` returned."""
         validation = plain["validation"] and Counts(**plain["validation"])
         return cls(**{**plain, "train": Counts(**plain["train"]), "validation": validation})
 
 
 def history_of(checkpoint: dict[str, Any]) -> list[Epoch]:
-    """The epochs that a checkpoint, as it was read, looks back on."""
+    """Return the epochs in the content of a checkpoint file."""
     return [Epoch.from_plain(epoch) for epoch in checkpoint[PROGRESS]["history"]]
 
 
 def best_epoch(history: Sequence[Epoch]) -> Epoch | None:
-    """The epoch with the fewest errors on the validation split, of those the one with the smallest loss."""
+    """Return the epoch with the fewest validation errors; of equal ones, the one with the smallest validation loss."""
     ranks = [
         (e.validation.seen - e.validation.correct_top1, e.validation_loss or 0.0, e.epoch, e)
         for e in history
@@ -90,7 +90,7 @@ def best_epoch(history: Sequence[Epoch]) -> Epoch | None:
 
 
 def metrics_csv(history: Sequence[Epoch]) -> str:
-    """One line an epoch, of deterministic values alone; errors in percent."""
+    """Return a table with one line for each epoch and only deterministic values; errors in percent."""
 
     def fields(loss: float | None, counts: Counts | None) -> tuple[object, ...]:
         return ("",) * 4 if counts is None else (loss, counts.seen, counts.top1_error, counts.top5_error)
@@ -103,12 +103,12 @@ def metrics_csv(history: Sequence[Epoch]) -> str:
 
 
 def timing_csv(rows: Sequence[Sequence[object]]) -> str:
-    """One line an epoch, of what differs between two equal runs."""
+    """Return a table with one line for each epoch and the values that differ between two equal runs."""
     return _csv(TIMING_COLUMNS, rows)
 
 
 def read_timing(path: Path, epochs: int) -> list[Sequence[object]]:
-    """The rows of the first `epochs` epochs; none where there is no such file."""
+    """Return the rows of the first `epochs` epochs; none if there is no such file."""
     if not path.exists():
         return []
     return list(csv.reader(path.read_text(encoding="utf-8").splitlines()[1 : epochs + 1]))

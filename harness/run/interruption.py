@@ -1,10 +1,10 @@
-"""Ctrl-C, SIGTERM, and the signals that schedulers send before they end a job.
+"""Handle Ctrl-C, SIGTERM, and the signals that schedulers send before they end a job.
 
-A thread hears them, so that they work at any moment, also while the main thread imports or waits inside a library.
-Where a script can stop without losing what it has done, it says so with `heard`, and a signal is handed to it.
-Everywhere else the script ends at once: one line on standard error, and exit code 128 + signal.
+A thread receives the signals, so that they work even while the main thread imports or waits inside a library. A script
+that can stop without losing its work takes the signals over with `heard`. Everywhere else a signal ends the script at
+once, with one line on standard error and exit code 128 + signal.
 
-Nothing here takes long to import: a script listens before it imports anything else.
+Importing this module is quick, because a script calls `listen` before it imports anything else.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ if TYPE_CHECKING:
     import torch
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
-PARENT = "CNN_ZOO_PARENT"  # environment variable: the process that started this one as one of its own run
-POLL = 0.5  # seconds between two looks at whether that process is still there
-REPEAT = 1.0  # seconds within which a launcher repeats a signal; Ctrl-C after them does not wait for a step's end
-ASK_EVERY = 1.0  # seconds, about, between two questions to the other processes of a run
-MOST_STEPS = 50  # between two such questions
+PARENT = "CNN_ZOO_PARENT"  # environment variable: id of the process of the same run that started this one
+POLL = 0.5  # seconds between two checks that this parent process still exists
+REPEAT = 1.0  # seconds within which a launcher may repeat a signal; a later Ctrl-C ends the process at once
+ASK_EVERY = 1.0  # approximate seconds between two questions to the other processes of a run
+MOST_STEPS = 50  # most steps between two such questions
 
 Receive = Callable[[signal.Signals], None]
 
 
 class _Listener(threading.Thread):
-    """Hears the signals of this process until it ends.
+    """Thread that receives the signals of this process until the process ends.
 
     Args:
-        script: name that begins the line.
-        parent: process that speaks for this one, and that this one must not outlive; None for no such.
+        script: name of the script, with which its line begins.
+        parent: id of the process that prints for this one and that this one must not outlive; None without one.
     """
 
     def __init__(self, script: str, parent: int | None) -> None:
@@ -56,12 +56,12 @@ class _Listener(threading.Thread):
         self.pipe, writing = os.pipe()
         os.set_blocking(writing, False)
         for number in SIGNALS:
-            if signal.getsignal(number) != signal.SIG_IGN:  # as nohup and a shell's `&` want it
+            if signal.getsignal(number) != signal.SIG_IGN:  # nohup and a shell's `&` have it ignored
                 signal.signal(number, _left_to_the_thread)
         signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
 
     def run(self) -> None:
-        """Hear."""
+        """Wait for signals and pass each on; end the process if its parent is gone."""
         while True:
             ready, _, _ = select.select([self.pipe], [], [], POLL)
             if self.parent is not None and os.getppid() != self.parent:
@@ -71,7 +71,7 @@ class _Listener(threading.Thread):
                     self.receive(signal.Signals(number))
 
     def stop(self, number: signal.Signals) -> None:
-        """End because of a signal."""
+        """End the process because of a signal."""
         self.end(f"stopped by {number.name}{self.doing}", 128 + number)
 
     def end(self, message: str, code: int) -> None:
@@ -83,24 +83,24 @@ class _Listener(threading.Thread):
             for terminal in filter(os.isatty, (1, 2)):
                 os.write(terminal, b"\r\x1b[2K\x1b[?25h")  # clear a progress bar, and show the cursor that it hid
             os.write(2, f"{line}\n".encode())
-        if "multiprocessing.util" in sys.modules:  # a process of Python's would complain of what was not given back
+        if "multiprocessing.util" in sys.modules:  # otherwise Python's resource tracker warns about leaks
             with suppress(Exception):
                 sys.modules["multiprocessing.util"]._run_finalizers(0)
         os._exit(code)
 
 
 def _left_to_the_thread(number: int, frame: object) -> None:
-    """Python calls this in the main thread, whenever that gets to it."""
+    """Do nothing: Python calls this in the main thread, but the listening thread handles the signal."""
 
 
 _listener: _Listener | None = None
 
 
 def listen(script: str) -> None:
-    """Hear signals from here on, and survive readers that close a pipe: the first thing that a script does.
+    """Start to handle signals and closed pipes; every script calls this first.
 
     Args:
-        script: name that begins the line, such as `train.py` or `cnn-zoo train`.
+        script: name with which its line begins, such as `train.py` or `cnn-zoo train`.
     """
     global _listener
     survive_closed_pipes()
@@ -110,7 +110,7 @@ def listen(script: str) -> None:
 
 
 def end(message: str, code: int) -> None:
-    """End the process at once, wherever its main thread is, with a line on standard error; for other threads."""
+    """End the process at once from any thread, with a line on standard error."""
     if _listener is not None:
         _listener.end(message, code)
     print(message, file=sys.stderr, flush=True)
@@ -118,17 +118,17 @@ def end(message: str, code: int) -> None:
 
 
 def listens() -> bool:
-    """Whether this process is a script of this project, and not a program that calls it."""
+    """Return whether this process is a script of this project, not a program that uses it as a library."""
     return _listener is not None
 
 
 def is_member() -> bool:
-    """Whether another process of the same run started this one."""
+    """Return whether another process of the same run started this one."""
     return _listener is not None and _listener.parent is not None
 
 
 def be_silent() -> None:
-    """Another process of the same run speaks for this one."""
+    """Print nothing when this process ends: another process of the same run prints the line."""
     if _listener is not None:
         _listener.silent = True
 
@@ -141,7 +141,7 @@ def before_the_end(last: Callable[[str], None]) -> None:
 
 @contextmanager
 def doing(what: str) -> Iterator[None]:
-    """What stands behind the signal's name in the line, if one ends the process inside."""
+    """Add `what` to the line that is printed if a signal ends the process inside."""
     if _listener is None:
         yield
         return
@@ -154,7 +154,7 @@ def doing(what: str) -> Iterator[None]:
 
 @contextmanager
 def heard(receive: Receive) -> Iterator[None]:
-    """Signals inside are handed to `receive`, in the listening thread, instead of ending the process."""
+    """Call `receive` for signals that arrive inside, in the listening thread, instead of ending the process."""
     if _listener is None:
         yield
         return
@@ -166,7 +166,7 @@ def heard(receive: Receive) -> Iterator[None]:
 
 
 class Interruption:
-    """Notes a signal while a run trains; the run asks for it where it can stop, all of its processes together."""
+    """Remembers a signal while a run trains; all processes of the run ask for it together where they can stop."""
 
     def __init__(self) -> None:
         self.received: signal.Signals | None = None
@@ -177,15 +177,15 @@ class Interruption:
         self._interval = 1  # steps from one question to the next, the same in every process
 
     def watch(self) -> None:
-        """Take the signals over."""
+        """Start to receive the signals."""
         self._watching.enter_context(heard(self.note))
 
     def release(self) -> None:
-        """Give the signals back."""
+        """Stop receiving the signals."""
         self._watching.close()
 
     def note(self, number: signal.Signals) -> None:
-        """Remember a signal; Ctrl-C once more ends the process at once."""
+        """Remember a signal; a second Ctrl-C ends the process at once."""
         now = time.monotonic()
         if self.received is None:
             self.received, self._at = number, now
@@ -193,14 +193,14 @@ class Interruption:
             _listener.stop(number)
 
     def agreed_at_step(self, trainer: L.Trainer) -> bool:
-        """The same after a step: several processes ask each other about once a second, for that costs a wait."""
+        """Do the same after a step; several processes ask only about once a second, because asking costs a wait."""
         if trainer.world_size == 1:
             return self.received is not None
         self._steps += 1
         return self.agreed(trainer) if self._steps >= self._interval else False
 
     def agreed(self, trainer: L.Trainer) -> bool:
-        """Whether a process of the run received a signal; every process asks, and gets the same answer."""
+        """Return whether any process of the run received a signal; every process must ask and gets the same answer."""
         if trainer.world_size == 1:
             return self.received is not None
         import torch
@@ -214,6 +214,6 @@ class Interruption:
         return bool(received)
 
     def stopped(self, step: int, folder: object) -> StoppedError:
-        """What to raise once the checkpoint is written."""
+        """Return the error to raise once the checkpoint is written."""
         number = self.received or signal.SIGTERM
         return StoppedError(f"stopped by {number.name} after step {step:,}; {go_on(folder)}", 128 + number)

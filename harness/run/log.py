@@ -1,4 +1,4 @@
-"""What a run says: to the terminal where a command runs it, and to `log.txt` in its folder. No torch."""
+"""The log of a run: its lines go to the terminal if a command runs it, and to `log.txt` in its folder. No torch."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ log = logging.getLogger("cnn_zoo")
 
 
 class _LogFile(logging.FileHandler):
-    """`log.txt`; what goes wrong with it is an error like any other."""
+    """Writes `log.txt`; a failing write raises like any other error."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # logging's name
-        """Raise it, where logging would print a traceback and go on."""
+        """Raise the error; logging would print a traceback and go on."""
         raise
 
 
 class _Console(logging.Handler):
-    """Prints to whatever standard output and error are at the time, so that lines appear above a progress bar."""
+    """Prints to the present standard output or error, which a progress bar replaces so that lines appear above it."""
 
     def emit(self, record: logging.LogRecord) -> None:
         file = sys.stderr if record.levelno >= logging.ERROR else sys.stdout
@@ -28,14 +28,14 @@ class _Console(logging.Handler):
 
 
 def speak() -> None:
-    """Print lines to the terminal from here on; a library says nothing, unless its user configures logging."""
+    """Print log lines to the terminal from now on; a library prints nothing unless its user configures logging."""
     log.handlers, log.propagate = [_Console()], False
     log.setLevel(logging.INFO)
 
 
 @contextmanager
 def spoken(aloud: bool) -> Iterator[None]:
-    """Lines inside go to the terminal, or they do not."""
+    """Print log lines to the terminal inside if `aloud` is true."""
     before = log.handlers, log.propagate, log.level
     if aloud:
         speak()
@@ -47,19 +47,19 @@ def spoken(aloud: bool) -> Iterator[None]:
 
 
 def speaks() -> bool:
-    """Whether lines go to the terminal."""
+    """Return whether log lines go to the terminal."""
     return any(isinstance(handler, _Console) for handler in log.handlers)
 
 
 def only_errors() -> None:
-    """Say what went wrong, and nothing else: another process of the same run says the rest."""
+    """Print only errors: another process of the same run prints everything else."""
     errors = logging.StreamHandler()
     errors.setLevel(logging.ERROR)
     log.handlers, log.propagate = [errors], False
 
 
 def write_to(folder: Path) -> None:
-    """Write lines to `log.txt` in this folder, too."""
+    """Write log lines to `log.txt` in this folder, too."""
     log.setLevel(logging.INFO)
     log.addHandler(_LogFile(folder / "log.txt", encoding="utf-8"))
 

@@ -1,4 +1,4 @@
-"""What this machine has for a run. No torch."""
+"""The resources of this machine: CPU cores and shared memory. No torch."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from pathlib import Path
 
 
 def available_cores() -> int:
-    """Cores that this process may use."""
+    """Return the number of CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def shared_memory() -> int:
-    """Bytes that are free for batches on their way between processes."""
+    """Return the free bytes of shared memory, through which processes exchange batches."""
     place = Path("/dev/shm")
     if not place.is_dir():
         return 2**62

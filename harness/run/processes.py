@@ -1,8 +1,8 @@
-"""The processes of one run: which this one is, what it says to the others, and how all of them end.
+"""The processes of one run: how they find their ranks, connect to each other, and end together.
 
-A run has one process for each device. This project starts them itself, rank 0 the others, or torchrun or srun has
-started as many tasks. Rank 0 checks everything, makes the run's folder, and only then calls the others together; they
-wait for its word. Variables of launchers and schedulers mean nothing unless such a launcher started this process.
+A run has one process for each device. Either rank 0 starts the others, or torchrun or srun has started them all as
+tasks. Rank 0 checks everything, makes the run's folder, and then connects to the others, which wait for it. Environment
+variables of launchers and schedulers are ignored unless such a launcher started this process.
 """
 
 from __future__ import annotations
@@ -34,20 +34,20 @@ from harness.run.machine import available_cores
 MEMBER = "CNN_ZOO_MEMBER"  # environment variable of a process that rank 0 started: rank/size/port
 STARTED_HERE = "rank 0"
 LOCALHOST = "127.0.0.1"
-GRACE = 3.0  # seconds in which a process says itself why it ends, once another has ended
+GRACE = 3.0  # seconds that a process has to print why it ends, after another one has ended
 LOST = ("gloo", "nccl", "tcpstore", "connection closed by peer", "connection reset by peer", "broken pipe")
 
 
 @dataclass(frozen=True)
 class Tasks:
-    """What a launcher started, and which of it this process is.
+    """The tasks that a launcher started, one of which is this process.
 
     Attributes:
-        launcher: its name.
-        size: tasks that it started.
-        rank: of this one.
-        local_rank: of this one among those on this machine.
-        nodes: machines that they are on.
+        launcher: name of the launcher.
+        size: number of tasks.
+        rank: rank of this process.
+        local_rank: rank of this process among the tasks on its machine.
+        nodes: number of machines.
     """
 
     launcher: str
@@ -58,10 +58,10 @@ class Tasks:
 
 
 def launched(environment: Mapping[str, str]) -> Tasks | None:
-    """The tasks that torchrun or srun started this process with; None if neither did.
+    """Return the tasks that torchrun or srun started together with this process; None if neither did.
 
-    Both set more than a rank, so that a rank left over from an earlier job counts for nothing; nor does an sbatch
-    script count, which SLURM gives a rank, too, but which is one process.
+    Both launchers set more than a rank, so a rank that is left over from an earlier job is ignored. An sbatch script is
+    ignored, too: SLURM gives it a rank although it is one process.
     """
 
     def numbers(*keys: str) -> list[int]:
@@ -80,10 +80,10 @@ def launched(environment: Mapping[str, str]) -> Tasks | None:
 
 
 def devices_of(config: TrainerConfig) -> tuple[str, int, int]:
-    """Lightning's name of the accelerator, how many devices the run takes, and how many there are.
+    """Return Lightning's name of the accelerator, the number of devices of the run, and the number available.
 
     Raises:
-        UserError: devices that this machine lacks.
+        UserError: this machine does not have the devices.
     """
     there = {"cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
     kind = next((kind for kind, count in there.items() if count and config.accelerator != "cpu"), "cpu")
@@ -95,24 +95,26 @@ def devices_of(config: TrainerConfig) -> tuple[str, int, int]:
             return kind, 1, 1
         cores = available_cores()
         if config.devices > cores:
-            raise UserError(f"{asked}: one process for each, but this machine has {cores} CPU cores; ask for no more")
+            raise UserError(
+                f"{asked}: each device is one process, but this machine has {cores} CPU cores; ask for at most {cores}"
+            )
         return kind, config.devices, cores
     if config.devices > there[kind]:
-        raise UserError(f"{asked}: this machine has {there[kind]}; trainer.devices=0 takes all of them")
+        raise UserError(f"{asked}: this machine has {there[kind]} devices; trainer.devices=0 takes all of them")
     return kind, config.devices or there[kind], there[kind]
 
 
 class Team:
-    """The processes of a run, as one of them sees it; a context that ends them together.
+    """The processes of a run, seen from one of them; as a context manager it ends them together.
 
     Args:
-        accelerator: Lightning's name of it.
-        size: processes, each with a device.
-        rank: of this one; rank 0 makes the folder, writes and speaks.
-        local_rank: of this one on its machine.
-        device: position of this one's device on its machine.
-        launcher: what started them: `torchrun`, `srun`, or `STARTED_HERE`: rank 0 starts the others.
-        distributed: whether they are connected, which one alone need not be.
+        accelerator: Lightning's name of the accelerator.
+        size: number of processes, each with one device.
+        rank: rank of this process; rank 0 makes the folder, writes the files and prints.
+        local_rank: rank of this process on its machine.
+        device: index of this process's device on its machine.
+        launcher: what started the processes: `torchrun`, `srun`, or `STARTED_HERE` if rank 0 starts the others.
+        distributed: whether the processes are connected; a single process need not be.
         note: a line for the log; empty for none.
 
     Attributes:
@@ -150,12 +152,12 @@ class Team:
         return f"{self.size} x {self.accelerator}" + (f" ({self.note})" if self.note else "")
 
     def call(self, folder: Path, resumed: bool, advice: str) -> None:
-        """Call the other processes together: start them if nobody else has, and tell them of the folder.
+        """Start the other processes if no launcher did, connect to them, and tell them the folder.
 
         Args:
-            folder: of the run or evaluation.
-            resumed: whether it was there before.
-            advice: what to do once a process has died.
+            folder: folder of the run or evaluation.
+            resumed: whether the folder existed before.
+            advice: what a user can do after a process has died.
         """
         self.folder, self.resumed, self.advice = folder, resumed, advice
         if self.distributed:
@@ -163,7 +165,7 @@ class Team:
             self._broadcast()
 
     def follow(self) -> Path | None:
-        """Wait for the word of rank 0: the folder if it was there before; `folder` is known in any case."""
+        """Wait until rank 0 has told the folder, and set `folder`; return it if it existed before, otherwise None."""
         self._connect()
         self._broadcast()
         return self.folder if self.resumed else None
@@ -189,7 +191,7 @@ class Team:
         self.folder, self.resumed, self.advice = said
 
     def _start_others(self, port: int) -> None:
-        """Run this command again, once for each other rank, and look after the processes."""
+        """Run this command again, once for each other rank, and watch the processes."""
         command = [*program.start(), *sys.argv[1:]]
         interruption.before_the_end(lambda _: self._kill())
         for rank in range(1, self.size):
@@ -198,7 +200,7 @@ class Team:
         threading.Thread(target=self._look_after, name="processes", daemon=True).start()
 
     def _look_after(self) -> None:
-        """End this process if another one has died and the main thread does not notice, inside a library."""
+        """End this process if another one has died and the main thread, waiting inside a library, does not notice."""
         while not self._ending and self._lost() is None:
             time.sleep(0.2)
         time.sleep(GRACE)
@@ -206,7 +208,7 @@ class Team:
             interruption.end(self._loss(), 1)
 
     def _lost(self) -> str | None:
-        """Which process has died, and how; None if none has."""
+        """Say which process has died, and how; return None if none has."""
         for rank, child in enumerate(self._children, 1):
             code = child.poll()
             if code:
@@ -227,7 +229,7 @@ class Team:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End together: at once, where another process has died or rank 0 speaks for this one."""
+        """End the processes together, or this one at once if another has died or rank 0 prints the error."""
         if not (self.distributed and torch.distributed.is_initialized()):
             self._ending = True
             self._kill()
@@ -241,9 +243,9 @@ class Team:
         self._wait(30.0)
 
     def _end_because_of(self, error: Exception) -> None:
-        """See to it that one process speaks, and that one line tells of a process that died.
+        """Let only one process print the error, and print one line about a process that died.
 
-        A process that was cut off from the others ends without Python's clean-up, in which torch may abort.
+        A process that has lost the connection ends without Python's clean-up, in which torch may abort.
         """
         meant = isinstance(error, (UserError, StoppedError))
         unreachable = isinstance(error, RuntimeError) and any(word in str(error).lower() for word in LOST)
@@ -260,7 +262,7 @@ class Team:
             raise SystemExit(error.exit_code if isinstance(error, StoppedError) else EXIT_CODE) from error
 
     def _said_by_rank_0(self, error: Exception) -> bool:
-        """Whether rank 0 fails for the same reason, or is gone."""
+        """Return whether rank 0 fails with the same error, or is gone."""
         deadline = time.monotonic() + GRACE
         try:
             while not self._store.check([_key(error)]):
@@ -272,7 +274,7 @@ class Team:
         return True
 
     def _wait(self, seconds: float) -> None:
-        """Let the processes that this one started end; kill those that do not."""
+        """Wait for the processes that this one started; kill those that do not end in time."""
         deadline = time.monotonic() + seconds
         for child in self._children:
             try:
@@ -286,10 +288,10 @@ def _key(error: Exception) -> str:
 
 
 class TeamEnvironment(ClusterEnvironment):
-    """What Lightning is told of the team, so that it asks no environment variable and starts no process.
+    """Describes the team to Lightning, so that it reads no environment variable and starts no process.
 
     Args:
-        team: of the run.
+        team: processes of the run.
     """
 
     def __init__(self, team: Team) -> None:
@@ -302,42 +304,42 @@ class TeamEnvironment(ClusterEnvironment):
 
     @staticmethod
     def detect() -> bool:
-        """Never: it is given."""
+        """Return False: Lightning gets this environment as an argument and need not detect it."""
         return False
 
     def world_size(self) -> int:
-        """Processes of the run."""
+        """Return the number of processes of the run."""
         return self.team.size
 
     def set_world_size(self, size: int) -> None:
-        """Nothing: the team knows."""
+        """Do nothing: the team knows its size."""
 
     def global_rank(self) -> int:
-        """Of this process."""
+        """Return the rank of this process."""
         return self.team.rank
 
     def set_global_rank(self, rank: int) -> None:
-        """Nothing: the team knows."""
+        """Do nothing: the team knows its ranks."""
 
     def local_rank(self) -> int:
-        """Of this process on its machine."""
+        """Return the rank of this process on its machine."""
         return self.team.local_rank
 
     def node_rank(self) -> int:
-        """One machine."""
+        """Return 0: a run uses one machine."""
         return 0
 
 
 def gather(config: TrainerConfig) -> Team:
-    """The team that this process belongs to.
+    """Return the team that this process belongs to.
 
     Raises:
-        UserError: devices that the machine lacks, or tasks of a launcher that do not fit them.
+        UserError: the machine lacks the devices, or a launcher started another number of tasks.
     """
     accelerator, size, there = devices_of(config)
     team = _team(accelerator, size, there, config.strategy == "ddp")
     for variable in [name for name in os.environ if name.startswith("PL_TRAINER_")]:
-        del os.environ[variable]  # Lightning would take options of its trainer from there
+        del os.environ[variable]  # Lightning would read options of its trainer from there
     rank_zero_only.rank = team.rank  # type: ignore[attr-defined]  # which Lightning took from whatever variables were there
     if not team.leads:
         interruption.be_silent()
@@ -367,8 +369,8 @@ def _team(accelerator: str, size: int, there: int, distributed: bool) -> Team:
             raise SystemExit(EXIT_CODE)  # the first task says why
         on = f" on {tasks.nodes} machines" if tasks.nodes > 1 else ""
         raise UserError(
-            f"trainer.devices={size}: {tasks.launcher} started {tasks.size} tasks{on}; start as many as there are "
-            "devices, on one machine, for one run, or set trainer.devices=1, and each trains alone"
+            f"trainer.devices={size}: {tasks.launcher} started {tasks.size} tasks{on}; start {size} tasks on one "
+            "machine for one run, or set trainer.devices=1 to let each task train alone"
         )
     if tasks.launcher == "srun":
         job, step = (int(os.environ.get(f"SLURM_{key}_ID", 0)) for key in ("JOB", "STEP"))
@@ -379,10 +381,10 @@ def _team(accelerator: str, size: int, there: int, distributed: bool) -> Team:
 
 
 def _set_threads(threads: int | None, size: int) -> None:
-    """Set the threads of this process; those of several share the cores, unless something else is said."""
+    """Set the number of CPU threads of this process; by default several processes share the cores equally."""
     if threads is None and size > 1 and "OMP_NUM_THREADS" not in os.environ:
         threads = max(1, available_cores() // size)
     if threads is not None:
         torch.set_num_threads(threads)
     if size > 1:
-        os.environ["OMP_NUM_THREADS"] = str(torch.get_num_threads())  # otherwise Lightning would choose anew
+        os.environ["OMP_NUM_THREADS"] = str(torch.get_num_threads())  # otherwise Lightning would set it itself

@@ -1,4 +1,4 @@
-"""What a user sees while it runs: a bar, redrawn by time, or plain lines where the output is no terminal."""
+"""The progress display of a run: a bar on a terminal, or plain lines where the output is no terminal."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from harness.run.log import log, speaks
 
-REDRAW = 0.2  # seconds between two drawings of the bar
-LINE = 30.0  # seconds between two lines where there is no terminal
+REDRAW = 0.2  # seconds between two updates of the bar
+LINE = 30.0  # seconds between two lines if there is no terminal
 
 
 class Seen(Protocol):
-    """What the bar asks of a batch: the images of all devices, and the labels of this one's."""
+    """What the bar needs from a batch: the number of images on all devices, and the labels on this device."""
 
     global_size: int
     labels: torch.Tensor
 
 
 class Trainee(Protocol):
-    """What the bar asks of a module in training."""
+    """What the bar needs from a module in training."""
 
     def summary(self, done: int) -> str:
-        """Loss and rate after `done` batches of the epoch, for a person to read; may wait for the device."""
+        """Return loss and learning rate after `done` batches of the epoch as text; may wait for the device."""
 
 
 class ProgressBar(L.Callback):
-    """Epoch, loss, images/s, learning rate, memory of a GPU and the time left.
+    """Shows epoch, loss, images/s, learning rate, GPU memory and the time left.
 
-    Reading the loss waits for the device, so it happens when the bar is drawn and not in every step.
+    Reading the loss waits for the device, so the bar reads it only when it is drawn, not in every step.
 
     Args:
-        enabled: False shows nothing between two epochs.
+        enabled: whether to show anything between two epochs.
     """
 
     def __init__(self, enabled: bool) -> None:
@@ -71,7 +71,7 @@ class ProgressBar(L.Callback):
             log.info(f"{what}  step {done:,}  {facts}")
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Show the bar, as far as the run is."""
+        """Show the bar of a training run, from the step that the run has reached."""
         self._start(trainer, "training", int(trainer.estimated_stepping_batches))
 
     def on_train_batch_end(
@@ -106,5 +106,5 @@ class ProgressBar(L.Callback):
         self._stop()
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        """Leave the terminal as it was."""
+        """Remove the bar, so that the terminal is as it was."""
         self._stop()

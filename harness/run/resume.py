@@ -1,4 +1,4 @@
-"""Which run goes on: the one that `resume=` names, or the newest unfinished one of the same config."""
+"""Find the run to resume: the one that `resume=` names, or the newest unfinished one with the same settings."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from harness.errors import UserError
 from harness.run.files import RESULT_FILE
 
 AUTO = "auto"
-EVALUATION = "-eval"  # in the name of an evaluation's folder, which lies among those of runs
-LIMITS = ("max_epochs", "max_batches")  # what changes a run's steps, of all that is set in `trainer`
+EVALUATION = "-eval"  # marks the folder of an evaluation, which is beside the folders of runs
+LIMITS = ("max_epochs", "max_batches")  # the settings of `trainer` that change the steps of a run
 
 
 def continued(config: TrainConfig) -> tuple[TrainConfig, Path | None]:
-    """The config to train with, and the folder of the run that `resume` continues; None if `auto` finds none.
+    """Return the config to train with, and the folder of the run to resume; None if `resume=auto` finds none.
 
     Raises:
-        UserError: a folder that holds no run, a finished run, or a setting that may not change in the middle of one.
+        UserError: the folder holds no run or a finished one, or a setting may not change in the middle of a run.
     """
     if config.resume == AUTO:
         folder = _newest_unfinished(config)
@@ -40,7 +40,7 @@ def continued(config: TrainConfig) -> tuple[TrainConfig, Path | None]:
     changed = [o for o in config.overrides if o.partition("=")[0].partition(".")[0] != "trainer"]
     foreign = [override for override in changed if not override.startswith("resume=")]
     if foreign:
-        raise UserError(f"{foreign[0]}: a run goes on with its own settings; beside resume= only trainer may be set")
+        raise UserError(f"{foreign[0]}: a run goes on with its own settings; with resume= only trainer may be set")
     folder = Path(str(config.resume))
     before = read_config(folder / CONFIG_FILE)
     if (folder / RESULT_FILE).exists():
@@ -49,10 +49,10 @@ def continued(config: TrainConfig) -> tuple[TrainConfig, Path | None]:
 
 
 def _trainer(config: TrainConfig, before: TrainConfig) -> TrainerConfig:
-    """Where a run goes on: as it began, but for what the command line sets; with its own limits in any case.
+    """Return the trainer settings of a resumed run: its own, changed by the command line, but always its own limits.
 
     Raises:
-        UserError: other limits, with which the steps before and after would not be those of one run.
+        UserError: the command line sets other limits, which would change the steps of the run.
     """
     given = keys_given(config.overrides)
     wanted, own = config.trainer, before.trainer
@@ -84,7 +84,7 @@ def _newest_unfinished(config: TrainConfig) -> Path | None:
 
 
 def _same_run(first: TrainConfig, second: TrainConfig) -> bool:
-    """Whether two configs differ in nothing but where they run: of `trainer`, the limits must be equal."""
+    """Return whether two configs describe the same run: only `trainer` may differ, and not in its limits."""
     limits = {key: getattr(first.trainer, key) for key in LIMITS}
     return dataclasses.replace(first, trainer=second.trainer, resume=second.resume) == second and limits == {
         key: getattr(second.trainer, key) for key in LIMITS
@@ -92,14 +92,14 @@ def _same_run(first: TrainConfig, second: TrainConfig) -> bool:
 
 
 def read_config(path: Path) -> TrainConfig:
-    """The config of an earlier run, from the `config.yaml` in its folder.
+    """Read the config of an earlier run from the `config.yaml` in its folder.
 
     Raises:
-        UserError: a file that is missing or is not such a config.
+        UserError: the file is missing or is not the config of a run.
     """
     try:
         plain = OmegaConf.load(path)
-        if "overrides" not in plain:  # of an older version
+        if "overrides" not in plain:  # an older version wrote the file
             plain.recipe = renamed(plain.recipe)
         structured = OmegaConf.structured(TrainConfig)
         groups: dict[str, Any] = {"model": MODEL_SCHEMAS, "data": DATA_SCHEMAS, "recipe": RECIPE_SCHEMAS}

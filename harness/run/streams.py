@@ -1,4 +1,4 @@
-"""Standard output and error that outlive their reader: `python train.py | head -3` trains to its end."""
+"""Keep standard output and error working after their reader is gone: `python train.py | head -3` trains to its end."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 
 
 class _Pipe(io.FileIO):
-    """A file descriptor that drops what is written once nobody reads it any more."""
+    """A file descriptor that discards what is written once nobody reads it any more."""
 
     def write(self, data: Any, /) -> int:
-        """As many bytes as were given."""
+        """Write the bytes, or discard them; return their number."""
         try:
             return super().write(data)
         except BrokenPipeError:
@@ -23,7 +23,7 @@ class _Pipe(io.FileIO):
 
 
 def survive_closed_pipes() -> None:
-    """Replace `sys.stdout` and `sys.stderr` by streams that raise no `BrokenPipeError`; log.txt has what is lost."""
+    """Replace `sys.stdout` and `sys.stderr` by streams that raise no `BrokenPipeError`; log.txt keeps every line."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:  # closed by the shell: `>&-`

@@ -1,1 +1,1 @@
-"""One run each, to be read from top to bottom: compose, load, build, run, record."""
+"""One file for each kind of run, to be read from top to bottom: compose, load, build, run, record."""

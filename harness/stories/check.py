@@ -1,4 +1,4 @@
-"""What can be told of a config before torch is loaded."""
+"""Check everything about a config that can be checked before torch is loaded."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from harness.run.resume import continued
 
 
 def check(config: TrainConfig | EvalConfig | CompareConfig) -> None:
-    """Raise `UserError` if it asks for what does not fit, or cannot be: for weights or a run that are not there."""
+    """Raise `UserError` if settings do not work together, or name weights or a run that do not exist."""
     fit.check(config, describe)
     if isinstance(config, CompareConfig):
         return

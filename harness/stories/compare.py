@@ -1,4 +1,4 @@
-"""One comparison of the records of runs."""
+"""One comparison of the records of runs, from its config to its tables and chart."""
 
 from __future__ import annotations
 
@@ -15,7 +15,11 @@ from harness.run.program import typed
 
 
 def compare_records(config: CompareConfig) -> None:
-    """One table and one row of panels for each data set, split and protocol."""
+    """Write one table and one row of panels for each data set, split and protocol.
+
+    Raises:
+        UserError: no record was found.
+    """
     records, passed_over = find_records(config.runs.split(","))
     if not records:
         instead = f"; {len(passed_over):,} passed over, such as {passed_over[0]}" if passed_over else ""

@@ -34,7 +34,7 @@ from harness.weights.load import KEPT, Weights
 
 
 def evaluate_network(config: EvalConfig) -> dict[str, Any]:
-    """One evaluation, in each of its processes; the content of its `result.json`."""
+    """Evaluate a network (every process of the evaluation calls this) and return the content of `result.json`."""
     with gather(config.trainer) as team:
         if not team.leads:
             team.follow()
@@ -43,7 +43,7 @@ def evaluate_network(config: EvalConfig) -> dict[str, Any]:
 
 
 def evaluate_together(config: EvalConfig, team: Team) -> None:
-    """Network and data, folder, evaluation, record."""
+    """Load network and data, make the folder, evaluate, and write the record."""
     network, trained, data, source, moment, best = (_of_weights if config.weights else _of_checkpoint)(config)
     config.protocol = _protocol(config, trained, data)
     known = describe(data)
@@ -54,7 +54,7 @@ def evaluate_together(config: EvalConfig, team: Team) -> None:
     if not config.force:
         check_labels(split, f"data={data.name} data.root={data.root}")
         place = _place(config)
-        if place.exists():  # not a name of published weights
+        if place.exists():  # otherwise it is the name of published weights
             check_unseen(place if place.is_dir() else place.parent.parent, split)
 
     if team.leads:
@@ -75,7 +75,7 @@ def evaluate_together(config: EvalConfig, team: Team) -> None:
 
 
 def _place(config: EvalConfig) -> Path:
-    """What is evaluated, if it is a run folder or a file."""
+    """Return the path of the evaluated run folder or file; no such path exists for published weights."""
     return Path(str(config.run or config.checkpoint or config.weights)).absolute()
 
 
@@ -83,9 +83,11 @@ Found = tuple[nn.Module, Trained, DataConfig, str, Moment | None, dict[str, Any]
 
 
 def _of_checkpoint(config: EvalConfig) -> Found:
-    """The network of a checkpoint, what is known of it, the data to evaluate it on, and a name for it.
+    """Load the network of a checkpoint.
 
-    And the moment of its training, and the epoch that validation had chosen by then.
+    Returns:
+        The network, its description, the data to evaluate it on, its name for the log, the moment of its training, and
+        the best epoch on the validation split until then.
     """
     path = checkpoint_of_run(Path(config.run)) if config.run else Path(str(config.checkpoint))
     checkpoint = read_checkpoint(path)
@@ -99,7 +101,7 @@ def _of_checkpoint(config: EvalConfig) -> Found:
 
 
 def _of_weights(config: EvalConfig) -> Found:
-    """The same of pretrained weights, which have no moment."""
+    """Load a network with pretrained weights; return what `_of_checkpoint` does, without a moment and a best epoch."""
     assert config.weights is not None and config.model is not None and config.data is not None
     model, data, weights = config.model, config.data, Weights(config.weights, config.model.name)
     known = describe(data)
@@ -113,7 +115,7 @@ def _of_weights(config: EvalConfig) -> Found:
 
 
 def _protocol(config: EvalConfig, trained: Trained, data: DataConfig) -> ProtocolConfig:
-    """How to evaluate: as the command line says, and where it does not, as the run did; on other data, as that does."""
+    """Return the protocol: the command line's, otherwise the run's own, or on other data the default of that data."""
     given = keys_given(config.overrides)
     same = config.weights is None and trained.data is not None and trained.data.name == data.name
     place = _place(config)

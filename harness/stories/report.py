@@ -1,4 +1,4 @@
-"""What a training run reports once it has trained: the error on the test split, and the record of it."""
+"""The report of a training run: the error on the test split and its record."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def report(
     recorder: Recorder,
     progress: Callback,
 ) -> None:
-    """Evaluate the network that the run reports as `eval.py` does: built anew, not as it was laid out for training."""
+    """Evaluate the network that the run reports as `eval.py` does: rebuilt, without the memory layout of training."""
     protocol, limits, history = config.protocol, config.trainer, classifier.history
     tester = build.build_trainer(team, recorder.folder, protocol.precision, [progress])
     rebuilt = build.rebuilt(trained, network.state_dict())

@@ -29,12 +29,12 @@ from harness.training.recorder import Recorder, reopened
 
 @dataclass(frozen=True)
 class Run:
-    """A run that has trained.
+    """A finished training run.
 
     Attributes:
-        folder: of the run.
+        folder: folder of the run.
         result: content of its `result.json`, such as `top1_error` in percent.
-        history: what each epoch came to.
+        history: results of each epoch.
     """
 
     folder: Path
@@ -43,7 +43,7 @@ class Run:
 
 
 def train(config: TrainConfig) -> Run:
-    """One training run, in each of its processes."""
+    """Train a network, or resume a run; every process of the run calls this."""
     config, resumed = continued(config) if config.resume is not None else (config, None)
     with gather(config.trainer) as team:
         folder, history = train_together(config, resumed if team.leads else team.follow(), team)
@@ -51,7 +51,7 @@ def train(config: TrainConfig) -> Run:
 
 
 def train_together(config: TrainConfig, resumed: Path | None, team: Team) -> tuple[Path, tuple[Epoch, ...]]:
-    """Data, network, run folder, training, evaluation of the last epoch or the best, record."""
+    """Load data and network, make the run folder, train, evaluate the last or the best epoch, and write the record."""
     model, recipe, protocol, limits = config.model, config.recipe, config.protocol, config.trainer
     check_arithmetic(team.accelerator, recipe=recipe.precision, protocol=protocol.precision)
     known = describe(config.data)

@@ -1,1 +1,1 @@
-"""The LightningModule, losses, schedules, checkpoints and progress of a training run."""
+"""Training: the LightningModules, losses, schedules, counters and records of a training run."""

@@ -1,4 +1,4 @@
-"""Batch norm where a batch has no statistics to speak of."""
+"""Train on a batch of one image, which has no useful batch statistics."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 
 def forward_one(network: nn.Module, images: torch.Tensor) -> torch.Tensor:
-    """Train on one image, (1, C, H, W), alone: batch norms use their running statistics, and leave them as they are.
+    """Return the logits of one image (1, C, H, W); batch norms use their running statistics and do not update them.
 
-    Their statistics over one image are those of its pixels, and over one pixel there are none: torch refuses that.
+    Statistics of one image are those of its pixels alone, and if a layer has one pixel, torch refuses to compute them.
     """
     norms = [layer for layer in network.modules() if isinstance(layer, _BatchNorm) and layer.training]
     for layer in norms:

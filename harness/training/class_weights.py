@@ -1,4 +1,4 @@
-"""Cross-entropy in which every class counts alike, however many images it has."""
+"""Cross-entropy in which every class has the same weight, however many images it has."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from torch import nn
 
 
 def balanced_weights(labels: torch.Tensor, num_classes: int) -> torch.Tensor:
-    """A weight for each class, inversely proportional to its images; the mean over the images is 1.
+    """Return a weight for each class, inversely proportional to its images; the mean over all images is 1.
 
     Args:
-        labels: int64 (N,), of the training split.
-        num_classes: K; a class without images gets weight 0.
+        labels: labels of the training split, int64 (N,).
+        num_classes: number of classes K; a class without images gets weight 0.
 
     Returns:
-        float32 (K,): N over the classes that have images, over the images of the class.
+        float32 (K,): N / (number of classes with images * number of images of the class).
     """
     images = labels.cpu().bincount(minlength=num_classes).double()
     present = images > 0
@@ -23,13 +23,13 @@ def balanced_weights(labels: torch.Tensor, num_classes: int) -> torch.Tensor:
 
 
 class WeightedCrossEntropy(nn.Module):
-    """The mean over a batch's images of cross-entropy times the weight of the class, in nats.
+    """Mean over a batch of the cross-entropy, in nats, times the weight of the image's class.
 
-    torch's own `weight=` divides by the weights of the batch instead of its images: then the mean over an epoch, or
-    over several devices, would not be the mean over its images.
+    torch's own `weight=` divides by the sum of the weights instead of the number of images, so that the mean over
+    batches or devices would not be the mean over images.
 
     Args:
-        weights: float32 (K,), of each class.
+        weights: weight of each class, float32 (K,).
     """
 
     def __init__(self, weights: torch.Tensor) -> None:
@@ -37,6 +37,6 @@ class WeightedCrossEntropy(nn.Module):
         self.register_buffer("weights", weights, persistent=False)
 
     def forward(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """A scalar, of logits (N, K) and labels int64 (N,)."""
+        """Return the scalar loss of logits (N, K) and labels int64 (N,)."""
         losses = F.cross_entropy(logits, labels, weight=self.get_buffer("weights"), reduction="sum")
         return losses / len(labels)

@@ -1,4 +1,4 @@
-"""The LightningModule: one batch to one optimiser step."""
+"""The LightningModule of training: it makes one optimiser step of each batch."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from harness.training.epoch_counters import EpochCounters
 from harness.training.losses import LOSSES, Loss
 from harness.training.schedules import learning_rate
 
-CHECK_EVERY = 50  # steps between two looks at the losses
+CHECK_EVERY = 50  # steps between two checks that the losses are finite
 
 
 class Classifier(L.LightningModule):
@@ -30,9 +30,9 @@ class Classifier(L.LightningModule):
     Args:
         network: maps images (N, C, H, W) to logits (N, K).
         recipe: loss, optimiser and schedule.
-        steps_per_epoch: batches of an epoch.
-        seed: of dropout and the like, together with step and rank.
-        loss: in place of the recipe's; None for that.
+        steps_per_epoch: number of batches of an epoch.
+        seed: seed of dropout and other random layers, combined with step and rank.
+        loss: loss to use instead of the recipe's; None for the recipe's.
     """
 
     def __init__(
@@ -46,13 +46,13 @@ class Classifier(L.LightningModule):
         self.seed = seed
         self.loss = loss or LOSSES[recipe.loss]
         self.groups: list[dict[str, Any]] = [{"params": list(network.parameters())}]
-        self.rate_factors: tuple[float, ...] = (1.0,)  # of the groups' learning rates, over the scheduled one
+        self.rate_factors: tuple[float, ...] = (1.0,)  # each group's learning rate as a multiple of the scheduled one
         self.history: list[Epoch] = []
         self.counters = EpochCounters(steps_per_epoch)
         self.automatic_optimization = False  # training_step calls the optimiser itself
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """SGD; the rate is set anew before every step."""
+        """Return SGD; `training_step` sets its learning rate before every step."""
         recipe = self.recipe
         return torch.optim.SGD(
             self.groups,
@@ -63,11 +63,11 @@ class Classifier(L.LightningModule):
         )
 
     def on_train_epoch_start(self) -> None:
-        """Start the epoch's counters; Lightning starts no new epoch in the middle of one."""
+        """Start new counters; Lightning does not call this for a run that is resumed within an epoch."""
         self.counters = EpochCounters(self.steps_per_epoch, self.device)
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
-        """One step of the optimiser; its rate and the random layers are pure functions of the step."""
+        """Make one optimiser step; learning rate and random layers depend only on seed, step and rank."""
         optimizer = cast(LightningOptimizer, self.optimizers())
         rate = self._rate(self.global_step)
         for group, factor in zip(optimizer.param_groups, self.rate_factors, strict=True):
@@ -82,19 +82,21 @@ class Classifier(L.LightningModule):
 
     def _seed_random_layers(self, step: int) -> None:
         seed = stateless.state(self.seed, step * self.trainer.world_size + self.global_rank, Stream.STEP)
-        torch.default_generator.manual_seed(seed)  # torch.manual_seed would format a stack trace for each idle backend
+        torch.default_generator.manual_seed(
+            seed
+        )  # torch.manual_seed is slow: it formats a stack trace for each idle backend
         if self.device.type == "cuda":
             torch.cuda.manual_seed(seed)
 
     def _share_of_loss(self, batch: Batch, batch_idx: int) -> torch.Tensor:
-        """The loss of this device's share, weighted so that the mean over devices is the mean over the batch.
+        """Return the loss of this device's share, scaled so that the mean over devices is the mean over the batch.
 
-        An image that could not be read counts as one without loss.
+        An image that could not be read counts with a loss of zero.
         """
         images = len(batch.labels)
-        if images == 0:  # fewer images in the last batch than devices: zero gradients, no batch statistics
+        if images == 0:  # the last batch has fewer images than devices: zero gradients, no batch statistics
             return torch.stack([parameter.sum() for parameter in self.network.parameters()]).sum() * 0.0
-        lone = images == 1 and self.recipe.batch_size > self.trainer.world_size  # of the last, smaller batch
+        lone = images == 1 and self.recipe.batch_size > self.trainer.world_size  # in the last, smaller batch
         pixels = laid_out(batch.images, self.recipe)
         logits = forward_one(self.network, pixels) if lone else self.network(pixels)
         loss = self.loss(logits, batch.labels)
@@ -102,15 +104,15 @@ class Classifier(L.LightningModule):
         return loss * (images * self.trainer.world_size / batch.global_size)
 
     def on_train_batch_end(self, outputs: object, batch: Batch, batch_idx: int) -> None:
-        """Look at the losses every so many steps."""
+        """Check the losses every `CHECK_EVERY` steps and at the end of the epoch."""
         if (batch_idx + 1) % CHECK_EVERY == 0 or batch_idx + 1 == self.steps_per_epoch:
             self.check_losses(batch_idx + 1)
 
     def check_losses(self, done: int) -> None:
-        """Stop if a loss of the epoch's first `done` batches was not finite, on all devices at once.
+        """Stop on all devices if a loss of the epoch's first `done` batches was not finite.
 
         Raises:
-            UserError: naming the step, and what to try.
+            UserError: a loss was not finite; the error names the step and what to try.
         """
         bad = self.counters.first_bad(done, self._reduced)
         if bad is not None:
@@ -120,7 +122,7 @@ class Classifier(L.LightningModule):
         """Stop if a weight is not finite.
 
         Raises:
-            UserError: naming the step, and what to try.
+            UserError: a weight is not finite; the error names the step and what to try.
         """
         tensors = self.network.state_dict().values()
         if not torch.stack([tensor.detach().isfinite().all() for tensor in tensors]).all():
@@ -130,15 +132,15 @@ class Classifier(L.LightningModule):
         return UserError(
             f"{what} at step {step:,} (epoch {(step - 1) // self.steps_per_epoch + 1}): try a smaller "
             f"recipe.learning_rate (now {self.recipe.learning_rate:g}) or a longer recipe.warmup_epochs (now "
-            f"{self.recipe.warmup_epochs:g}); checkpoints before it are kept"
+            f"{self.recipe.warmup_epochs:g}); earlier checkpoints are kept"
         )
 
     def summary(self, done: int) -> str:
-        """Mean loss of this device's images in the first `done` batches, and the rate; waits for the device."""
+        """Return this device's mean loss over the first `done` batches, and the rate, as text; waits for the device."""
         return f"loss {self.counters.mean_loss(done):.4f}  lr {self._rate(self.global_step - 1):.2g}  "
 
     def on_validation_epoch_start(self) -> None:
-        """Nothing is counted yet."""
+        """Set the validation counters to zero."""
         self.counters.start_validation()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
@@ -148,26 +150,26 @@ class Classifier(L.LightningModule):
             self.counters.add_validation(self.loss(logits, batch.labels), logits, batch.labels)
 
     def on_train_epoch_end(self) -> None:
-        """Sum the epoch's counters over devices and add it to the history; Lightning has validated before."""
+        """Sum the counters over devices and add the epoch to the history; Lightning has validated before this."""
         train, validation = self.counters.train(self._reduced), self.counters.validation(self._reduced)
         epoch, step = len(self.history) + 1, self.global_step
         self.history.append(Epoch(epoch, step, self._rate(step - 1), *train, *validation))
 
     def _reduced(self, value: torch.Tensor, by: str) -> torch.Tensor:
-        """Over the processes of the run."""
+        """Reduce a value over the processes of the run."""
         return cast(torch.Tensor, self.trainer.strategy.reduce(value, reduce_op=by))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the history and the epoch's counters, summed over devices."""
+        """Add the history and the epoch's counters, summed over devices, to the checkpoint."""
         history = [epoch.as_plain() for epoch in self.history]
         checkpoint[PROGRESS] = {"history": history, **self.counters.saved(self._reduced)}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take them back; the sums over devices go on in rank 0."""
+        """Restore history and counters; rank 0 continues the sums over devices."""
         self.history = history_of(checkpoint)
         self.counters = EpochCounters.restored(checkpoint[PROGRESS], self.global_rank == 0)
 
     def on_train_start(self) -> None:
-        """Counters that came from a checkpoint go to the device."""
+        """Move counters that came from a checkpoint to the device."""
         if self.global_step:
             self.counters.move_to(self.device)

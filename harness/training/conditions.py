@@ -1,4 +1,4 @@
-"""What else can move the numbers of a run, beside what its config says: the images as they were, and the machine."""
+"""Conditions that can change a run's numbers besides its config: the images themselves and the machine."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from harness.errors import UserError
 from harness.run.checkpoint import Trained
 from harness.run.processes import Team
 
-UNKNOWN = {"device": None, "devices": None, "threads": None, "torch": None}  # of a run that an older version began
+UNKNOWN = {"device": None, "devices": None, "threads": None, "torch": None}  # a run that an older version began
 
 
 def under_conditions(
     trained: Trained, images: Split, protocol: ProtocolConfig, team: Team, before: Trained | None
 ) -> Trained:
-    """Add to what a run's checkpoints and records say: its training images, how it validates, and where it ran.
+    """Add training images, validation and machine to the description that a run's checkpoints and records carry.
 
     Validation while training, and the features of a linear probe, use the protocol's views and batches with the
     recipe's arithmetic.
 
     Args:
-        trained: of the run.
-        images: that it trains on.
-        protocol: of the run.
-        team: of the run.
-        before: what the checkpoint says that the run goes on from; None for none.
+        trained: description of the run's network.
+        images: training images.
+        protocol: protocol of the run.
+        team: processes of the run.
+        before: description in the checkpoint that the run is resumed from; None for a new run.
 
     Raises:
         UserError: the run began with other images.
@@ -40,8 +40,8 @@ def under_conditions(
     fingerprint = images.listing() if isinstance(images, ImageFiles) else images.fingerprint()
     if began.get("fingerprint", fingerprint) != fingerprint:
         raise UserError(
-            f"data={trained.trained_on}: the training images are not those that this run began with; put them back, or "
-            "start a new run"
+            f"data={trained.trained_on}: the training images have changed since this run began; put the old ones back, "
+            "or start a new run"
         )
     places = began.get("places", [UNKNOWN] if before else [])
     own: dict[str, Any] = trained.training or {}
@@ -55,7 +55,7 @@ def under_conditions(
 
 
 def place(team: Team) -> dict[str, Any]:
-    """What a process computes on, as far as it can move the last bits: device, how many, the CPU's threads, torch."""
+    """Return what can change the last bits of a run: device, number of devices, CPU threads, version of torch."""
     device = team.accelerator
     here = {
         "device": device,
@@ -63,6 +63,6 @@ def place(team: Team) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "torch": str(torch.__version__).partition("+")[0],
     }
-    if device == "cuda":  # there a convolution of 32-true may compute in TensorFloat-32
+    if device == "cuda":  # with precision=32-true a convolution may still use TensorFloat-32
         here |= {"gpu": torch.cuda.get_device_name(), "tf32": torch.backends.cudnn.allow_tf32}
     return here

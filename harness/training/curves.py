@@ -1,4 +1,4 @@
-"""`curves.png`: loss and error by epoch."""
+"""Draw `curves.png`: loss and error against the epoch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The choice of an epoch by the validation split: when training stops, and what is reported."""
+"""Choose an epoch by the validation split: when training stops, and which epoch is reported."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from harness.run.history import Epoch, best_epoch
 
 
 def is_over(history: Sequence[Epoch], patience: int | None) -> bool:
-    """Whether `patience` epochs in a row brought no better one; never without a patience."""
+    """Return whether the last `patience` epochs were no better than the best one; always False without a patience."""
     best = best_epoch(history)
     return patience is not None and best is not None and len(history) - best.epoch >= patience
 
 
 def describe(history: Sequence[Epoch], patience: int, epochs: int) -> str:
-    """Why training ended and what is reported, in a line."""
+    """Return a line that says why training ended and which epoch is reported."""
     best = best_epoch(history)
     assert best is not None, "a run that stops early has a validation split"
     why = f"; no epoch was better for {patience}" if is_over(history, patience) else ""
@@ -24,7 +24,7 @@ def describe(history: Sequence[Epoch], patience: int, epochs: int) -> str:
 
 
 def describe_best(history: Sequence[Epoch]) -> dict[str, Any] | None:
-    """The epoch that the validation split would choose, for the record; None without one."""
+    """Return the best epoch on the validation split, for the record; None without a validation split."""
     best = best_epoch(history)
     if best is None or best.validation is None:
         return None

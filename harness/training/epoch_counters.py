@@ -1,4 +1,4 @@
-"""What an epoch came to so far: the loss of each batch and counts of right answers, on the device of one process."""
+"""Counters of one epoch: the loss of each batch and the number of right answers, on the device of one process."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ import torch
 from harness.evaluation.counts import count_correct
 from harness.run.history import Counts
 
-Reduce = Callable[[torch.Tensor, str], torch.Tensor]  # over the processes of a run: "sum" or "max"
+Reduce = Callable[[torch.Tensor, str], torch.Tensor]  # reduces over the processes of a run by "sum" or "max"
 
 
 class EpochCounters:
-    """Counters of one epoch; a new one for each.
+    """Counters of one epoch; each epoch needs a new object.
 
-    Losses, logits and labels wait until several batches are counted together: that costs little more than one.
+    Batches are kept until several are counted together, which costs little more than counting one.
 
     Args:
-        steps: batches of the epoch.
-        device: that holds them.
+        steps: number of batches of the epoch.
+        device: device that holds the counters.
 
     Attributes:
-        losses: float32 (steps,), of each batch the sum over its images.
-        right: int64 (3,), images right at 1, right at 5, and seen.
+        losses: sum of the losses of the images of each batch, float32 (steps,).
+        right: number of images right at 1, right at 5, and seen, int64 (3,).
     """
 
     def __init__(self, steps: int, device: torch.device | str = "cpu") -> None:
@@ -36,39 +36,39 @@ class EpochCounters:
 
     @classmethod
     def restored(cls, saved: dict[str, torch.Tensor], leads: bool) -> EpochCounters:
-        """Those of a checkpoint, on the CPU: sums over all processes, which go on in the one that leads."""
+        """Restore counters from a checkpoint on the CPU; they are sums over all processes, so only rank 0 gets them."""
         counters = cls(len(saved["losses"]))
         if leads:
             counters.losses, counters.right = saved["losses"], saved["right"]
         return counters
 
     def move_to(self, device: torch.device | str) -> None:
-        """Hold them on another device."""
+        """Move the counters to another device."""
         self.losses, self.right = self.losses.to(device), self.right.to(device)
 
     def add(self, number: int, loss: torch.Tensor, logits: torch.Tensor, labels: torch.Tensor) -> None:
-        """Note a batch.
+        """Add a batch.
 
         Args:
-            number: of the batch in the epoch.
-            loss: scalar, mean over its images.
-            logits: (n, K).
-            labels: int64 (n,).
+            number: number of the batch in the epoch, from 0.
+            loss: mean loss over its images, a scalar.
+            logits: logits (n, K).
+            labels: labels, int64 (n,).
         """
         self._pending.append((number, loss.detach(), logits.detach(), labels))
 
     def _count(self) -> None:
-        """Count what is pending."""
+        """Count the batches that are kept."""
         if not self._pending:
             return
         numbers, losses, logits, labels = zip(*self._pending, strict=True)
         images = torch.tensor([len(batch) for batch in labels], device=self.losses.device)
-        self.losses[list(numbers)] = torch.stack(losses) * images  # a batch of none but unreadable images has none
+        self.losses[list(numbers)] = torch.stack(losses) * images  # stays 0 for a batch that was not added
         self.right += count_correct(torch.cat(logits), torch.cat(labels))
         self._pending.clear()
 
     def first_bad(self, done: int, reduce: Reduce) -> int | None:
-        """The first of `done` batches whose loss was not finite on any process; None if none was. Waits for all."""
+        """Return the first of `done` batches whose loss is not finite on some process, or None; waits for all."""
         if done == self._checked:
             return None
         self._count()
@@ -79,12 +79,12 @@ class EpochCounters:
         return first if first < done else None
 
     def mean_loss(self, done: int) -> float:
-        """Over the images of this process in the first `done` batches; waits for the device."""
+        """Return the mean loss of this process's images in the first `done` batches; waits for the device."""
         self._count()
         return float(self.losses[:done].sum() / self.right[2])
 
     def start_validation(self) -> None:
-        """Nothing of the validation split is counted yet."""
+        """Set the counters of the validation split to zero."""
         self._validation = (torch.zeros((), device=self.losses.device), torch.zeros_like(self.right))
 
     def add_validation(self, loss: torch.Tensor, logits: torch.Tensor, labels: torch.Tensor) -> None:
@@ -95,16 +95,16 @@ class EpochCounters:
         right += count_correct(logits, labels)
 
     def train(self, reduce: Reduce) -> tuple[float, Counts]:
-        """Mean loss and counts over all processes, of the epoch's training images."""
+        """Return mean loss and counts of the epoch's training images over all processes."""
         self._count()
         return _total(self.losses.sum(), self.right, reduce)
 
     def validation(self, reduce: Reduce) -> tuple[float, Counts] | tuple[None, None]:
-        """The same of the validation split; None and None without one."""
+        """Return mean loss and counts of the validation split; None and None without one."""
         return _total(*self._validation, reduce) if self._validation else (None, None)
 
     def saved(self, reduce: Reduce) -> dict[str, Any]:
-        """For a checkpoint: sums over all processes."""
+        """Return the sums over all processes, for a checkpoint."""
         self._count()
         return {
             "losses": reduce(self.losses.clone(), "sum").cpu(),

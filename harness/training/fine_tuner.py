@@ -1,4 +1,4 @@
-"""Fine-tuning: a rate for each stage, and stages that are frozen, for good or until an epoch."""
+"""Fine-tuning: each stage has its own learning rate, and some are frozen, for good or until an epoch."""
 
 from __future__ import annotations
 
@@ -15,21 +15,22 @@ from harness.training.parameter_groups import frozen_stages, rate_factors, stage
 
 
 class FineTuner(Classifier):
-    """Trains every stage of a network at its own rate, except those that are frozen.
+    """Trains every stage of a network at its own rate, except the frozen ones.
 
-    What is frozen for good has no gradients, and is not in the optimiser. What thaws at an epoch is in it from the
-    start, because DDP counts the parameters that have gradients once: on several devices its gradients are computed,
-    and dropped before the step, so that neither weight decay nor momentum moves it. The updates are the same.
+    A stage that is frozen for good has no gradients and is not in the optimiser. A stage that starts to train at a
+    later epoch is in the optimiser from the start, because DDP counts the parameters with gradients only once. On
+    several devices its gradients are computed and dropped before the step, so that neither weight decay nor momentum
+    changes it; the updates are the same as on one device.
 
     Args:
         network: maps images (N, C, H, W) to logits (N, K).
-        recipe: with rates and stages to freeze.
-        steps_per_epoch: batches of an epoch.
-        seed: of dropout and the like, together with step and rank.
-        loss: in place of the recipe's; None for that.
+        recipe: learning rates and stages to freeze, loss, optimiser and schedule.
+        steps_per_epoch: number of batches of an epoch.
+        seed: seed of dropout and other random layers, combined with step and rank.
+        loss: loss to use instead of the recipe's; None for the recipe's.
 
     Raises:
-        UserError: a stage to freeze that the network does not have, or no stage left to train.
+        UserError: the network has no stage of a name in `recipe.freeze`, or no stage is left to train.
     """
 
     def __init__(
@@ -43,7 +44,7 @@ class FineTuner(Classifier):
         factors = rate_factors(network, recipe)
         if self.thaws_at is None:
             for stage in self._frozen:
-                for parameter in stage.parameters():  # before DDP counts those that have gradients
+                for parameter in stage.parameters():  # before DDP counts the parameters with gradients
                     parameter.requires_grad_(False)
                 del factors[stage.name]
         self.groups = [
@@ -54,7 +55,7 @@ class FineTuner(Classifier):
         self.rate_factors = tuple(factors.values())
 
     def on_train_start(self) -> None:
-        """Say what learns how fast; freeze what the first epoch, or the one that goes on, does not train."""
+        """Log the learning rate of each stage, and freeze the stages that the current epoch does not train."""
         super().on_train_start()
         self._freeze()
         log.info("learning rates, over the head's: " + ", ".join(self._rates()))
@@ -66,13 +67,13 @@ class FineTuner(Classifier):
             yield f"{name} {factors[name]:.2g}{until}" if name in factors else f"{name} frozen"
 
     def on_train_epoch_start(self) -> None:
-        """Thaw at the epoch that does."""
+        """Freeze stages, or let them train from their epoch on."""
         super().on_train_epoch_start()
         self._freeze()
 
     @property
     def is_frozen(self) -> bool:
-        """Whether this epoch freezes anything."""
+        """Whether this epoch has frozen stages."""
         epoch = self.global_step // self.steps_per_epoch + 1
         return bool(self._frozen) and (self.thaws_at is None or epoch < self.thaws_at)
 
@@ -81,7 +82,7 @@ class FineTuner(Classifier):
             stage.frozen(self.is_frozen, gradients=self.thaws_at is not None and self.trainer.world_size > 1)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Drop gradients of what is frozen: SGD passes by a parameter without one."""
+        """Drop the gradients of frozen stages: SGD skips a parameter without a gradient."""
         if self.is_frozen:
             for stage in self._frozen:
                 for parameter in stage.parameters():

@@ -1,4 +1,4 @@
-"""A linear probe: the last layer of a frozen network, trained on features that are computed once."""
+"""Linear probe: train only the last layer of a network, on features that are computed once."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from harness.training.classifier import Classifier
 from harness.training.features import head_of
 from harness.training.losses import Loss
 
-PREFIX = "network."  # of the keys in a checkpoint
+PREFIX = "network."  # begins the keys of tensors in a checkpoint
 
 
 class LinearProbe(Classifier):
-    """Trains the last linear layer alone; its checkpoints hold the whole network, as any other run's do.
+    """Trains only the last linear layer; its checkpoints hold the whole network, like those of any other run.
 
     Args:
-        network: maps images (N, C, H, W) to logits (N, K) by a linear layer at its end.
+        network: maps images (N, C, H, W) to logits (N, K), with a linear layer at its end.
         recipe: loss, optimiser and schedule.
-        steps_per_epoch: batches of an epoch.
-        seed: of the order of images.
-        loss: in place of the recipe's; None for that.
+        steps_per_epoch: number of batches of an epoch.
+        seed: seed of the order of images.
+        loss: loss to use instead of the recipe's; None for the recipe's.
 
     Raises:
         UserError: the network does not end in a linear layer.
@@ -36,8 +36,10 @@ class LinearProbe(Classifier):
     ) -> None:
         plain = dataclasses.replace(recipe, channels_last=False, compile=False)  # a matrix of features has no channels
         super().__init__(head_of(network), plain, steps_per_epoch, seed, loss)
-        prepare(network, dataclasses.replace(recipe, compile=False))  # each image goes through it once
-        self._whole = (network,)  # in a tuple, so that it is no submodule, whose weights would be trained
+        prepare(
+            network, dataclasses.replace(recipe, compile=False)
+        )  # compiling does not pay: each image goes through once
+        self._whole = (network,)  # in a tuple, because torch would register and train a submodule
 
     @property
     def whole(self) -> nn.Module:
@@ -45,10 +47,10 @@ class LinearProbe(Classifier):
         return self._whole[0]
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]  # one form is enough
-        """Of the whole network."""
+        """Return the tensors of the whole network."""
         return {f"{PREFIX}{key}": value for key, value in self.whole.state_dict().items()}
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
-        """The inverse of `state_dict`."""
+        """Load what `state_dict` returned."""
         tensors = {key.removeprefix(PREFIX): value for key, value in state_dict.items()}
         return self.whole.load_state_dict(tensors, strict, assign)

@@ -1,7 +1,7 @@
-"""The table of losses: functions of logits (N, K) and labels (N,), int64, to a scalar mean over the batch.
+"""Losses by name: each maps logits (N, K) and labels int64 (N,) to the scalar mean over the batch.
 
-The two losses of LeCun 1998, section II-C, take logits that are minus the penalties y of the paper, here squared
-distances, as `lenet5_1998` gives them.
+The two losses of LeCun 1998, section II-C, need the logits of `lenet5_1998`: the negated penalties y of the paper,
+which are squared distances.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ import torch.nn.functional as F
 
 
 def lecun_mle(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Maximum likelihood: the mean penalty of the right class [LeCun 1998, eq. 8]."""
+    """Return the maximum likelihood loss: the mean penalty of the right class [LeCun 1998, eq. 8]."""
     return F.nll_loss(logits, labels)
 
 
 def lecun_map(logits: torch.Tensor, labels: torch.Tensor, rubbish: float = 1.0) -> torch.Tensor:
-    """Maximum a posteriori: the mean of y_D + log(exp(-j) + sum_i exp(-y_i)) [LeCun 1998, eq. 9].
+    """Return the maximum a posteriori loss: the mean of y_D + log(exp(-j) + sum_i exp(-y_i)) [LeCun 1998, eq. 9].
 
-    That is cross-entropy, in nats, with one more class whose logit is -j: the rubbish that is no digit.
+    This is cross-entropy, in nats, with one more class of logit -j, which stands for images that show no digit.
 
     Args:
-        logits: minus the penalties, (N, K).
-        labels: the right classes, (N,), int64.
-        rubbish: the constant j, above zero. The paper gives no value; a class whose penalty is far above j is not
-            pushed further away.
+        logits: negated penalties, (N, K).
+        labels: right classes, int64 (N,).
+        rubbish: the constant j, above zero. The paper gives no value; a class with a penalty far above j is not pushed
+            further away.
 
     Raises:
         ValueError: `rubbish` is not above zero.

@@ -1,4 +1,4 @@
-"""Which parameters learn, and how fast: a network's stages, their rates, and those that are frozen."""
+"""Stages of a network, their learning rates, and which of them are frozen."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from harness.errors import UserError, nearest
 
 
 class Stage:
-    """A stage of a network: a layer or a group of blocks under the name that the definition gives it.
+    """A stage of a network: a layer or a group of blocks, by its name in the definition.
 
     Args:
-        name: such as `conv2_x` of a ResNet, `conv1_1` of a VGG, `c1` of a LeNet.
-        layers: of the stage; a batch norm beside it belongs to it.
+        name: name of the stage, such as `conv2_x` of a ResNet, `conv1_1` of a VGG, `c1` of a LeNet.
+        layers: layers of the stage, including a batch norm that follows it in the definition.
     """
 
     def __init__(self, name: str, layers: list[nn.Module]) -> None:
@@ -24,15 +24,15 @@ class Stage:
         self.layers = layers
 
     def parameters(self) -> Iterator[nn.Parameter]:
-        """Of all its layers."""
+        """Return the parameters of all its layers."""
         return (parameter for layer in self.layers for parameter in layer.parameters())
 
     def frozen(self, frozen: bool, *, gradients: bool) -> None:
-        """Freeze it or train it: batch norms in evaluation mode or not, and parameters without gradients or with them.
+        """Freeze the stage or let it train.
 
         Args:
-            frozen: which of the two.
-            gradients: whether they are computed even so; the caller drops them.
+            frozen: whether to freeze it: batch norms in evaluation mode, parameters without gradients.
+            gradients: whether gradients are computed although it is frozen; the caller must then drop them.
         """
         for layer in self.layers:
             layer.train(not frozen)
@@ -41,9 +41,9 @@ class Stage:
 
 
 def stages(network: nn.Module) -> list[Stage]:
-    """The stages of a network that have parameters, from the images to the logits; the last one is its head.
+    """Return the stages of a network that have parameters, from the images to the logits; the last one is the head.
 
-    A batch norm that stands beside the layers in the definition (`bn1` of a ResNet) belongs to the stage before it.
+    A batch norm that the definition lists beside the layers (`bn1` of a ResNet) belongs to the stage before it.
     """
     found: list[Stage] = []
     for name, layer in network.named_children():
@@ -55,7 +55,7 @@ def stages(network: nn.Module) -> list[Stage]:
 
 
 def rate_factors(network: nn.Module, recipe: FineTuneConfig) -> dict[str, float]:
-    """The learning rate of each stage over that of the head, by name, from the images to the logits."""
+    """Return each stage's learning rate as a multiple of the head's, by name, from the images to the logits."""
     *backbone, head = (stage.name for stage in stages(network))
     decays = range(len(backbone) - 1, -1, -1)
     factors = {
@@ -65,15 +65,15 @@ def rate_factors(network: nn.Module, recipe: FineTuneConfig) -> dict[str, float]
 
 
 def frozen_stages(network: nn.Module, recipe: FineTuneConfig) -> list[Stage]:
-    """The stages that `recipe.freeze` names.
+    """Return the stages that `recipe.freeze` names.
 
     Raises:
-        UserError: a name that no stage has, or no stage left to train.
+        UserError: no stage has one of the names, or no stage is left to train.
     """
     known = {stage.name: stage for stage in stages(network)}
     for name in recipe.freeze:
         if name not in known:
             raise UserError(f"recipe.freeze={name}: no such stage; the nearest are: {nearest(name, known)}")
     if set(recipe.freeze) == known.keys():
-        raise UserError("recipe.freeze names every stage and leaves nothing to train")
+        raise UserError("recipe.freeze: names every stage, so nothing is left to train; leave at least one out")
     return [known[name] for name in dict.fromkeys(recipe.freeze)]

@@ -1,4 +1,4 @@
-"""What a run leaves in its folder while it trains: checkpoints, `metrics.csv`, `timing.csv` and `curves.png`."""
+"""Write checkpoints, `metrics.csv`, `timing.csv` and `curves.png` into a run's folder while it trains."""
 
 from __future__ import annotations
 
@@ -29,21 +29,22 @@ from harness.training.early_stopping import describe, is_over
 METRICS_FILE = "metrics.csv"
 TIMING_FILE = "timing.csv"
 CURVES_FILE = "curves.png"
-CURVES_EVERY = 30.0  # seconds between two drawings while training
+CURVES_EVERY = 30.0  # least seconds between two drawings while training
 
 
 class Recorder(Checkpoint):
-    """Writes every so many steps and after each epoch's validation; a `Checkpoint` because Lightning calls those last.
+    """Writes every `checkpoint_every` steps and after each epoch's validation.
+
+    It is a `Checkpoint` because Lightning calls such callbacks last. After the run `reported` is the epoch from which
+    the network's weights come.
 
     Args:
-        folder: of the run.
-        trained: goes into every checkpoint.
-        epochs: of the run.
-        checkpoint_every: steps between two checkpoints within an epoch.
-        patience: epochs without a better one on the validation split after which training stops; None: never. With it
-            the network ends with the weights of the best epoch.
-
-    After the run `reported` is the epoch that the weights are of.
+        folder: folder of the run.
+        trained: description of the network, which goes into every checkpoint.
+        epochs: number of epochs of the run.
+        checkpoint_every: number of steps between two checkpoints within an epoch.
+        patience: number of epochs without a better validation error after which training stops; None: never. With a
+            patience the network gets the weights of the best epoch at the end.
     """
 
     def __init__(
@@ -59,35 +60,35 @@ class Recorder(Checkpoint):
         self.timing: list[Sequence[object]] = []
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Say in the checkpoint what it is."""
+        """Add the description of the network to the checkpoint."""
         checkpoint[KEY] = self.trained.as_plain()
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Go on where the checkpoint stands, and take the signals over."""
+        """Continue from the checkpoint's history, start the clock, and start to receive signals."""
         assert isinstance(pl_module, Classifier)
         self.drawn = time.monotonic()
         self._start_clock()
-        if pl_module.history:  # the run goes on
+        if pl_module.history:  # the run is resumed
             if trainer.is_global_zero:
                 self.timing = read_timing(self.folder / TIMING_FILE, len(pl_module.history))
-            trainer.should_stop = is_over(pl_module.history, self.patience)  # it was killed in between
+            trainer.should_stop = is_over(pl_module.history, self.patience)  # it was killed after its last epoch
         self.interruption.watch()
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Give the signals back."""
+        """Stop receiving signals."""
         self.interruption.release()
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Take the weights of the best epoch, if the run may stop early; also after a run with nothing left to do.
+        """Load the weights of the best epoch if there is a patience, even if the run had nothing left to train.
 
         Raises:
-            UserError: the checkpoint that holds them is of another epoch.
+            UserError: the best checkpoint is from another epoch.
         """
         assert isinstance(pl_module, Classifier)
         best = best_epoch(pl_module.history)
         if self.patience is None or best is None:
             return
-        trainer.strategy.barrier()  # rank 0 has written it
+        trainer.strategy.barrier()  # until rank 0 has written the checkpoint
         path = self.folder / CHECKPOINTS / BEST
         check_best(path, best)
         pl_module.load_state_dict(read_content(path)["state_dict"])
@@ -95,17 +96,17 @@ class Recorder(Checkpoint):
         log.info(describe(pl_module.history, self.patience, self.epochs))
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        """Give the signals back."""
+        """Stop receiving signals."""
         self.interruption.release()
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Start the clock."""
+        """Start the clock of the epoch."""
         self._start_clock()
 
     def _start_clock(self) -> None:
         self.started = time.monotonic()
         self.validated = 0.0
-        self.images = 0  # since the clock started: after a resumption in mid-epoch, not all of the epoch's
+        self.images = 0  # since the clock started; fewer than the epoch's after resuming within it
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Stop the clock of training."""
@@ -118,7 +119,7 @@ class Recorder(Checkpoint):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
-        """Write a checkpoint if it is time or the run is to stop; an epoch's last step waits for its validation."""
+        """Write a checkpoint if it is due or the run must stop; the epoch's last step leaves that until validation."""
         assert isinstance(pl_module, Classifier)
         self.images += batch.global_size
         done = batch_idx + 1
@@ -130,7 +131,7 @@ class Recorder(Checkpoint):
                 raise self.interruption.stopped(trainer.global_step, self.folder)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Write the checkpoint, and what describes the epoch."""
+        """Write the checkpoint, the tables and curves, and log the epoch."""
         assert isinstance(pl_module, Classifier)
         seconds = time.monotonic() - self.started - self.validated
         history = pl_module.history
@@ -139,7 +140,7 @@ class Recorder(Checkpoint):
         waited = loader.waiting.seconds / seconds
         times = (round(seconds, 4), round(self.validated, 4), round(rate, 1))
         self.timing.append((len(history), *times, round(waited, 4), self._validation_waited(trainer)))
-        if trainer.is_global_zero:  # before the checkpoint: an epoch that it does not hold is cut off when resuming
+        if trainer.is_global_zero:  # before the checkpoint: resuming cuts off an epoch that the checkpoint lacks
             write_text(self.folder / TIMING_FILE, timing_csv(self.timing))
         self._save(trainer, pl_module)
         trainer.should_stop = is_over(history, self.patience)
@@ -159,7 +160,7 @@ class Recorder(Checkpoint):
             raise self.interruption.stopped(trainer.global_step, self.folder)
 
     def _validation_waited(self, trainer: L.Trainer) -> float | None:
-        """Share of the validation's time; None without one."""
+        """Return the share of the validation's time spent waiting for images; None without a validation."""
         loader = cast(EvalLoader | EvalFileLoader | None, trainer.val_dataloaders)
         return round(loader.waiting.seconds / self.validated, 4) if loader and self.validated else None
 
@@ -185,9 +186,9 @@ def keep_if_best(folder: Path, history: Sequence[Epoch]) -> None:
 
 
 def repair(folder: Path) -> None:
-    """Bring a run's folder to where its last checkpoint stands, whatever was written after it or is still missing.
+    """Rewrite the tables, the best checkpoint and the curves of a run's folder to match its last checkpoint.
 
-    A run may have been killed between a checkpoint and the files that follow it, also behind its last epoch.
+    The run may have been killed after it wrote a checkpoint and before it wrote these files, even in its last epoch.
     """
     content = read_content(folder / CHECKPOINTS / LAST, mapped=True)
     history = history_of(content)
@@ -200,14 +201,14 @@ def repair(folder: Path) -> None:
 
 
 def reopened(folder: Path, team: Team) -> tuple[Path | None, Trained | None]:
-    """Take the folder of a run that goes on, repair it, and find the checkpoint to go on from and what it says.
+    """Lock and repair the folder of a run to resume, and find its checkpoint.
 
     Args:
-        folder: of the run.
-        team: of the run; its rank 0 alone writes.
+        folder: folder of the run.
+        team: processes of the run; only rank 0 writes.
 
     Returns:
-        None and None for a run that has not written a checkpoint yet.
+        Path and description of the checkpoint; None and None if the run has not written one yet.
 
     Raises:
         UserError: another process is writing to the folder, or no checkpoint in it can be read.

@@ -1,4 +1,4 @@
-"""The learning rate as a pure function of the step: nothing to store, nothing to restore."""
+"""Learning rate schedules: pure functions of the step, so that a checkpoint need not store any state."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from harness.config.recipe import RecipeConfig
 
 
 def learning_rate(recipe: RecipeConfig, step: int, steps_per_epoch: int) -> float:
-    """The rate of optimiser step number `step`, counted from 0 over the whole run."""
+    """Return the learning rate of optimiser step number `step`, counted from 0 over the whole run."""
     epoch = step / steps_per_epoch
     if epoch < recipe.warmup_epochs:
         return recipe.learning_rate * (step + 1) / (recipe.warmup_epochs * steps_per_epoch)

@@ -1,4 +1,4 @@
-"""Images of a run that cannot be read: skipped, counted, listed, and too many of them stop it."""
+"""Skip, count and list images that cannot be read while training; too many of them stop the run."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from harness.evaluation.record import read_unreadable, unreadable_csv
 from harness.run.files import write_text
 from harness.run.log import log
 
-MOST = 0.001  # share of the split
-CHECK_EVERY = 50  # steps between two looks at the sum over devices
+MOST = 0.001  # largest share of the split that may be unreadable
+CHECK_EVERY = 50  # steps between two sums over devices
 
 
 class UnreadableImages(L.Callback):
-    """Keeps the lists of a run; what an epoch skips is found again in the next one, but listed once.
+    """Lists the unreadable images of a run; each is listed once, although every epoch meets it again.
 
     Args:
-        folder: of the run.
-        train: the training images.
-        validation: those for model selection.
+        folder: folder of the run.
+        train: images of the training split.
+        validation: images of the validation split.
     """
 
     def __init__(self, folder: Path, train: ImageFiles, validation: ImageFiles) -> None:
@@ -34,19 +34,19 @@ class UnreadableImages(L.Callback):
         self.validation = _List("validation", validation)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Go on with the lists of a run that was interrupted."""
+        """Read the lists of a run that is resumed."""
         self.train.start(self.folder)
         self.validation.start(self.folder)
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Count anew."""
+        """Start the counts of an epoch."""
         self.train.found = {}
         self.validation.found = {}
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
-        """Note this batch's; look at the sum now and then."""
+        """Add the unreadable images of a batch; check their number every `CHECK_EVERY` batches."""
         self.train.found.update(batch.unreadable)
         if (batch_idx + 1) % CHECK_EVERY == 0 or batch_idx + 1 == trainer.num_training_batches:
             self.train.check(trainer, pl_module.device)
@@ -60,20 +60,20 @@ class UnreadableImages(L.Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Note this batch's."""
+        """Add the unreadable images of a batch."""
         self.validation.found.update(batch.unreadable)
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Look at the sum."""
+        """Check the number of unreadable images."""
         self.validation.check(trainer, pl_module.device)
 
 
 class _List:
-    """The images of one split that cannot be read.
+    """The unreadable images of one split.
 
     Attributes:
-        found: by this device in this epoch: index, reason.
-        listed: in the run's folder: id, reason.
+        found: reasons by index of the images that this device met in this epoch.
+        listed: reasons by id of the images in the run's list.
     """
 
     def __init__(self, what: str, split: ImageFiles) -> None:
@@ -87,10 +87,10 @@ class _List:
         self.listed = read_unreadable(self.file)
 
     def check(self, trainer: L.Trainer, device: torch.device) -> None:
-        """List what the devices found.
+        """Write the list of the unreadable images that the devices found.
 
         Raises:
-            UserError: it is too much.
+            UserError: the share of unreadable images is larger than `MOST`.
         """
         count = cast(
             torch.Tensor, trainer.strategy.reduce(torch.tensor(len(self.found), device=device), reduce_op="sum")

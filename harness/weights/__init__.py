@@ -1,4 +1,5 @@
-"""Pretrained weights: named, found, verified, read without running anything, converted to our keys, adapted.
+"""Pretrained weights: find, verify, read without running code, convert to our keys, and adapt to other classes.
 
-`names` alone imports without torch. `find` answers what the user's word stands for, `load` puts it into a network.
+`find` turns the user's word into a file, `load` puts the weights into a network. `harness.config.weights` checks names
+without torch.
 """

@@ -1,4 +1,4 @@
-"""Weights made to fit other classes and other channels, when a network is to be trained."""
+"""Adapt pretrained weights to other classes and other channels, for training."""
 
 from __future__ import annotations
 
@@ -12,20 +12,21 @@ from torch import nn
 def adapt(
     network: nn.Module, tensors: Mapping[str, torch.Tensor], backbone: bool, other_classes: bool = False
 ) -> tuple[dict[str, torch.Tensor], tuple[str, ...]]:
-    """Replace a classifier that is missing or tells other classes apart; fit the first convolution to other channels.
+    """Replace a classifier that is missing or has other classes, and adapt the first convolution to other channels.
 
-    A classifier that is replaced keeps the numbers that the network has. A first convolution for one channel is the sum
-    over theirs, so that a grey image gives what it gave in equal channels; for any other number, theirs are repeated in
-    turn and scaled by their number over ours, which keeps the size of what comes out.
+    A replaced classifier gets the network's own initial weights. For one input channel, the first convolution gets the
+    sum of the weights over the old channels, so that a grey image gives what it gave as three equal channels. For any
+    other number, the old channels are repeated in turn and scaled by old over new number, which keeps the scale of the
+    output.
 
     Args:
-        network: whose state_dict the tensors are to fit.
-        tensors: under its keys; what fits already is left as it is.
-        backbone: whether the fully connected layers hold nothing and are replaced, all of them.
-        other_classes: whether the classifier is known to tell other classes apart, even if they are as many.
+        network: network that the tensors must fit.
+        tensors: weights under the network's keys; those that fit are not changed.
+        backbone: whether the file has no useful fully connected layers, so that all of them are replaced.
+        other_classes: whether the classifier is known to have other classes, even if their number is the same.
 
     Returns:
-        The tensors, and a line for each change.
+        The adapted tensors, and a line for each change.
     """
     own, adapted, lines = network.state_dict(), dict(tensors), []
     layers = [name for name, layer in network.named_modules() if isinstance(layer, nn.Linear)]
@@ -49,14 +50,14 @@ def adapt(
 def _other_classes(
     own: Mapping[str, torch.Tensor], theirs: Mapping[str, torch.Tensor], layer: str, known: bool
 ) -> bool:
-    """Whether the layers take the same, and differ in the number of outputs or are known to differ in their classes."""
+    """Return whether a layer has the same inputs in both, and other outputs or classes that are known to be others."""
     weight = theirs.get(f"{layer}.weight")
     mine = own[f"{layer}.weight"]
     return weight is not None and weight.shape[1:] == mine.shape[1:] and (known or len(weight) != len(mine))
 
 
 def _other_channels(own: torch.Tensor, theirs: torch.Tensor) -> bool:
-    """Whether weights (out, in, height, width) differ in the number of input channels alone."""
+    """Return whether weights (out, in, height, width) differ only in the number of input channels."""
     same = (own.shape[0], *own.shape[2:]) == (theirs.shape[0], *theirs.shape[2:])
     return own.ndim == theirs.ndim and same and own.shape[1] != theirs.shape[1]
 

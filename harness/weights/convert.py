@@ -1,4 +1,4 @@
-"""Whose keys they are, what they are called here, and how they differ from a network's."""
+"""Convert the keys of weights by other programs to ours, and say how they differ from a network's keys."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from models.keymaps import from_akamaster, from_timm, from_torchvision, to_torch
 Tensors = Mapping[str, torch.Tensor]
 Shapes = Mapping[str, torch.Size]
 House = Callable[[str, Tensors], dict[str, torch.Tensor]]
-SHOWN = 3  # keys of each kind in a message
-COUNTER = ".num_batches_tracked"  # of a batch norm, which no output depends on; older files lack it
+SHOWN = 3  # most keys of each kind in a message
+COUNTER = ".num_batches_tracked"  # a buffer of batch norms that no output depends on; older files lack it
 
 
 def _ours(model: str, tensors: Tensors) -> dict[str, torch.Tensor]:
@@ -26,12 +26,12 @@ HOUSES: tuple[House, ...] = (_ours, from_torchvision, from_timm, from_akamaster)
 
 @dataclass(frozen=True)
 class Difference:
-    """What stands between weights under our keys and a network.
+    """How weights under our keys differ from a network.
 
     Attributes:
         missing: keys that only the network has.
-        unexpected: keys that only the weights have, as they call them.
-        shapes: keys of both, with their shape and the network's.
+        unexpected: keys that only the weights have, as the file calls them.
+        shapes: keys that have different shapes in both, with the two shapes.
     """
 
     missing: tuple[str, ...]
@@ -42,7 +42,7 @@ class Difference:
         return bool(self.missing or self.unexpected or self.shapes)
 
     def __str__(self) -> str:
-        """A short list: the first keys of each kind, and how many there are."""
+        """Return a short list: the number of keys of each kind, and the first ones."""
         kinds = (("missing", self.missing), ("unexpected", self.unexpected), ("of another shape", self.shapes))
         return "; ".join(
             f"{len(keys):,} {kind}: {', '.join(keys[:SHOWN])}{', ...' if len(keys) > SHOWN else ''}"
@@ -52,7 +52,7 @@ class Difference:
 
 
 def difference(tensors: Tensors, unexpected: Sequence[str], shapes: Shapes) -> Difference:
-    """What differs between translated weights and a network whose state_dict has these shapes."""
+    """Compare translated weights with a network whose state_dict has these shapes."""
     differing = [
         f"{key} {tuple(value.shape)} instead of {tuple(shapes[key])}"
         for key, value in tensors.items()
@@ -62,15 +62,15 @@ def difference(tensors: Tensors, unexpected: Sequence[str], shapes: Shapes) -> D
 
 
 def under_our_keys(model: str, tensors: Tensors, shapes: Shapes) -> tuple[dict[str, torch.Tensor], list[str]]:
-    """Translate weights to the keys of a network of ours, whoever wrote them.
+    """Translate weights to the keys of our network.
 
     Args:
         model: name in the catalogue.
-        tensors: by the keys of ours, torchvision's, timm's or akamaster's networks, without prefixes.
-        shapes: of the network's own state_dict.
+        tensors: weights under the keys of our, torchvision's, timm's or akamaster's networks, without prefixes.
+        shapes: shapes of the network's own state_dict.
 
     Returns:
-        The tensors whose keys the network has, batch norms' counters completed; and the keys that it has not.
+        The tensors whose keys the network has, with missing counters of batch norms added; and the keys that it lacks.
     """
     whole = (_ask(house, model, tensors, shapes) for house in HOUSES)
     translated = next((found for found in whole if found is not None), None)
@@ -84,15 +84,15 @@ def under_our_keys(model: str, tensors: Tensors, shapes: Shapes) -> tuple[dict[s
 
 
 def under_torchvisions_keys(model: str, tensors: Tensors, standard: Shapes) -> dict[str, torch.Tensor]:
-    """A network's numbers under the keys of torchvision's network of the same name, which can load them.
+    """Return a network's tensors under the keys of torchvision's network of the same name.
 
     Args:
         model: name in the catalogue.
-        tensors: state_dict of a network of ours.
-        standard: shapes of that of the model as torchvision has it; the number of classes is free.
+        tensors: state_dict of our network.
+        standard: shapes of our network with torchvision's options; the number of classes may differ.
 
     Raises:
-        UserError: torchvision has no such network, or one with other layers or channels.
+        UserError: torchvision has no such network, or its network has other layers or channels.
     """
     other = sorted(tensors.keys() ^ standard.keys())
     other = other or [key for key, value in tensors.items() if value.shape[1:] != standard[key][1:]]
@@ -107,7 +107,7 @@ def under_torchvisions_keys(model: str, tensors: Tensors, standard: Shapes) -> d
 
 
 def _ask(house: House, model: str, tensors: Tensors, shapes: Shapes) -> dict[str, torch.Tensor] | None:
-    """The tensors under our keys; None if the house or the network does not know one of them."""
+    """Return the tensors under our keys; None if the other program or our network does not know one of them."""
     try:
         translated = house(model, tensors)
     except ValueError:
@@ -116,7 +116,7 @@ def _ask(house: House, model: str, tensors: Tensors, shapes: Shapes) -> dict[str
 
 
 def _what_is_known(model: str, tensors: Tensors, shapes: Shapes) -> tuple[dict[str, torch.Tensor], list[str]]:
-    """By the house that knows most keys, and the keys that it does not know; asked for a module at a time."""
+    """Translate module by module with the mapping that knows most keys; return also the keys that it does not know."""
     modules: dict[str, dict[str, torch.Tensor]] = {}
     for key, value in tensors.items():
         modules.setdefault(key.rpartition(".")[0], {})[key] = value

@@ -1,4 +1,4 @@
-"""From the user's word to a verified file: torchvision's entries, timm's on the Hugging Face hub, local files."""
+"""Turn the user's word into a verified file: torchvision's entries, timm's on the Hugging Face hub, local files."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ HUB_FILE = "model.safetensors"
 
 @dataclass(frozen=True)
 class Found:
-    """A file of weights and what is known of it before it is read.
+    """A file of weights and what is known about it before it is read.
 
     Attributes:
-        name: the word for it, `DEFAULT` resolved.
-        file: on this machine.
-        sha256: of the file.
-        source: its URL, or `local file`.
-        recipe: how it was trained, as its publisher says it; None if unknown.
-        published: errors in percent that its publisher measured, by data set.
+        name: name of the weights; `DEFAULT` is replaced by the entry that it stands for.
+        file: path on this machine.
+        sha256: SHA-256 of the file.
+        source: URL of the file, or `local file`.
+        recipe: the publisher's words about how the weights were trained; None if unknown.
+        published: errors in percent that the publisher measured, by data set; None if unknown.
         trained_on: name of the data; None if unknown.
-        preprocessing: that its publisher evaluates it with; None if unknown.
-        backbone: whether its fully connected layers hold nothing.
+        preprocessing: the publisher's preprocessing in an evaluation; None if unknown.
+        backbone: whether the file has no useful fully connected layers.
     """
 
     name: str
@@ -53,14 +53,14 @@ class Found:
 
 
 def find(weights: str, model: str) -> Found:
-    """The file that `weights` stands for, downloaded if it has to be and verified.
+    """Return the verified file that `weights` stands for; download it if it is not on this machine.
 
     Args:
-        weights: a name of torchvision's, `timm:<model>.<tag>`, or the path of a file or a run folder.
+        weights: a name of torchvision, `timm:<model>.<tag>`, or the path of a file or a run folder.
         model: name in the catalogue.
 
     Raises:
-        UserError: weights that do not exist, are of another network, damaged, or missing without a network.
+        UserError: the weights do not exist, belong to another network, are damaged, or cannot be downloaded.
     """
     check_name(weights, model)
     if weights.startswith(TIMM):
@@ -72,7 +72,7 @@ def find(weights: str, model: str) -> Found:
 
 
 def imagenet_names(classes: Sequence[str]) -> dict[str, str]:
-    """Words for those of the classes that are ImageNet's wnids, as torchvision's entries have them."""
+    """Return torchvision's English names of those classes that are ImageNet wnids, by wnid."""
     known = set(classes) & set(IMAGENET_CLASSES)
     if not known:
         return {}
@@ -135,7 +135,7 @@ def _torchvision(weights: str, model: str) -> Found:
 
 
 def _download(url: str, file: Path, sha256_prefix: str) -> None:
-    """Into torch's cache, with a bar on a terminal; nothing is left of a download that fails."""
+    """Download into torch's cache, with a bar on a terminal; a failed download leaves no file."""
     print(f"downloading {url} to {file}", file=sys.stderr)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -165,7 +165,7 @@ def _timm(weights: str) -> Found:
 
 
 def _timm_preprocessing(config: dict[str, Any]) -> Preprocessing:
-    """As timm evaluates the weights: at the size meant for tests where there is one."""
+    """Return the preprocessing with which timm evaluates the weights, at the test size if there is one."""
     channels, size, _ = config.get("test_input_size") or config["input_size"]
     crop = config.get("test_crop_pct") or config["crop_pct"]
     mean, std = (tuple(float(value) for value in config[key]) for key in ("mean", "std"))
@@ -173,7 +173,7 @@ def _timm_preprocessing(config: dict[str, Any]) -> Preprocessing:
 
 
 def _from_hub(weights: str, repository: str, name: str) -> Path:
-    """A file of a repository, from the hub's cache if it lies there, which needs no network."""
+    """Return a file of a repository; if it is in the hub's cache, no network is needed."""
     try:
         import huggingface_hub
         from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError, RepositoryNotFoundError

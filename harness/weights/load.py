@@ -1,4 +1,4 @@
-"""Into a network: every number, or an error that says which are missing."""
+"""Load weights into a network: every tensor, or an error that says which are missing."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ class Weights:
     """Weights that were found, verified and read.
 
     Args:
-        weights: a name of torchvision's, `timm:<model>.<tag>`, or the path of a file or a run folder.
-        model: name in the catalogue that they are for.
+        weights: a name of torchvision, `timm:<model>.<tag>`, or the path of a file or a run folder.
+        model: name of the network in the catalogue.
 
     Attributes:
-        preprocessing: that their publisher evaluates them with; None if unknown.
-        class_names: in label order, as a checkpoint of ours or the publisher says; None if unknown.
+        preprocessing: preprocessing in the publisher's evaluation or in our checkpoint; None if unknown.
+        class_names: names of the classes in label order, by our checkpoint or the publisher; None if unknown.
 
     Raises:
-        UserError: weights that do not exist, are damaged, hold code, or are of another network by name.
+        UserError: the weights do not exist, are damaged, hold code, or belong to another network by name.
     """
 
     def __init__(self, weights: str, model: str) -> None:
@@ -47,13 +47,15 @@ class Weights:
         if self.trained is not None:
             self.preprocessing, self.class_names = self.trained.preprocessing, self.trained.class_names
             if self.trained.model != model:
-                raise UserError(f"weights={weights}: these are of {self.trained.model}: use model={self.trained.model}")
+                raise UserError(
+                    f"weights={weights}: these weights belong to {self.trained.model}: use model={self.trained.model}"
+                )
 
     def classes(self, network: nn.Module) -> int:
-        """How many classes they tell apart; as many as the network if they lack its last layer.
+        """Return the number of classes; if the weights lack the last layer, the network's number.
 
         Args:
-            network: of their kind, with any number of classes; it may be on the meta device.
+            network: the same kind of network with any number of classes; it may be on the meta device.
         """
         shapes = {key: value.shape for key, value in network.state_dict().items()}
         tensors, _ = under_our_keys(self.model, self.tensors, shapes)
@@ -61,17 +63,17 @@ class Weights:
         return len(tensors.get(key, network.get_parameter(key)))
 
     def load_into(self, network: nn.Module, *, training: bool, class_names: Sequence[str] | None = None) -> Provenance:
-        """Put the weights into a network of ours, adapted to its classes and channels if it is to be trained.
+        """Load the weights into a network, and for training adapt them to its classes and channels.
 
         Args:
-            network: of the same name in the catalogue.
-            training: whether they may be adapted.
-            class_names: of the images that it will be trained on; weights that are known to name others, or the same
-                in another order, does not give its classifier. None if they are not to be compared.
+            network: our network of the same name in the catalogue.
+            training: whether the weights may be adapted.
+            class_names: classes of the training images. If the weights are known to have other classes, or the same in
+                another order, the classifier is replaced. None: do not compare classes.
 
         Raises:
-            UserError: weights that the network has no place for, or too few of them, with the network that they are
-                likely of; in evaluation, weights that would have to be adapted; numbers that are not finite.
+            UserError: weights are missing or have no place in the network (the error names the network that they
+                probably belong to), an evaluation would have to adapt them, or they are not finite.
         """
         where = f"model={self.model} weights={self.found.name}"
         shapes = {key: value.shape for key, value in network.state_dict().items()}
@@ -83,12 +85,12 @@ class Weights:
             raise UserError(f"{where}: {differs}; {likely_cause(self.model, differs, self.tensors)}")
         if lines and not training:
             raise UserError(
-                f"{where}: an evaluation changes no weights, and these would have to be changed: {'; '.join(lines)}; "
+                f"{where}: an evaluation changes no weights, and these do not fit unchanged: {'; '.join(lines)}; "
                 f"{typed('train.py')} adapts them"
             )
         broken = [key for key, value in adapted.items() if value.is_floating_point() and not value.isfinite().all()]
         if broken:
-            raise UserError(f"{where}: numbers that are not finite in {', '.join(broken[:3])}: the file is of no use")
+            raise UserError(f"{where}: {', '.join(broken[:3])} has numbers that are not finite; use another file")
         network.load_state_dict(adapted)
         head = _weight_of_head(network)
         unknown = class_names is not None and self.class_names is None and adapted[head] is tensors.get(head)

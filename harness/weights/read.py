@@ -1,4 +1,4 @@
-"""From a file to tensors: ours and others' formats, without running anything that stands in it."""
+"""Read tensors from a file, in our formats and in those of other programs, without running code in the file."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from harness.config.weights import beside
 from harness.errors import UserError
 from harness.run.checkpoint import KEY, Trained, checkpoint_from, read_content, trained_from
 
-AVERAGED = ("model_ema", "state_dict_ema", "ema")  # averages over the steps of training, which publishers report on
+AVERAGED = ("model_ema", "state_dict_ema", "ema")  # averages over training steps; publishers report errors of these
 NESTED = ("state_dict", "model_state_dict", "model")
-DEEPEST = 3  # dictionaries in each other; a file can hold one that holds itself
+DEEPEST = 3  # most nested dictionaries; a damaged file can hold one that holds itself
 PREFIXES = ("module.", "model.", "_orig_mod.", "network.")
 
 
 @dataclass(frozen=True)
 class Tensors:
-    """What a file of weights holds.
+    """Content of a file of weights.
 
     Attributes:
-        tensors: by key, without the prefixes of wrappers.
-        part: keys of the dictionaries that they were in, such as `model_ema`; empty for the whole file.
-        trained: what a checkpoint of ours says, or tools/export.py in a file or beside it; None for another's file.
+        tensors: tensors by key, without the prefixes of wrappers.
+        part: keys of the dictionaries that held the tensors, such as `model_ema`; empty for the whole file.
+        trained: description by our checkpoint or by tools/export.py; None for files of other programs.
     """
 
     tensors: dict[str, torch.Tensor]
@@ -37,16 +37,14 @@ class Tensors:
 
 
 def read_tensors(path: Path) -> Tensors:
-    """Read a file on the CPU.
-
-    Of averaged and plain weights in one file the averaged ones are taken.
+    """Read a file of weights to the CPU; if it holds averaged and plain weights, take the averaged ones.
 
     Raises:
-        UserError: a file that is missing or damaged, that holds code, or that holds no weights.
+        UserError: the file is missing or damaged, holds code, or holds no weights.
     """
     if path.suffix == ".safetensors":
         return _safetensors(path)
-    with torch.serialization.safe_globals([argparse.Namespace]):  # a bag of plain values in torchvision's checkpoints
+    with torch.serialization.safe_globals([argparse.Namespace]):  # torchvision's checkpoints hold one, of plain values
         content = read_content(path)
     if isinstance(content, dict) and KEY in content:
         checkpoint = checkpoint_from(content, path)
@@ -56,14 +54,14 @@ def read_tensors(path: Path) -> Tensors:
         key = next((key for key in (*AVERAGED, *NESTED) if _holds(content, key)), None)
         if key is None or len(under) == DEEPEST:
             known = ", ".join((*NESTED, *AVERAGED))
-            raise UserError(f"{path}: no weights in it: neither tensors nor a dictionary of them under {known}")
+            raise UserError(f"{path}: holds no weights: neither tensors nor a dictionary of them under {known}")
         under.append(key)
         content = content[key]
     return Tensors(_unwrapped(content), ".".join(under), _said_beside(path))
 
 
 def _said_beside(path: Path) -> Trained | None:
-    """What `tools/export.py` wrote beside a file of torchvision's keys; None if it did not, or of another file."""
+    """Read what `tools/export.py` wrote beside a file; return None without it, or if it describes another file."""
     try:
         described = json.loads(beside(path).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -86,7 +84,7 @@ def _safetensors(path: Path) -> Tensors:
     try:
         content = json.loads(described)
     except ValueError as error:
-        raise UserError(f"{path}: what it says of its network is damaged ({type(error).__name__})") from error
+        raise UserError(f"{path}: its description of the network is damaged ({type(error).__name__})") from error
     return Tensors(tensors, "", _trained(content, path))
 
 
@@ -96,7 +94,7 @@ def _trained(described: Any, path: Path) -> Trained:
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         if isinstance(error, UserError):
             raise
-        raise UserError(f"{path}: what it says of its network is damaged ({type(error).__name__})") from error
+        raise UserError(f"{path}: its description of the network is damaged ({type(error).__name__})") from error
 
 
 def _holds(content: Any, key: str) -> bool:
@@ -110,7 +108,7 @@ def _is_state_dict(content: Any) -> bool:
 
 
 def _unwrapped(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Without the prefixes that all keys share, and without the counter of torch's averaging."""
+    """Return the tensors without prefixes that all keys share, and without the counter of torch's averaging."""
     bare = {key: value for key, value in tensors.items() if key != "n_averaged"}
     while prefix := next((p for p in PREFIXES if bare and all(key.startswith(p) for key in bare)), ""):
         bare = {key.removeprefix(prefix): value for key, value in bare.items()}
