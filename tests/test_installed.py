@@ -299,9 +299,17 @@ def test_constraints_hold_what_the_dependencies_depend_on(requirements: dict[str
                 assert normal(needed.name) in exact, f"{name} needs {needed}"
 
 
-def test_every_dependency_has_a_lower_bound(requirements: dict[str, Requirement]) -> None:
-    for requirement in requirements.values():
-        assert any(bound.operator == ">=" for bound in requirement.specifier), requirement
+def test_every_lower_bound_is_a_version_that_was_tried(requirements: dict[str, Requirement]) -> None:
+    (_, _, text) = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").partition("The lower bounds are true.")
+    tried = {normal(name): Version(number) for name, number in re.findall(r"([\w-]+)\s(\d[\d.]*\d)", text)}
+    for name, requirement in requirements.items():
+        (lowest,) = (Version(bound.version) for bound in requirement.specifier if bound.operator == ">=")
+        assert lowest == tried.get(name), f"{requirement}: CONTRIBUTING.md says that {tried.get(name)} was tried"
+
+
+def test_the_readme_names_commands_that_there_are() -> None:
+    named = re.findall(r"^cnn-zoo (\S+)", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert named and set(named) <= {*zoo.COMMANDS, "--help"}
 
 
 def test_the_citation_is_of_this_version(project: Message) -> None:
