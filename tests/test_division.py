@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import os
 import shutil
 import threading
@@ -206,6 +207,21 @@ def test_files_that_cannot_be_read_have_no_twin(root: Path, tmp_path: Path) -> N
     divide(tmp_path, load(config(root)))
     assert not (tmp_path / "duplicates.csv").exists()
     assert len({row["sha256"] for row in rows(tmp_path)}) == 18
+
+
+def test_pictures_are_read_wherever_the_process_stands(
+    root: Path, tmp_path: Path, gate: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It stands elsewhere for a moment when workers start; the folder's name may be relative."""
+    monkeypatch.chdir(root.parent)
+    division = Division(tmp_path, load(config(Path(root.name))), NAMES)
+    division.begin()
+    monkeypatch.chdir("/")
+    gate.set()
+    division.finish()
+    assert {row["sha256"] for row in rows(tmp_path)} == {
+        hashlib.sha256(path.read_bytes()).hexdigest() for path in root.rglob("*.jpg")
+    }
 
 
 def test_folders_of_their_own_are_each_known_again(tmp_path: Path, root: Path, read: list[str]) -> None:

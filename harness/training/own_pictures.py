@@ -7,6 +7,7 @@ which a thread reads beside the training: until that is done, `split.csv` lacks 
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import threading
 from collections.abc import Iterator, Sequence
@@ -52,11 +53,13 @@ class Pictures:
 
     Attributes:
         splits: each with its name.
+        places: the folder of each split, absolute: to start workers, the process leaves its own for a moment.
         names: of the files of each split, relative to its folder.
         facts: of the files of each split.
     """
 
     splits: list[tuple[str, ImageFiles]]
+    places: list[Path]
     names: list[list[bytes]]
     facts: list[Facts]
 
@@ -68,7 +71,7 @@ class Pictures:
         every = {images.folder: list(images.folder.every_name()) for _, images in in_files}
         names = [[every[images.folder][at] for at in images.positions.tolist()] for _, images in in_files]
         facts = [ask_for_facts(images.folder.root, some) for (_, images), some in zip(in_files, names, strict=True)]
-        return cls(in_files, names, facts)
+        return cls(in_files, [images.folder.root.absolute() for _, images in in_files], names, facts)
 
     def __len__(self) -> int:
         return sum(map(len, self.names))
@@ -81,15 +84,22 @@ class Pictures:
                 yield Picture(f"{images.prefix}/{printable(name)}", class_names[label], split, size)
 
     def read(self, stop: threading.Event) -> list[str]:
-        """SHA-256 of every picture in hexadecimal digits; empty where it was stopped before. The cache keeps them."""
+        """SHA-256 of every picture in hexadecimal digits; of one that cannot be read, and has no twin, of its path.
+
+        The digest is empty where the reading was stopped before; the cache keeps the others.
+        """
         contents: list[list[str]] = [[] for _ in self.splits]
-        for root in {images.folder.root for _, images in self.splits}:
-            here = [number for number, (_, images) in enumerate(self.splits) if images.folder.root == root]
+        for place in set(self.places):
+            here = [number for number, other in enumerate(self.places) if other == place]
             names = [name for number in here for name in self.names[number]]
             facts = np.concatenate([self.facts[number] for number in here])
-            digests = iter(digests_of(root, names, facts, keep=True, stopped=stop.is_set))
+            digests = iter(digests_of(place, names, facts, keep=True, stopped=stop.is_set))
             for number in here:
-                contents[number] = [next(digests) for _ in self.names[number]]
+                images = self.splits[number][1]
+                contents[number] = [
+                    _of_path(images, index) if digest is None else digest
+                    for index, digest in zip(range(len(images)), digests)  # noqa: B905  # the rest is the next split's
+                ]
         return [content for split in contents for content in split]
 
 
@@ -224,6 +234,10 @@ def watch_files(
     if not splits.train.as_viewed:
         return [unreadable]
     return [Division(folder, splits, class_names, interruption), unreadable]
+
+
+def _of_path(images: ImageFiles, index: int) -> str:
+    return hashlib.sha256(images.path(index)).hexdigest()
 
 
 def duplicates(pictures: Sequence[Picture], contents: Sequence[str]) -> list[tuple[str, str, str, str]]:

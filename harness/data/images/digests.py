@@ -45,11 +45,11 @@ def ask_for_facts(root: Path, names: Sequence[bytes]) -> Facts:
 
 def digests_of(
     root: Path, names: Sequence[bytes], facts: Facts, *, keep: bool, stopped: Callable[[], bool] = lambda: False
-) -> list[str]:
-    """SHA-256 of each file in hexadecimal digits; of one that cannot be read, and has no twin, that of its path.
+) -> list[str | None]:
+    """SHA-256 of each file in hexadecimal digits; None for one that cannot be read.
 
     Args:
-        root: the folder that they lie in.
+        root: the folder that they lie in; absolute, where a thread reads while the working folder may change.
         names: paths relative to it.
         facts: of the files, as `ask_for_facts` gives them.
         keep: whether the cache keeps these digests, in place of those that it has of the folder.
@@ -57,6 +57,7 @@ def digests_of(
     """
     keys = _keys(names, facts)
     digests, known = _kept(root, keys)
+    unreadable: set[int] = set()
     started = time.time_ns()
     unknown = np.flatnonzero(~known)
     pieces = [unknown[first : first + PIECE] for first in range(0, len(unknown), PIECE)]
@@ -66,25 +67,23 @@ def digests_of(
             if stopped():
                 return
             path = os.path.join(os.fsencode(root), names[index])  # noqa: PTH118  # bytes
-            digests[index] = np.frombuffer(_digest(path), dtype=np.uint8)
-            known[index] = True
+            try:
+                digests[index] = np.frombuffer(hashlib.sha256(read(path)).digest(), dtype=np.uint8)
+                known[index] = True
+            except UnreadableError:
+                unreadable.add(index)
 
     with ThreadPoolExecutor(min(MOST_THREADS, available_cores())) as threads:
         for _ in threads.map(read_piece, pieces):
             pass
     if keep and len(unknown):
-        settled = known & (facts[:, 0] >= 0) & (facts[:, 1:].max(axis=1, initial=0) < started - SETTLED)
+        settled = known & (facts[:, 1:].max(axis=1, initial=0) < started - SETTLED)
         _keep(root, keys[settled], digests[settled])
     digits = digests.tobytes().hex()
-    return [digits[64 * index : 64 * (index + 1)] if known[index] else "" for index in range(len(names))]
-
-
-def _digest(path: bytes) -> bytes:
-    try:
-        content = read(path)
-    except UnreadableError:
-        content = path
-    return hashlib.sha256(content).digest()
+    return [
+        digits[64 * index : 64 * (index + 1)] if known[index] else None if index in unreadable else ""
+        for index in range(len(names))
+    ]
 
 
 def _keys(names: Sequence[bytes], facts: Facts) -> npt.NDArray[np.bytes_]:
