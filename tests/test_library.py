@@ -51,6 +51,15 @@ def test_the_page_runs(
     assert printed[5] == "n01440764 224"
 
 
+def test_the_program_of_the_readme_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (program,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    exec(program, {})
+    assert capfd.readouterr().out.endswith("('0', '1', '2', '3', '4', '5', '6', '7', '8', '9')\n")
+
+
 def test_the_door_is_light() -> None:
     heavy = "{'torch', 'hydra', 'omegaconf', 'lightning', 'numpy'} & set(sys.modules)"
     program = f"import sys, harness; from harness import compose, load, train, evaluate; print({heavy})"
