@@ -1,4 +1,4 @@
-"""Keep standard output and error working after their reader is gone: `python train.py | head -3` trains to its end."""
+"""Keep standard output and error working after their reader is gone, such as `head -3` behind a pipe."""
 
 from __future__ import annotations
 
