@@ -32,6 +32,7 @@ PIXELS, GEOMETRY, FEATURES = (
     "harness/training/features.py",
 )
 CLASSIFIER, SCHEDULES = (f"harness/training/{name}.py" for name in ("classifier", "schedules"))
+COUNTERS = "harness/training/epoch_counters.py"
 HISTORY = "harness/run/history.py"
 COUNTS, EVALUATOR, SCORES = (f"harness/evaluation/{name}.py" for name in ("counts", "evaluator", "scores"))
 PARQUET, RECORDER, COMPARE = (
@@ -253,15 +254,15 @@ PICTURES = [
     Fault(
         "the crop out of padded images never reaches the last row and column",
         LOADER,
-        "side = 2 * self.crop_padding + 1",
-        "side = 2 * self.crop_padding",
+        "places = 2 * self.crop_padding + 1",
+        "places = 2 * self.crop_padding",
         "test_loader.py::test_pixels_equal_a_slow_reference",
     ),
     Fault(
         "row and column of the crop out of padded images are the same draw",
         LOADER,
-        "for stream in (Stream.CROP_Y, Stream.CROP_X)",
-        "for stream in (Stream.CROP_Y, Stream.CROP_Y)",
+        "*drawn, Stream.CROP_X, images_of_split",
+        "*drawn, Stream.CROP_Y, images_of_split",
         "test_loader.py::test_pixels_equal_a_slow_reference",
     ),
     Fault(
@@ -603,8 +604,8 @@ TRAINING = [
     Fault(
         "a stage's own rate is forgotten",
         CLASSIFIER,
-        'group["lr"] = self.current_rate * factor',
-        'group["lr"] = self.current_rate',
+        'group["lr"] = rate * factor',
+        'group["lr"] = rate',
         "test_finetune.py::test_every_stage_is_stepped_at_its_rate_and_a_frozen_one_not_at_all",
     ),
     Fault(
@@ -631,7 +632,7 @@ TRAINING = [
     Fault(
         "dropout depends on what was drawn before",
         CLASSIFIER,
-        "        self._seed_random_layers(step)\n",
+        "        self._seed_random_layers(self.global_step)\n",
         "",
         "test_training.py::test_dropout_is_a_function_of_the_step_alone",
     ),
@@ -644,21 +645,21 @@ TRAINING = [
     ),
     Fault(
         "the training loss is not weighted by the size of a batch",
-        CLASSIFIER,
+        COUNTERS,
         "torch.stack(losses) * images",
         "torch.stack(losses) * images.max()",
         "test_training.py::test_the_optimiser_is_torchs_sgd_with_the_scheduled_rate",
     ),
     Fault(
         "the validation loss is not weighted by the size of a batch",
-        CLASSIFIER,
-        "loss += self.loss(logits, batch.labels) * len(batch.labels)",
-        "loss += self.loss(logits, batch.labels) * self.trainer.datamodule.protocol.batch_size",
+        COUNTERS,
+        "losses += loss * len(labels)",
+        "losses += loss * 4",
         "test_training.py::test_the_validation_loss_is_the_mean_over_images_whatever_the_last_batch_holds",
     ),
     Fault(
         "the validation loss is the sum over images",
-        CLASSIFIER,
+        COUNTERS,
         "float(total) / counts.seen",
         "float(total)",
         "test_training.py::test_the_validation_loss_is_the_mean_over_images_whatever_the_last_batch_holds",
@@ -742,17 +743,18 @@ TRAINING = [
     ),
     Fault(
         "a step counts what was counted before again",
-        CLASSIFIER,
+        COUNTERS,
         "        self._pending.clear()\n",
         "",
         "test_training.py::test_a_checkpoint_may_fall_on_the_step_of_a_look",
     ),
     Fault(
         "validation counts go on from epoch to epoch",
-        CLASSIFIER,
-        "self._validation = (torch.zeros((), device=self.device), torch.zeros_like(self._right))",
-        "self._validation = getattr(self, '_kept', (torch.zeros((), device=self.device), "
-        "torch.zeros_like(self._right)))\n        self.__dict__['_kept'] = self._validation",
+        COUNTERS,
+        "self._validation = (torch.zeros((), device=self.losses.device), torch.zeros_like(self.right))",
+        "self._validation = EpochCounters.__dict__.get('kept', "
+        "(torch.zeros((), device=self.losses.device), torch.zeros_like(self.right)))\n"
+        "        setattr(EpochCounters, 'kept', self._validation)",
         "test_training.py::test_history_counts_every_image",
     ),
     Fault(
@@ -835,8 +837,8 @@ TRAINING = [
     Fault(
         "the rate that is written down is the recipe's, not the scheduled one",
         CLASSIFIER,
-        "self.global_step, self.current_rate, loss,",
-        "self.global_step, self.recipe.learning_rate, loss,",
+        "Epoch(epoch, step, self._rate(step - 1), ",
+        "Epoch(epoch, step, self.recipe.learning_rate, ",
         "test_training.py::test_the_rate_of_an_epoch_is_that_of_its_last_step",
     ),
     Fault(
@@ -900,23 +902,23 @@ RESUMING = [
     ),
     Fault(
         "an epoch that goes on loses its losses",
-        CLASSIFIER,
-        'progress["losses"] if mine else',
-        'torch.zeros_like(progress["losses"]) if mine else',
+        COUNTERS,
+        'saved["losses"], saved["right"]',
+        'torch.zeros_like(saved["losses"]), saved["right"]',
         "test_finetune.py::test_a_run_goes_on_bit_for_bit",
     ),
     Fault(
         "an epoch that goes on loses its counts",
-        CLASSIFIER,
-        'progress["right"] if mine else',
-        'torch.zeros_like(progress["right"]) if mine else',
+        COUNTERS,
+        'saved["losses"], saved["right"]',
+        'saved["losses"], torch.zeros_like(saved["right"])',
         "test_finetune.py::test_a_run_goes_on_bit_for_bit",
     ),
     Fault(
         "every device goes on with the counters of all",
         CLASSIFIER,
-        "mine = self.global_rank == 0",
-        "mine = True",
+        "checkpoint[PROGRESS], self.global_rank == 0",
+        "checkpoint[PROGRESS], True",
         "test_training.py::test_the_counters_of_a_checkpoint_go_on_in_one_device_alone",
     ),
     Fault(
@@ -1057,7 +1059,7 @@ EVALUATION = [
     ),
     Fault(
         "an error rate is that of the right answers",
-        COUNTS,
+        HISTORY,
         "100 * (self.seen - self.correct_top1) / self.seen",
         "100 * self.correct_top1 / self.seen",
         "test_counts.py::test_errors_are_percent",

@@ -58,10 +58,10 @@ PROGRAM = """
 import numpy as np
 import torch
 from types import SimpleNamespace
-from harness.config import ProtocolConfig
+from harness.config.protocol import ProtocolConfig
 from harness.data.images.geometry import centre_crop
 from harness.data.loading.loader import Batch
-from harness.data.images.preprocessing import Preprocessing
+from harness.config.facts import Preprocessing
 from harness.data.images.image_set import ImageSet
 from harness.evaluation.evaluator import Evaluator
 from models.lenet import PartialConvolution
