@@ -191,7 +191,7 @@ def test_a_file_of_ours_is_read_back_with_names_and_preprocessing(tmp_path: Path
     [
         ("{", r"its description of the network is damaged \(JSONDecodeError\)"),
         ('{"version": 1}', r"its description of the network is damaged \(KeyError\)"),
-        ('{"version": 9}', "checkpoint version 9; this program reads version 1"),
+        ('{"version": 9}', "checkpoint version 9; this program reads versions 1 to 2"),
     ],
 )
 def test_a_file_with_a_damaged_description(described: str, line: str, tmp_path: Path) -> None:

@@ -24,7 +24,6 @@ from in_process import call
 from harness.config.trainer import TrainerConfig
 from harness.errors import UserError
 from harness.evaluation.record import weights_sha256
-from harness.run import processes
 from harness.run.checkpoint import checkpoint_of_run, read_checkpoint, read_content
 from harness.run.resume import read_config
 
@@ -330,7 +329,7 @@ def test_only_the_given_keys_of_trainer_change(settings: list[str], killed: Path
         raise UserError("enough")
 
     before = read_config(killed / "config.yaml").trainer
-    with patch.object(processes, "gather", watched):
+    with patch("harness.stories.train.gather", watched):
         assert call("train.py", f"resume={killed}", *settings) == 2
     (after,) = seen
     assert (after.max_epochs, after.max_batches) == (None, 30)
@@ -376,7 +375,7 @@ def test_auto_goes_on_where_the_run_began(killed: Path, capsys: pytest.CaptureFi
         seen.append(config)
         raise UserError("enough")
 
-    with patch.object(processes, "gather", watched):
+    with patch("harness.stories.train.gather", watched):
         call("train.py", *ITS_SETTINGS)
         call("train.py", *ITS_SETTINGS, "trainer=cpu")
     assert [(config.strategy, config.checkpoint_every) for config in seen] == [("ddp", 7), ("auto", 1000)]

@@ -10,7 +10,6 @@ seed, the deviation is over the folds.
 from __future__ import annotations
 
 import csv
-import hashlib
 import json
 import math
 import statistics
@@ -27,7 +26,7 @@ from harness.config.data import DECODERS
 from harness.config.protocol import PRECISIONS
 from harness.evaluation.intervals import wilson
 from harness.evaluation.schema import READABLE_RESULTS, RESULT_SCHEMA
-from harness.run.files import RESULT_FILE
+from harness.run.files import RESULT_FILE, sha256_of_file
 
 
 @dataclass(frozen=True)
@@ -174,7 +173,7 @@ def find_records(places: Iterable[str]) -> tuple[list[Record], list[str]]:
                 passed_over.append(f"{path}: not a record of version {' or '.join(map(str, READABLE_RESULTS))}")
             elif record.content["training"] and record.content["training"]["max_batches"] is not None:
                 passed_over.append(f"{path}: a run cut short by trainer.max_batches")
-            elif hashlib.sha256(record.predictions.read_bytes()).hexdigest() != record.content["predictions"]["sha256"]:
+            elif sha256_of_file(record.predictions) != record.content["predictions"]["sha256"]:
                 passed_over.append(f"{path}: its file of predictions has changed since the record was written")
             else:
                 outcome = (record.content["weights"]["sha256"], record.content["predictions"]["sha256"])

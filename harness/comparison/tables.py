@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +11,7 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from harness.comparison.records import Comparison
+from harness.run.files import csv_text
 from harness.run.program import typed
 
 WIDTH = 120  # characters of a line if the output is no terminal
@@ -110,15 +109,13 @@ def _markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> st
 
 def comparison_csv(comparisons: Sequence[Comparison]) -> str:
     """Return every row of every comparison as CSV, unrounded."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(CSV_COLUMNS)
+    rows: list[tuple[object, ...]] = []
     for c in comparisons:
         for row in c.rows:
             seeds = " ".join(map(str, row.seeds))
             top1 = (row.top1_error, *row.top1_interval, row.top1_deviation)
             top5 = (row.top5_error, *row.top5_interval, row.top5_deviation)
-            writer.writerow(
+            rows.append(
                 (
                     c.data,
                     c.split,
@@ -133,7 +130,7 @@ def comparison_csv(comparisons: Sequence[Comparison]) -> str:
                     *(row.published or ("", "")),
                 )
             )
-    return text.getvalue()
+    return csv_text(CSV_COLUMNS, rows)
 
 
 def write_tables(folder: Path, comparisons: Sequence[Comparison]) -> None:

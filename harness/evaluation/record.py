@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -32,7 +31,7 @@ from harness.evaluation.schema import (
     RESULT_VERSION,
 )
 from harness.run.checkpoint import BEST, LAST, Checkpoint, Trained
-from harness.run.files import RESULT_FILE, write_json, write_text
+from harness.run.files import RESULT_FILE, csv_text, write_json, write_text
 from harness.run.history import Counts
 from harness.run.log import log
 from harness.run.machine import available_cores
@@ -94,9 +93,7 @@ def predictions_csv(ids: Sequence[str], predictions: Predictions) -> str:
     Classes are indices into the record's `class_names`. Fields after the last class stay empty, and so do all fields of
     an image with a score that was not a number.
     """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(PREDICTIONS_COLUMNS)
+    table = []
     rows = (predictions.labels.tolist(), predictions.classes.tolist(), predictions.probabilities.tolist())
     for image, label, classes, probabilities in zip(ids, *rows, strict=True):
         answers = [
@@ -104,15 +101,13 @@ def predictions_csv(ids: Sequence[str], predictions: Predictions) -> str:
             for choice, probability in zip(classes, probabilities, strict=True)
             for field in (("", "") if choice < 0 else (choice, f"{probability:.6f}"))
         ]
-        writer.writerow([image, label, *answers, *[""] * (10 - len(answers))])
-    return text.getvalue()
+        table.append([image, label, *answers, *[""] * (10 - len(answers))])
+    return csv_text(PREDICTIONS_COLUMNS, table)
 
 
 def unreadable_csv(reasons: Mapping[str, str]) -> str:
     """Return a table with one line for each image that could not be read: its id and the reason."""
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([("image", "reason"), *sorted(reasons.items())])
-    return text.getvalue()
+    return csv_text(("image", "reason"), sorted(reasons.items()))
 
 
 def read_unreadable(path: Path) -> dict[str, str]:

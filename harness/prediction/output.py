@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,7 +14,7 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from harness.errors import UserError
-from harness.run.files import write_text
+from harness.run.files import csv_text, write_text
 
 if TYPE_CHECKING:
     from harness.prediction.predict import Prediction
@@ -57,9 +55,8 @@ def as_csv(predictions: Sequence[Prediction], names: Names) -> str:
     """Write a line a picture: `image,class_1,probability_1,...,problem`; wnids have `name_1` behind `class_1`."""
     answers = max((len(prediction.classes) for prediction in predictions), default=0)
     kinds = ("class", "name", "probability") if names.readable else ("class", "probability")
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["image", *(f"{kind}_{k + 1}" for k in range(answers) for kind in kinds), "problem"])
+    columns = ["image", *(f"{kind}_{k + 1}" for k in range(answers) for kind in kinds), "problem"]
+    rows = []
     for prediction in predictions:
         fields = [
             f"{field:.6f}" if isinstance(field, float) else field
@@ -67,8 +64,8 @@ def as_csv(predictions: Sequence[Prediction], names: Names) -> str:
             for field in answer.values()
         ]
         fields += [""] * (answers * len(kinds) - len(fields))
-        writer.writerow([prediction.image, *fields, prediction.problem or ""])
-    return text.getvalue()
+        rows.append([prediction.image, *fields, prediction.problem or ""])
+    return csv_text(columns, rows)
 
 
 def as_json_lines(predictions: Iterable[Prediction], names: Names) -> str:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from harness.run.files import csv_text
 
 PROGRESS = "cnn_zoo_progress"  # key of a checkpoint: the history, and the counters of an epoch in its middle
 METRICS_COLUMNS = (
@@ -99,12 +100,12 @@ def metrics_csv(history: Sequence[Epoch]) -> str:
         (e.epoch, e.step, e.learning_rate, *fields(e.train_loss, e.train), *fields(e.validation_loss, e.validation))
         for e in history
     ]
-    return _csv(METRICS_COLUMNS, rows)
+    return csv_text(METRICS_COLUMNS, rows)
 
 
 def timing_csv(rows: Sequence[Sequence[object]]) -> str:
     """Return a table with one line for each epoch and the values that differ between two equal runs."""
-    return _csv(TIMING_COLUMNS, rows)
+    return csv_text(TIMING_COLUMNS, rows)
 
 
 def read_timing(path: Path, epochs: int) -> list[Sequence[object]]:
@@ -112,9 +113,3 @@ def read_timing(path: Path, epochs: int) -> list[Sequence[object]]:
     if not path.exists():
         return []
     return list(csv.reader(path.read_text(encoding="utf-8").splitlines()[1 : epochs + 1]))
-
-
-def _csv(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([columns, *rows])
-    return text.getvalue()

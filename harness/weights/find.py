@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import logging
 import math
 import re
 import sys
@@ -21,6 +19,8 @@ from harness.config.weights import LOCAL_FILE, TIMM, check_name, is_file
 from harness.data.sources.imagenet import IMAGENET_CLASSES
 from harness.errors import UserError
 from harness.run.checkpoint import checkpoint_of_run
+from harness.run.files import sha256_of_file
+from harness.run.hub import HubError, fetch
 
 HUB_FILE = "model.safetensors"
 
@@ -84,11 +84,7 @@ def imagenet_names(classes: Sequence[str]) -> dict[str, str]:
 
 def _sha256(path: Path) -> str:
     try:
-        digest = hashlib.sha256()
-        with path.open("rb") as file:
-            while piece := file.read(1 << 20):
-                digest.update(piece)
-        return digest.hexdigest()
+        return sha256_of_file(path)
     except OSError as error:
         raise UserError(f"weights={path}: cannot be read ({error.strerror})") from error
 
@@ -174,24 +170,20 @@ def _timm_preprocessing(config: dict[str, Any]) -> Preprocessing:
 
 def _from_hub(weights: str, repository: str, name: str) -> Path:
     """Return a file of a repository; if it is in the hub's cache, no network is needed."""
+
+    def get(hub: Any, local_files_only: bool) -> str:
+        return str(hub.hf_hub_download(repository, name, local_files_only=local_files_only))
+
     try:
-        import huggingface_hub
-        from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError, RepositoryNotFoundError
-    except ImportError as error:
-        raise UserError(f"weights={weights} needs huggingface_hub: pip install 'cnn-zoo[hub]'") from error
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # no line for each attempt to reach the hub
-    try:
-        try:
-            return Path(huggingface_hub.hf_hub_download(repository, name, local_files_only=True))
-        except LocalEntryNotFoundError:
-            print(f"downloading {name} of {repository}", file=sys.stderr)
-            return Path(huggingface_hub.hf_hub_download(repository, name))
-    except RepositoryNotFoundError as error:
-        raise UserError(f"weights={weights}: the Hugging Face hub has no {repository} that is open to all") from error
-    except (OSError, ValueError, EntryNotFoundError) as error:
-        if isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError):
+        return fetch(f"weights={weights}", f"{name} of {repository}", get)
+    except HubError as error:
+        if error.lacks == "repository":
+            raise UserError(
+                f"weights={weights}: the Hugging Face hub has no {repository} that is open to all"
+            ) from error
+        if error.lacks == "file":
             raise UserError(f"weights={weights}: {repository} has no {name}; other formats are not read") from error
         raise UserError(
             f"weights={weights}: {name} of {repository} is not in the hub's cache and could not be downloaded "
-            f"({type(error).__name__}); without a network, fetch {name} elsewhere and name the file: weights=FILE"
+            f"({error.reason}); without a network, fetch {name} elsewhere and name the file: weights=FILE"
         ) from error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ import torch
 from harness.config.weights import beside
 from harness.errors import UserError
 from harness.run.checkpoint import KEY, Trained, checkpoint_from, read_content, trained_from
+from harness.run.files import sha256_of_file
 
 AVERAGED = ("model_ema", "state_dict_ema", "ema")  # averages over training steps; publishers report errors of these
 NESTED = ("state_dict", "model_state_dict", "model")
@@ -66,7 +66,7 @@ def _said_beside(path: Path) -> Trained | None:
         described = json.loads(beside(path).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    ours = isinstance(described, dict) and described.get("sha256") == hashlib.sha256(path.read_bytes()).hexdigest()
+    ours = isinstance(described, dict) and described.get("sha256") == sha256_of_file(path)
     return _trained(described, beside(path)) if ours else None
 
 

@@ -5,15 +5,15 @@ What the cache holds is used as it is, without a network: a branch stays at the 
 
 from __future__ import annotations
 
-import logging
 import re
-import sys
 from pathlib import Path
+from typing import Any
 
 from harness.config.data import DataConfig, HubConfig, HubPhotosConfig
 from harness.data.sources import parquet_files
 from harness.data.sources.parquet_files import Files
 from harness.errors import UserError
+from harness.run.hub import HubError, fetch
 
 PARQUET = ["*.parquet", "**/*.parquet"]
 
@@ -39,37 +39,25 @@ def snapshot(config: HubConfig | HubPhotosConfig) -> Path:
     where = named(config)
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", config.repo):
         raise UserError(f"data={config.name}: data.repo={config.repo}: name a data set as the hub does, OWNER/NAME")
-    try:
-        import huggingface_hub
-        from huggingface_hub.errors import LocalEntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError
-    except ImportError as error:
-        raise UserError(f"data={config.name} needs huggingface_hub: pip install 'cnn-zoo[hub]'") from error
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # no line for each attempt to reach the hub
 
-    def get(local_files_only: bool) -> Path:
-        found = huggingface_hub.snapshot_download(
+    def get(hub: Any, local_files_only: bool) -> str:
+        found: str = hub.snapshot_download(
             config.repo,
             repo_type="dataset",
             revision=config.revision,
             allow_patterns=PARQUET,
             local_files_only=local_files_only,
         )
-        return Path(found)
+        return found
 
     try:
-        try:
-            return get(local_files_only=True)
-        except LocalEntryNotFoundError:
-            if not config.download:
-                raise
-            print(f"downloading the parquet files of {config.repo}", file=sys.stderr)
-            return get(local_files_only=False)
-    except RevisionNotFoundError as error:
-        raise UserError(f"{where}: it has no data.revision={config.revision}") from error
-    except RepositoryNotFoundError as error:
-        raise UserError(f"{where}: the Hugging Face hub has no such data set that is open to all") from error
-    except (OSError, ValueError) as error:
-        tried = f"could not be downloaded ({type(error).__name__})" if config.download else "data.download=false"
+        return fetch(f"data={config.name}", f"the parquet files of {config.repo}", get, config.download)
+    except HubError as error:
+        if error.lacks == "revision":
+            raise UserError(f"{where}: it has no data.revision={config.revision}") from error
+        if error.lacks == "repository":
+            raise UserError(f"{where}: the Hugging Face hub has no such data set that is open to all") from error
+        tried = f"could not be downloaded ({error.reason})" if config.download else "data.download=false"
         raise UserError(
             f"{where}: it is not in the hub's cache, and {tried}; without a network, copy the cache of a machine that "
             "has it (HF_HOME), or its files, for data=parquet data.root=FOLDER"
