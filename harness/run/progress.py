@@ -8,7 +8,7 @@ from typing import Any, Protocol, cast
 
 import lightning as L
 import torch
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from harness.run.log import log, speaks
 
@@ -43,6 +43,9 @@ class ProgressBar(L.Callback):
         self.terminal = enabled and sys.stdout.isatty() and speaks()
         self.every = (REDRAW if self.terminal else LINE) if enabled else float("inf")
         self.bar: Progress | None = None
+        self.task = TaskID(0)  # of the bar
+        self.drawn = self.since = time.monotonic()
+        self.images = 0  # since then
 
     def _start(self, trainer: L.Trainer, what: str, total: int) -> None:
         if not trainer.is_global_zero:

@@ -45,7 +45,7 @@ def evaluate_network(config: EvalConfig) -> dict[str, Any]:
 def evaluate_together(config: EvalConfig, team: Team) -> None:
     """Load network and data, make the folder, evaluate, and write the record."""
     network, trained, data, source, moment, best = (_of_weights if config.weights else _of_checkpoint)(config)
-    config.protocol = _protocol(config, trained, data)
+    config = replace(config, protocol=_protocol(config, trained, data))
     known = describe(data)
     check_protocol(config.protocol, data, known.in_files, trained.preprocessing)
     check_arithmetic(team.accelerator, protocol=config.protocol.precision)

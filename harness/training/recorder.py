@@ -58,6 +58,8 @@ class Recorder(Checkpoint):
         self.reported = epochs
         self.interruption = Interruption()
         self.timing: list[Sequence[object]] = []
+        self.drawn = self.validating = time.monotonic()
+        self._start_clock()
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Add the description of the network to the checkpoint."""
