@@ -21,7 +21,6 @@ from harness.config.files import CONFIGS
 from harness.errors import EXIT_CODE, StoppedError, UserError, file_error, memory_error
 from harness.run import program
 from harness.run.log import log, speak
-from harness.stories.check import check
 
 
 def main(command: str) -> None:
@@ -58,6 +57,8 @@ def _do(command: str, arguments: list[str]) -> int:
         return sweep(command, given.overrides, given.config_dir)
     else:
         config = compose(command, given.overrides, given.config_dir)
+        from harness.stories.check import check  # a mistake in the words is found before this is loaded
+
         check(config)
         _run(config)
     return 0
