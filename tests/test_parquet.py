@@ -279,7 +279,7 @@ def test_a_mistake_is_told_before_torch_is_loaded(tmp_path: Path) -> None:
 def test_real_cifar10(cifar10_jpeg: Path) -> None:
     known = describe(config(cifar10_jpeg))
     assert (known.image_size, known.channels, known.train, known.test) == (32, 3, 50_000, 10_000)
-    assert known.class_names == cifar.FACTS["cifar10"].class_names
+    assert known.class_names == cifar.cifar10.facts.class_names
     test = sources.load_test(config(cifar10_jpeg))
     assert isinstance(test, ImageSet)
     assert test.images.shape == (10_000, 3, 32, 32) and test.labels.bincount().tolist() == [1000] * 10

@@ -42,7 +42,7 @@ from harness.weights.find import Found
 from models import build_model
 
 RNG = np.random.default_rng(0)
-CIFAR10 = cifar.FACTS["cifar10"].class_names
+CIFAR10 = cifar.cifar10.facts.class_names
 GREY = Preprocessing(1, 32, None, None, (0.5,), (0.5,))
 SMALL = Preprocessing(3, 32, 36, "bilinear", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 Picture = Callable[..., Path]

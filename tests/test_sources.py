@@ -21,9 +21,10 @@ from sklearn.model_selection import train_test_split
 
 from harness.config.data import DataConfig
 from harness.data.images.image_set import ImageSet
-from harness.data.sources import cifar, mnist
 from harness.data.sources import table as sources
 from harness.data.sources.splits import relabelled
+from harness.data.sources.table import SOURCES
+from harness.data.sources.torchvision_files import TorchvisionFiles
 from harness.errors import UserError
 
 RAW = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
@@ -42,6 +43,9 @@ def load(config: DataConfig) -> Loaded:
     return Loaded(splits.train, splits.validation, splits.test)
 
 
+FILES = [name for name, source in SOURCES.items() if isinstance(source, TorchvisionFiles)]
+
+
 def config(name: str, root: Path | str = "", validation: int = 10, download: bool = False) -> DataConfig:
     channels = 3 if name.startswith("cifar") else 1
     return DataConfig(name, str(root), download, validation, [0.5] * channels, [0.5] * channels)
@@ -50,9 +54,11 @@ def config(name: str, root: Path | str = "", validation: int = 10, download: boo
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Data sets of 100 + 20 images, so that a test can write one."""
-    for facts in (mnist.FACTS, cifar.FACTS):
-        for name, known in facts.items():
-            monkeypatch.setitem(facts, name, dataclasses.replace(known, train=100, test=20))
+    for name in FILES:
+        source = SOURCES[name]
+        assert isinstance(source, TorchvisionFiles)
+        facts = dataclasses.replace(source.facts, train=100, test=20)
+        monkeypatch.setitem(SOURCES, name, dataclasses.replace(source, facts=facts))
 
 
 def write_mnist(root: Path, folder: str = "MNIST", train: int = 100, test: int = 20) -> Path:
@@ -158,7 +164,7 @@ def test_cifar_files_are_read(tmp_path: Path, name: str, monkeypatch: pytest.Mon
     assert np.array_equal(splits.test.images.numpy(), test)
 
 
-@pytest.mark.parametrize("name", [*mnist.FACTS, *cifar.FACTS])
+@pytest.mark.parametrize("name", FILES)
 def test_missing_files_without_leave_to_download(tmp_path: Path, name: str) -> None:
     with pytest.raises(UserError, match=rf"data={name}: data.root=.* lacks the files of {name}.*data.download=true"):
         sources.load(config(name, tmp_path / "nowhere"))

@@ -45,7 +45,7 @@ def test_akamasters_resnet20_to_the_last_image(evaluation: Path, akamasters_resn
     wrong = [result["seen"] - result[f"correct_top{k}"] for k in (1, 5)]
     assert (result["seen"], *wrong) == (10_000, 1_897, 128)
     assert result["training"] is None and result["trained_on"] is None and result["weights"]["source"] == "pretrained"
-    assert result["class_names"] == list(cifar.FACTS["cifar10"].class_names)
+    assert result["class_names"] == list(cifar.cifar10.facts.class_names)
     assert result["preprocessing"]["mean"] == [0.485, 0.456, 0.406]
     provenance = Provenance.from_plain(result["pretrained"])
     assert provenance.file == akamasters_resnet20.name and provenance.part == "state_dict" and not provenance.adapted

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from harness.config.data import DataConfig
 from harness.config.facts import DataSet
-from harness.data.images.image_set import ImageSet
-from harness.data.sources.splits import Splits, checked, hold_out
-from harness.data.sources.torchvision_files import read_split
+from harness.data.sources.torchvision_files import TorchvisionFiles
 
 TEN = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 # fmt: off
@@ -23,33 +20,5 @@ HUNDRED = (
     "woman", "worm",
 )
 # fmt: on
-FACTS = {
-    "cifar10": DataSet(32, None, 3, TEN, 50_000, 10_000),
-    "cifar100": DataSet(32, None, 3, HUNDRED, 50_000, 10_000),
-}
-
-
-def describe(config: DataConfig) -> DataSet:
-    """The facts of one of the two."""
-    return FACTS[config.name]
-
-
-def load(config: DataConfig) -> Splits:
-    """All splits.
-
-    Raises:
-        UserError: files that are missing, damaged or of another data set.
-    """
-    return hold_out(_read(config, "train"), _read(config, "test"), config)
-
-
-def load_test(config: DataConfig) -> ImageSet:
-    """The test split alone; raises as `load` does."""
-    return _read(config, "test")
-
-
-def _read(config: DataConfig, split: str) -> ImageSet:
-    from torchvision import datasets
-
-    reader = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[config.name]
-    return checked(read_split(reader, config, split), split, config, FACTS[config.name])
+cifar10 = TorchvisionFiles(DataSet(32, None, 3, TEN, 50_000, 10_000), "CIFAR10")
+cifar100 = TorchvisionFiles(DataSet(32, None, 3, HUNDRED, 50_000, 10_000), "CIFAR100")

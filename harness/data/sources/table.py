@@ -6,7 +6,9 @@ from typing import Protocol
 
 from harness.config.data import DataConfig, FolderConfig, HubPhotosConfig
 from harness.config.facts import DataSet
-from harness.data.sources import cifar, digits, folder, hub, hub_cache, hub_photos, imagenet, mnist, parquet
+from harness.data.sources import digits, folder, hub, hub_cache, hub_photos, imagenet, parquet
+from harness.data.sources.cifar import cifar10, cifar100
+from harness.data.sources.mnist import fashion_mnist, mnist
 from harness.data.sources.splits import Split, Splits
 
 
@@ -26,9 +28,9 @@ class Source(Protocol):
 SOURCES: dict[str, Source] = {
     "digits": digits,
     "mnist": mnist,
-    "fashion_mnist": mnist,
-    "cifar10": cifar,
-    "cifar100": cifar,
+    "fashion_mnist": fashion_mnist,
+    "cifar10": cifar10,
+    "cifar100": cifar100,
     "imagenet": imagenet,
     "folder": folder,
     "parquet": parquet,

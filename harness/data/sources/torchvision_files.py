@@ -3,26 +3,63 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from textwrap import shorten
 from typing import Any
 
 import numpy as np
 
 from harness.config.data import DataConfig
+from harness.config.facts import DataSet
 from harness.data.images.image_set import ImageSet
+from harness.data.sources.splits import Splits, checked, hold_out
 from harness.errors import UserError
 
 
+@dataclass(frozen=True)
+class TorchvisionFiles:
+    """A source whose files torchvision reads.
+
+    Attributes:
+        facts: what is known of the data set.
+        reader: name of torchvision's class for it.
+    """
+
+    facts: DataSet
+    reader: str
+
+    def describe(self, config: DataConfig) -> DataSet:
+        """Return the facts."""
+        return self.facts
+
+    def load(self, config: DataConfig) -> Splits:
+        """Read all splits.
+
+        Raises:
+            UserError: files are missing, damaged or of another data set.
+        """
+        return hold_out(self._read(config, "train"), self._read(config, "test"), config)
+
+    def load_test(self, config: DataConfig) -> ImageSet:
+        """Read only the test split; raises as `load` does."""
+        return self._read(config, "test")
+
+    def _read(self, config: DataConfig, split: str) -> ImageSet:
+        from torchvision import datasets
+
+        return checked(read_split(getattr(datasets, self.reader), config, split), split, config, self.facts)
+
+
 def read_split(reader: Callable[..., Any], config: DataConfig, split: str) -> ImageSet:
-    """The split `train` or `test`.
+    """Read the split `train` or `test`.
 
     Args:
         reader: torchvision's class of the data set.
-        config: where the files lie, and whether they may be downloaded.
+        config: says where the files are, and whether they may be downloaded.
         split: `train` or `test`.
 
     Raises:
-        UserError: files that are missing, unreadable or damaged.
+        UserError: files are missing, unreadable or damaged.
     """
     where = f"data={config.name}: data.root={config.root}"
     try:
