@@ -17,8 +17,8 @@ from conftest import run_script
 from lightning.pytorch.plugins import MixedPrecision
 from test_finetune import Run, Small, small, tuning
 from test_training import ALONE, RECIPE, recipe
-from timm.optim import Lamb
 from timm.optim._param_groups import param_groups_weight_decay
+from timm.optim.lamb import Lamb
 from torch import nn
 from torchvision.ops._utils import split_normalization_params
 
@@ -187,8 +187,13 @@ def test_gradients_of_float16_are_clipped_without_their_scale(tmp_path: Path) ->
     trainer = L.Trainer(
         plugins=[MixedPrecision("16-mixed", "cpu", scaler)],
         callbacks=[scaled],
-        **{"max_epochs": 1, "accelerator": "cpu", "logger": False, "enable_checkpointing": False},
-        **{"limit_val_batches": 0, "enable_progress_bar": False, "enable_model_summary": False},
+        max_epochs=1,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        limit_val_batches=0,
+        enable_progress_bar=False,
+        enable_model_summary=False,
     )
     trainer.fit(Classifier(small(), settings, 5, seed=3), datamodule=run.data)
     assert scaled.seen == pytest.approx(norms.seen, rel=0.05)
@@ -198,8 +203,8 @@ def test_gradients_of_float16_are_clipped_without_their_scale(tmp_path: Path) ->
 def test_two_processes_clip_like_one(tmp_path: Path) -> None:
     weights = {}
     for trainer in ("cpu", "ddp"):
-        words = ("model=mlp", "model.hidden=[8]", "recipe.epochs=2", "recipe.batch_size=251", "recipe.clip_norm=0.05")
-        words += ("recipe.optimizer=adamw", "recipe.learning_rate=0.01", "trainer.threads=1")
+        words = ["model=mlp", "model.hidden=[8]", "recipe.epochs=2", "recipe.batch_size=251", "recipe.clip_norm=0.05"]
+        words += ["recipe.optimizer=adamw", "recipe.learning_rate=0.01", "trainer.threads=1"]
         done = run_script("train.py", *words, f"trainer={trainer}", f"runs={tmp_path / trainer}")
         assert done.returncode == 0, done.stderr
         (folder,) = (tmp_path / trainer / "mlp-digits").iterdir()
@@ -226,7 +231,8 @@ def test_a_run_goes_on_bit_for_bit(tmp_path: Path, name: str, cut_at: int) -> No
 
 def test_without_timm_lamb_is_refused_in_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "timm", None)
-    monkeypatch.delitem(sys.modules, "timm.optim")
+    for name in ("timm.optim", "timm.optim.lamb"):
+        monkeypatch.delitem(sys.modules, name)
     with pytest.raises(UserError, match=r"^recipe.optimizer=lamb needs timm: pip install 'cnn-zoo\[timm\]'$"):
         Classifier(small(), of("lamb"), 5, seed=0).configure_optimizers()
     Classifier(small(), of("adamw"), 5, seed=0).configure_optimizers()

@@ -37,7 +37,7 @@ def build_optimizer(groups: Groups, recipe: RecipeConfig) -> torch.optim.Optimiz
 def _lamb(groups: Groups, recipe: RecipeConfig) -> torch.optim.Optimizer:
     """Return timm's LAMB; it clips the gradients to a norm of 1 by itself, but not those that `clip_norm` clips."""
     try:
-        from timm.optim import Lamb
+        from timm.optim.lamb import Lamb
     except ModuleNotFoundError as error:
         raise UserError("recipe.optimizer=lamb needs timm: pip install 'cnn-zoo[timm]'") from error
     optimizer: torch.optim.Optimizer = Lamb(

@@ -37,7 +37,7 @@ def learning_rate(recipe: RecipeConfig, step: int, steps_per_epoch: int, history
         return recipe.learning_rate * (1 + math.cos(math.pi * min(done, 1.0))) / 2
     if recipe.schedule == "polynomial":
         left = (recipe.epochs - epoch) / (recipe.epochs - warmup)
-        return recipe.learning_rate * max(left, 0.0) ** recipe.power
+        return recipe.learning_rate * math.pow(max(left, 0.0), recipe.power)
     if recipe.schedule == "step":
         return recipe.learning_rate * recipe.gamma ** sum(epoch >= milestone for milestone in recipe.milestones)
     if recipe.schedule == "plateau":
