@@ -198,7 +198,7 @@ def test_hydras_own_page_shows_the_shortened_schedule() -> None:
         ({"warmup_rate": 0.1}, "recipe.warmup_rate=0.1: needs recipe.warmup_epochs or recipe.warmup_steps"),
         (
             {"warmup_rate": 0.1, "warmup_epochs": 1, "schedule": "one_cycle"},
-            "recipe.warmup_rate=0.1: needs .* another recipe.schedule than one_cycle",
+            "recipe.warmup_rate=0.1: recipe.schedule=one_cycle rises in the warm-up: leave it out",
         ),
         ({"lowest_momentum": 0.5}, "recipe.lowest_momentum=0.5: needs recipe.schedule=one_cycle"),
         (

@@ -169,8 +169,16 @@ class RecipeConfig(Declared):
             raise UserError("recipe.nesterov=true needs recipe.momentum above 0")
         if self.nesterov and self.optimizer != "sgd":
             raise UserError(f"recipe.nesterov=true recipe.optimizer={self.optimizer}: Nesterov's momentum is for sgd")
-        self._check_schedule()
-        self._check_warmup()
+        if self.schedule == "step" and not self.milestones:
+            raise UserError("recipe.schedule=step needs recipe.milestones, such as [82,123]")
+        if self.warmup_epochs >= self.epochs:
+            raise UserError(
+                f"recipe.warmup_epochs={self.warmup_epochs:g}: must be less than recipe.epochs={self.epochs}"
+            )
+        if self.warmup_steps is not None or self.warmup_rate is not None:
+            self._check_warmup()
+        if self.schedule == "one_cycle" or self.lowest_momentum is not None:
+            self._check_one_cycle()
         if bool(self.crop_area) != bool(self.crop_aspect):
             raise UserError(
                 f"recipe.crop_area={written(self.crop_area)} recipe.crop_aspect={written(self.crop_aspect)}: a random "
@@ -184,37 +192,33 @@ class RecipeConfig(Declared):
         if self.class_weights is not None and self.loss != "cross_entropy":
             raise UserError(f"recipe.class_weights={self.class_weights}: works only with recipe.loss=cross_entropy")
 
-    def _check_schedule(self) -> None:
-        if self.schedule == "step" and not self.milestones:
-            raise UserError("recipe.schedule=step needs recipe.milestones, such as [82,123]")
-        if self.lowest_momentum is None:
-            return
-        if self.schedule != "one_cycle":
-            raise UserError(f"recipe.lowest_momentum={self.lowest_momentum:g}: needs recipe.schedule=one_cycle")
-        if self.lowest_momentum > self.momentum:
+    def _check_one_cycle(self) -> None:
+        lowest = self.lowest_momentum
+        if lowest is not None and self.schedule != "one_cycle":
+            raise UserError(f"recipe.lowest_momentum={lowest:g}: needs recipe.schedule=one_cycle")
+        if lowest is not None and lowest > self.momentum:
             raise UserError(
-                f"recipe.lowest_momentum={self.lowest_momentum:g}: must be at most recipe.momentum={self.momentum:g}"
+                f"recipe.lowest_momentum={lowest:g}: must be at most recipe.momentum={self.momentum:g}, with which a "
+                "cycle begins"
+            )
+        if self.warmup_epochs == 0 and self.warmup_steps is None:
+            raise UserError(
+                "recipe.schedule=one_cycle rises in the warm-up: set recipe.warmup_epochs; torch takes 0.3 of all"
+            )
+        if self.warmup_rate is not None:
+            raise UserError(
+                f"recipe.warmup_rate={self.warmup_rate:g}: recipe.schedule=one_cycle rises in the warm-up: leave it out"
             )
 
     def _check_warmup(self) -> None:
-        if self.warmup_epochs >= self.epochs:
-            raise UserError(
-                f"recipe.warmup_epochs={self.warmup_epochs:g}: must be less than recipe.epochs={self.epochs}"
-            )
         if self.warmup_steps is not None and self.warmup_epochs:
             raise UserError(
                 f"recipe.warmup_steps={self.warmup_steps} recipe.warmup_epochs={self.warmup_epochs:g}: give one of "
                 "them; recipe.warmup_epochs=0 leaves the steps alone"
             )
-        warm = self.warmup_steps is not None or self.warmup_epochs > 0
-        if self.schedule == "one_cycle" and not warm:
+        if self.warmup_steps is None and not self.warmup_epochs:
             raise UserError(
-                "recipe.schedule=one_cycle rises in the warm-up: set recipe.warmup_epochs; torch takes 0.3 of all"
-            )
-        if self.warmup_rate is not None and (self.schedule == "one_cycle" or not warm):
-            raise UserError(
-                f"recipe.warmup_rate={self.warmup_rate:g}: needs recipe.warmup_epochs or recipe.warmup_steps, and "
-                "another recipe.schedule than one_cycle"
+                f"recipe.warmup_rate={self.warmup_rate:g}: needs recipe.warmup_epochs or recipe.warmup_steps"
             )
 
 

@@ -51,16 +51,16 @@ class Classifier(L.LightningModule):
         if recipe.warmup_steps is not None and recipe.warmup_steps >= steps:
             raise UserError(f"recipe.warmup_steps={recipe.warmup_steps}: the run has only {steps:,} steps")
         self.network = network
-        prepare(network, recipe)
         self.recipe = recipe
         self.steps_per_epoch = steps_per_epoch
         self.seed = seed
         self.loss = loss or LOSSES[recipe.loss]
-        self._train([{"params": list(network.parameters())}], (1.0,))
+        self._set_groups([{"params": list(network.parameters())}], (1.0,))
+        prepare(network, recipe)
         self.history: list[Epoch] = []
         self.automatic_optimization = False  # training_step calls the optimiser itself
 
-    def _train(self, groups: list[Group], factors: Iterable[float]) -> None:
+    def _set_groups(self, groups: list[Group], factors: Iterable[float]) -> None:
         """Set the groups of parameters, and their learning rates as multiples of the scheduled one."""
         recipe = self.recipe
         self.groups, self.rate_factors = groups, tuple(factors)
@@ -68,7 +68,7 @@ class Classifier(L.LightningModule):
             self.groups, self.rate_factors = split_by_decay(groups, self.rate_factors, self.network, recipe)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Return the recipe's optimiser; its learning rate is set before every step."""
+        """Return the recipe's optimiser; `training_step` sets its learning rate before every step."""
         return build_optimizer(self.groups, self.recipe)
 
     def on_train_epoch_start(self) -> None:
@@ -78,23 +78,20 @@ class Classifier(L.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         """Make one optimiser step; learning rate and random layers depend only on seed, step and rank."""
         optimizer = cast(LightningOptimizer, self.optimizers())
+        recipe, rate = self.recipe, self._rate(self.global_step)
+        for group, factor in zip(optimizer.param_groups, self.rate_factors, strict=True):
+            group["lr"] = rate * factor
+        if recipe.lowest_momentum is not None:
+            set_momentum(optimizer.param_groups, momentum(recipe, self.global_step, self.steps_per_epoch))
         self._seed_random_layers(self.global_step)
         optimizer.zero_grad()
         self.manual_backward(self._share_of_loss(batch, batch_idx))
         optimizer.step()
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Set the step's learning rate and momentum, and clip its gradients.
-
-        Lightning calls this when the gradients are those of all devices together, without the scale of float16.
-        """
-        recipe, rate = self.recipe, self._rate(self.global_step)
-        for group, factor in zip(optimizer.param_groups, self.rate_factors, strict=True):
-            group["lr"] = rate * factor
-        if recipe.lowest_momentum is not None:
-            set_momentum(optimizer.param_groups, momentum(recipe, self.global_step, self.steps_per_epoch))
-        if recipe.clip_norm is not None:
-            nn.utils.clip_grad_norm_(self.network.parameters(), recipe.clip_norm)
+        """Clip the gradients, which are those of all devices together by now, and without the scale of float16."""
+        if self.recipe.clip_norm is not None:
+            nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip_norm)
 
     def _rate(self, step: int) -> float:
         return learning_rate(self.recipe, step, self.steps_per_epoch, self.history)

@@ -52,7 +52,7 @@ class FineTuner(Classifier):
             for stage in stages(network)
             if stage.name in factors
         ]
-        self._train(groups, factors.values())
+        self._set_groups(groups, factors.values())
 
     def on_train_start(self) -> None:
         """Log the learning rate of each stage, and freeze the stages that the current epoch does not train."""
