@@ -54,7 +54,7 @@ TASKS = {
     "digits": Task(
         "LeNet-5 from MNIST to digits",
         "lenet5",
-        ("data=mnist", "recipe.epochs=12"),
+        ("data=mnist", "recipe.epochs=12", "recipe.warmup_epochs=1"),
         ("data.mean=[0.1716]", "data.std=[0.2905]"),
         ("recipe.crop_padding=2", "recipe.flip=false"),
         0.1,
@@ -147,7 +147,7 @@ class Experiment:
         settings += [*WAYS[way], f"seed={seed}"]
         if way != "linear_probe":  # which sees every image once, and learns by its own schedule
             epochs = -(-STEPS // -(-images // BATCH))
-            settings += [f"recipe.epochs={epochs}", *what.augmentation]
+            settings += [f"recipe.epochs={epochs}", "recipe.warmup_epochs=1", *what.augmentation]
         settings += [f"recipe.learning_rate={rate}"] if way == "scratch" else [f"weights={self._source(task)}"]
         run = self._train(f"{root.name}-{way}" + (f"-{rate:g}" if way == "scratch" else ""), settings)
         result: dict[str, Any] = json.loads((run / RESULT_FILE).read_text(encoding="utf-8"))

@@ -214,6 +214,23 @@ def test_a_recipe_that_has_another_name_today_is_the_same_row(tmp_path: Path) ->
     assert [row.model for row in comparison.rows] == ["m recipe=modern", "m recipe=sgd_cosine"]
 
 
+def test_a_setting_that_is_newer_than_a_record_had_its_default_there(tmp_path: Path) -> None:
+    newer = {"optimizer": "sgd", "norm_weight_decay": None, "warmup_steps": None, "power": 1.0, "plateau_patience": 5}
+    write_record(tmp_path / "a", "m", {1})
+    write_record(tmp_path / "b", "m", {1, 2}, training=trained(1, recipe=newer))
+    tuned = {"backbone_rate": 0.1, "layer_decay": 0.8}
+    write_record(tmp_path / "c", "n", {1}, training=trained(recipe=tuned))
+    write_record(tmp_path / "d", "n", {1, 2}, training=trained(1, recipe={**tuned, "unfreeze_epoch": None}))
+    (comparison,) = compare(find_records([str(tmp_path)])[0])
+    assert [(row.model, row.seeds) for row in comparison.rows] == [("m", (0, 1)), ("n", (0, 1))]
+    write_record(tmp_path / "e", "m", {3}, training=trained(2, recipe={**newer, "optimizer": "adamw"}))
+    (comparison,) = compare(find_records([str(tmp_path)])[0])
+    assert [row.model for row in comparison.rows if row.model[0] == "m"] == [
+        "m optimizer=adamw",
+        "m optimizer=sgd",
+    ]
+
+
 ONE = {"training": trained()}
 OTHERS: dict[str, dict[str, Any]] = {  # what may differ beside the seed, and how a row with it is called
     "learning_rate=0.01": {"training": trained(recipe={"learning_rate": 0.01})},

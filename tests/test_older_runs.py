@@ -43,7 +43,7 @@ def test_a_killed_run_goes_on_to_the_same_errors(run: str, older: Path, capsys: 
     settings = [f"resume={older / run}"]
     if run == "auto":
         settings = ["resume=auto", "model=mlp", "model.hidden=[4]", "recipe.epochs=3", "recipe.batch_size=32"]
-        settings += ["recipe.learning_rate=0.02", "recipe.crop_padding=0", "seed=1"]
+        settings += ["recipe.learning_rate=0.02", "recipe.crop_padding=0", "seed=1", "recipe.warmup_epochs=1"]
     assert call("train.py", *settings, *CPU) == 0
     assert capsys.readouterr().out.startswith("resuming ")
     assert_same_counts(older / "killed", older / "finished")

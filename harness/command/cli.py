@@ -16,7 +16,7 @@ from hydra._internal.utils import get_args_parser
 
 from harness.command.help import group_page, help_page
 from harness.config.commands import CompareConfig, EvalConfig, TrainConfig
-from harness.config.compose import compose, quoted_path, register_schemas
+from harness.config.compose import PROPORTIONAL, as_word, compose, quoted_path, register_schemas, sets_epochs
 from harness.config.files import CONFIGS
 from harness.errors import EXIT_CODE, StoppedError, UserError, file_error, memory_error
 from harness.run import program
@@ -92,10 +92,13 @@ def _unknown_option(message: str) -> NoReturn:
 
 def _show_config(command: str, overrides: list[str]) -> None:
     """Print Hydra's own pages: `--cfg job` shows the config, `--info` where it came from."""
-    compose(command, overrides)  # so that a mistake is one line here, too
+    config = compose(command, overrides)  # so that a mistake is one line here, too
     register_schemas()
     words = set(overrides)
     sys.argv[1:] = [quoted_path(word) if word in words else word for word in sys.argv[1:]]
+    if isinstance(config, TrainConfig) and sets_epochs(overrides):
+        place = next(place for place, word in enumerate(sys.argv) if sets_epochs([word]))
+        sys.argv[place:place] = [as_word(f"recipe.{key}", getattr(config.recipe, key)) for key in PROPORTIONAL]
     hydra.main(config_path=str(CONFIGS), config_name=command, version_base="1.3")(lambda _: None)()
 
 

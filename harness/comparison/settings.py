@@ -8,6 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from omegaconf import MISSING
+
+from harness.config.fields import declarations
+from harness.config.recipe import FineTuneConfig, RecipeConfig
 from harness.config.renamed import renamed
 from harness.config.weights import LOCAL_FILE
 
@@ -62,6 +66,7 @@ def settings_of(content: Values) -> Settings:
         shown |= {"torch": content.get("versions", {}).get("torch")}
     else:
         recipe = training["recipe"] if content["version"] >= RENAMED else renamed(training["recipe"])
+        recipe = {**_defaults(recipe), **recipe}
         folds = "folds" in data
         shown |= {"recipe": recipe["name"], **_part("recipe", recipe, ("name", *TABLES))}
         shown["max_epochs"] = None if training["epochs"] == recipe.get("epochs") else training["epochs"]
@@ -70,13 +75,20 @@ def settings_of(content: Values) -> Settings:
         shown |= {"data": trained_on["name"], **_part("data", trained_on, ("name", *(["fold"] if own_fold else [])))}
         shown["epoch"] = _epoch(content["weights"], training)
         implied |= {} if folds else {key: training[key] for key in ("images", "fingerprint") if key in training}
-        if recipe.get("patience") or recipe.get("trains") == "head":
+        if recipe.get("patience") or recipe.get("trains") == "head" or recipe.get("schedule") == "plateau":
             implied |= _part("validated", training.get("validated", {}))
         shown |= _joined(training, content, ("device", "devices", "torch", "tf32"))
         rounding |= _joined(training, content, ("threads", "gpu"))
     shown["weights"] = pretrained and _weights(pretrained)
     implied |= _part("weights", {key: pretrained[key] for key in ("sha256", "part", "adapted")} if pretrained else {})
     return Settings(shown, implied, rounding, older)
+
+
+def _defaults(recipe: Values) -> dict[str, Any]:
+    """Return the values that a recipe has in settings which are newer than its record: those of old, the defaults."""
+    schema = FineTuneConfig if "backbone_rate" in recipe else RecipeConfig
+    known = {name: declared.default for name, declared in declarations(schema).items()}
+    return {name: default for name, default in known.items() if default != MISSING}
 
 
 def _part(name: str, values: Values, left_out: Sequence[str] = ()) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from harness.config.mistakes import no_such_choice, one_line, unknown_key
 from harness.errors import UserError
 
 Schema = TypeVar("Schema")
+PROPORTIONAL = ("milestones", "warmup_epochs", "warmup_steps")  # settings of a recipe that go with its epochs
 PATH_KEYS = {key for command in COMMANDS for key, known in keys_of(command).items() if known.setting.path}
 
 
@@ -73,6 +74,9 @@ def _composed(command: str, words: Sequence[str], extra_configs: str | None) -> 
     try:
         with composing():
             composed = hydra.compose(command, [*words, *search], return_hydra_config=True)
+            if sets_epochs(words):
+                own = hydra.compose(command, [*(word for word in words if not sets_epochs([word])), *search])
+                _keep_proportions(composed.recipe, own.recipe, words)
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(one_line(error, command)) from error
     chosen = composed.hydra.runtime.choices
@@ -86,6 +90,30 @@ def _composed(command: str, words: Sequence[str], extra_configs: str | None) -> 
             node["name"] = chosen[group]
     composed["overrides"] = words
     return composed
+
+
+def sets_epochs(words: Sequence[str]) -> bool:
+    """Return whether the user sets `recipe.epochs`, and thereby milestones and warm-up."""
+    return any(word.startswith("recipe.epochs=") for word in words)
+
+
+def _keep_proportions(recipe: DictConfig, own: DictConfig, words: Sequence[str]) -> None:
+    """Shorten or lengthen a schedule with its epochs, the warm-up included; what the user sets himself stays.
+
+    Args:
+        recipe: the recipe with the user's epochs; it is changed.
+        own: the same recipe with its own epochs, for which it gives milestones and warm-up.
+        words: the user's words.
+    """
+    given = {word.partition("=")[0] for word in words}
+    for key in [key for key in PROPORTIONAL if f"recipe.{key}" not in given]:
+        value = own[key]
+        if key == "milestones":
+            recipe[key] = [milestone * recipe.epochs / own.epochs for milestone in value]
+        elif key == "warmup_epochs":
+            recipe[key] = value * recipe.epochs / own.epochs
+        elif value is not None:
+            recipe[key] = max(round(value * recipe.epochs / own.epochs), 1)
 
 
 def _object(node: DictConfig, command: str) -> Any:

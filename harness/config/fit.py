@@ -12,7 +12,7 @@ from harness.config.commands import CompareConfig, EvalConfig, TrainConfig
 from harness.config.data import DataConfig, ImageFilesConfig
 from harness.config.facts import DataSet, Preprocessing
 from harness.config.protocol import ProtocolConfig
-from harness.config.recipe import FineTuneConfig
+from harness.config.recipe import FineTuneConfig, RecipeConfig
 from harness.errors import UserError
 from models.catalogue import MODELS, Entry
 
@@ -94,12 +94,11 @@ def check_arithmetic(accelerator: str, **precisions: str) -> None:
             )
 
 
-def check_patience(patience: int, validation: int) -> None:
-    """Raise `UserError` if the recipe stops early and there is no validation split to decide when."""
+def check_validation(recipe: RecipeConfig, validation: int) -> None:
+    """Raise `UserError` if the recipe waits for the validation error and there is no validation split."""
     if not validation:
-        raise UserError(
-            f"recipe.patience={patience}: needs a validation split, and there is none; set data.validation above 0"
-        )
+        key = "schedule=plateau" if recipe.patience is None else f"patience={recipe.patience}"
+        raise UserError(f"recipe.{key}: needs a validation split, and there is none; set data.validation above 0")
 
 
 def preprocessing_for(

@@ -18,8 +18,6 @@ FEW = 12  # choices that a line may name
 ELSEWHERE = {  # keys of other programs that have no counterpart here, and what to write instead
     "num_classes": "the data set says how many classes there are: data=NAME",
     "in_channels": "the data set says how many channels there are: data=NAME",
-    "optimizer": "recipe=NAME says how to train, and every recipe uses SGD",
-    "opt": "recipe=NAME says how to train, and every recipe uses SGD",
     "arch": "write model=NAME",
     "dataset": "write data=NAME",
 }

@@ -10,7 +10,8 @@ from harness.config.protocol import MOST_IMAGES, PRECISIONS
 from harness.errors import UserError
 
 LOSSES = ("cross_entropy", "lecun_mle", "lecun_map")
-SCHEDULES = ("constant", "step", "cosine")
+OPTIMIZERS = ("sgd", "adamw", "rmsprop", "lamb")
+SCHEDULES = ("constant", "step", "cosine", "polynomial", "one_cycle", "plateau")
 
 
 @dataclass
@@ -33,12 +34,22 @@ class RecipeConfig(Declared):
         "highest learning rate of the schedule", least=0, aliases=("lr", "base_lr", "max_lr")
     )
     momentum: float = setting(
-        "momentum of SGD; the learning rate multiplies the velocity, as in torch", least=0, below=1
+        "momentum of sgd and rmsprop, where the learning rate multiplies the velocity, as in torch; beta1 of adamw and "
+        "lamb",
+        least=0,
+        below=1,
     )
-    nesterov: bool = setting("whether the momentum is Nesterov's")
-    weight_decay: float = setting("L2 penalty on every parameter", least=0, aliases=("wd", "l2", "decay"))
+    nesterov: bool = setting("whether the momentum of sgd is Nesterov's")
+    weight_decay: float = setting(
+        "L2 penalty on every parameter; of adamw, the decay that is apart from the gradient",
+        least=0,
+        aliases=("wd", "l2", "decay"),
+    )
     schedule: str = setting(
-        "schedule of the learning rate: constant, step (times gamma at each milestone), or cosine (to 0 at the end)",
+        "schedule of the learning rate: constant; step (times gamma at each milestone); cosine (to 0 at the end); "
+        "polynomial (to 0 at the end, by power); one_cycle (torch's OneCycleLR: a cosine from 1/25 up to the rate "
+        "during the warm-up, and down to 1/250000 at the end); plateau (times gamma when the validation error stops "
+        "falling)",
         choices=SCHEDULES,
         aliases=("scheduler", "lr_scheduler", "lr_schedule", "sched"),
     )
@@ -48,9 +59,58 @@ class RecipeConfig(Declared):
         rising=True,
         aliases=("lr_steps", "steps"),
     )
-    gamma: float = setting("factor of the learning rate at a milestone", least=0, aliases=("lr_gamma",))
+    gamma: float = setting("factor of the learning rate at a milestone or plateau", least=0, aliases=("lr_gamma",))
     warmup_epochs: float = setting(
         "epochs over which the learning rate rises linearly at the start", least=0, aliases=("warmup",)
+    )
+    optimizer: str = setting(
+        "optimiser: sgd, adamw and rmsprop are torch's; lamb is timm's, which scales gradients with a norm above 1 "
+        "down to 1 unless clip_norm is set",
+        "sgd",
+        choices=OPTIMIZERS,
+        aliases=("opt", "optim"),
+    )
+    norm_weight_decay: float | None = setting(
+        "weight decay of normalisation layers; null: the same as of the rest", None, least=0, aliases=("norm_wd",)
+    )
+    bias_weight_decay: float | None = setting(
+        "weight decay of the biases of other layers; null: the same as of the rest",
+        None,
+        least=0,
+        aliases=("bias_wd", "bias_decay"),
+    )
+    clip_norm: float | None = setting(
+        "norm of all gradients together above which they are scaled down to it; null: they never are",
+        None,
+        above=0,
+        aliases=("clip_grad", "clip_grad_norm", "grad_clip", "gradient_clip_val", "max_grad_norm"),
+    )
+    warmup_steps: int | None = setting(
+        "optimiser steps over which the learning rate rises at the start, instead of warmup_epochs",
+        None,
+        least=1,
+        most=1_000_000_000,
+        aliases=("warmup_iters", "warmup_iterations"),
+    )
+    warmup_rate: float | None = setting(
+        "constant learning rate of the warm-up, instead of one that rises linearly", None, above=0
+    )
+    power: float = setting(
+        "power of schedule=polynomial; 1 is a straight line", 1.0, above=0, most=100, aliases=("lr_power",)
+    )
+    lowest_momentum: float | None = setting(
+        "momentum at the peak of schedule=one_cycle, which begins and ends with momentum; null: it stays the same",
+        None,
+        least=0,
+        below=1,
+        aliases=("base_momentum",),
+    )
+    plateau_patience: int = setting(
+        "number of epochs in a row without fewer validation errors than ever before, after which schedule=plateau "
+        "multiplies the rate by gamma",
+        5,
+        least=1,
+        aliases=("patience_epochs",),
     )
     crop_padding: int | None = setting(
         "pixels of background added to each side of an image in memory before a random crop; 0 crops nothing; null: "
@@ -107,12 +167,18 @@ class RecipeConfig(Declared):
         super().__post_init__()
         if self.nesterov and self.momentum == 0:
             raise UserError("recipe.nesterov=true needs recipe.momentum above 0")
+        if self.nesterov and self.optimizer != "sgd":
+            raise UserError(f"recipe.nesterov=true recipe.optimizer={self.optimizer}: Nesterov's momentum is for sgd")
         if self.schedule == "step" and not self.milestones:
             raise UserError("recipe.schedule=step needs recipe.milestones, such as [82,123]")
         if self.warmup_epochs >= self.epochs:
             raise UserError(
                 f"recipe.warmup_epochs={self.warmup_epochs:g}: must be less than recipe.epochs={self.epochs}"
             )
+        if self.warmup_steps is not None or self.warmup_rate is not None:
+            self._check_warmup()
+        if self.schedule == "one_cycle" or self.lowest_momentum is not None:
+            self._check_one_cycle()
         if bool(self.crop_area) != bool(self.crop_aspect):
             raise UserError(
                 f"recipe.crop_area={written(self.crop_area)} recipe.crop_aspect={written(self.crop_aspect)}: a random "
@@ -125,6 +191,35 @@ class RecipeConfig(Declared):
             )
         if self.class_weights is not None and self.loss != "cross_entropy":
             raise UserError(f"recipe.class_weights={self.class_weights}: works only with recipe.loss=cross_entropy")
+
+    def _check_one_cycle(self) -> None:
+        lowest = self.lowest_momentum
+        if lowest is not None and self.schedule != "one_cycle":
+            raise UserError(f"recipe.lowest_momentum={lowest:g}: needs recipe.schedule=one_cycle")
+        if lowest is not None and lowest > self.momentum:
+            raise UserError(
+                f"recipe.lowest_momentum={lowest:g}: must be at most recipe.momentum={self.momentum:g}, with which a "
+                "cycle begins"
+            )
+        if self.warmup_epochs == 0 and self.warmup_steps is None:
+            raise UserError(
+                "recipe.schedule=one_cycle rises in the warm-up: set recipe.warmup_epochs; torch takes 0.3 of all"
+            )
+        if self.warmup_rate is not None:
+            raise UserError(
+                f"recipe.warmup_rate={self.warmup_rate:g}: recipe.schedule=one_cycle rises in the warm-up: leave it out"
+            )
+
+    def _check_warmup(self) -> None:
+        if self.warmup_steps is not None and self.warmup_epochs:
+            raise UserError(
+                f"recipe.warmup_steps={self.warmup_steps} recipe.warmup_epochs={self.warmup_epochs:g}: give one of "
+                "them; recipe.warmup_epochs=0 leaves the steps alone"
+            )
+        if self.warmup_steps is None and not self.warmup_epochs:
+            raise UserError(
+                f"recipe.warmup_rate={self.warmup_rate:g}: needs recipe.warmup_epochs or recipe.warmup_steps"
+            )
 
 
 @dataclass

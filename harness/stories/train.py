@@ -8,7 +8,7 @@ from typing import Any
 
 from harness import build
 from harness.config.commands import TrainConfig
-from harness.config.fit import check_arithmetic, check_patience
+from harness.config.fit import check_arithmetic, check_validation
 from harness.data.images.image_files import ImageFiles
 from harness.data.sources.table import describe, load
 from harness.run.checkpoint import Trained
@@ -60,8 +60,8 @@ def train_together(config: TrainConfig, resumed: Path | None, team: Team) -> tup
     network, preprocessing, pretrained = build.start_network(config, known, before)
     splits = load(config.data)
     images = {name: len(split.labels) for name, split in vars(splits).items()}
-    if recipe.patience is not None:
-        check_patience(recipe.patience, images["validation"])
+    if recipe.patience is not None or recipe.schedule == "plateau":
+        check_validation(recipe, images["validation"])
     data, classifier = build.build_training(config, network, splits, preprocessing, len(class_names))
     epochs = min(recipe.epochs, limits.max_epochs or recipe.epochs)
 

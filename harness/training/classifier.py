@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, cast
 
 import lightning as L
@@ -19,13 +20,15 @@ from harness.run.history import PROGRESS, Epoch, history_of
 from harness.training.batch_norm import forward_one
 from harness.training.epoch_counters import EpochCounters
 from harness.training.losses import LOSSES, Loss
-from harness.training.schedules import learning_rate
+from harness.training.optimisers import build_optimizer, set_momentum
+from harness.training.parameter_groups import Group, split_by_decay
+from harness.training.schedules import learning_rate, momentum
 
 CHECK_EVERY = 50  # steps between two checks that the losses are finite
 
 
 class Classifier(L.LightningModule):
-    """Trains a network by SGD on batches of a training loader.
+    """Trains a network on batches of a training loader.
 
     Args:
         network: maps images (N, C, H, W) to logits (N, K).
@@ -33,34 +36,40 @@ class Classifier(L.LightningModule):
         steps_per_epoch: number of batches of an epoch.
         seed: seed of dropout and other random layers, combined with step and rank.
         loss: loss to use instead of the recipe's; None for the recipe's.
+
+    Raises:
+        UserError: the warm-up is longer than the run.
     """
+
+    counters: EpochCounters  # of the present epoch
 
     def __init__(
         self, network: nn.Module, recipe: RecipeConfig, steps_per_epoch: int, seed: int, loss: Loss | None = None
     ) -> None:
         super().__init__()
+        steps = recipe.epochs * steps_per_epoch
+        if recipe.warmup_steps is not None and recipe.warmup_steps >= steps:
+            raise UserError(f"recipe.warmup_steps={recipe.warmup_steps}: the run has only {steps:,} steps")
         self.network = network
-        prepare(network, recipe)
         self.recipe = recipe
         self.steps_per_epoch = steps_per_epoch
         self.seed = seed
         self.loss = loss or LOSSES[recipe.loss]
-        self.groups: list[dict[str, Any]] = [{"params": list(network.parameters())}]
-        self.rate_factors: tuple[float, ...] = (1.0,)  # each group's learning rate as a multiple of the scheduled one
+        self._set_groups([{"params": list(network.parameters())}], (1.0,))
+        prepare(network, recipe)
         self.history: list[Epoch] = []
-        self.counters = EpochCounters(steps_per_epoch)
         self.automatic_optimization = False  # training_step calls the optimiser itself
 
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Return SGD; `training_step` sets its learning rate before every step."""
+    def _set_groups(self, groups: list[Group], factors: Iterable[float]) -> None:
+        """Set the groups of parameters, and their learning rates as multiples of the scheduled one."""
         recipe = self.recipe
-        return torch.optim.SGD(
-            self.groups,
-            lr=recipe.learning_rate,
-            momentum=recipe.momentum,
-            weight_decay=recipe.weight_decay,
-            nesterov=recipe.nesterov,
-        )
+        self.groups, self.rate_factors = groups, tuple(factors)
+        if recipe.norm_weight_decay is not None or recipe.bias_weight_decay is not None:
+            self.groups, self.rate_factors = split_by_decay(groups, self.rate_factors, self.network, recipe)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Return the recipe's optimiser; `training_step` sets its learning rate before every step."""
+        return build_optimizer(self.groups, self.recipe)
 
     def on_train_epoch_start(self) -> None:
         """Start new counters; Lightning does not call this for a run that is resumed within an epoch."""
@@ -69,16 +78,23 @@ class Classifier(L.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         """Make one optimiser step; learning rate and random layers depend only on seed, step and rank."""
         optimizer = cast(LightningOptimizer, self.optimizers())
-        rate = self._rate(self.global_step)
+        recipe, rate = self.recipe, self._rate(self.global_step)
         for group, factor in zip(optimizer.param_groups, self.rate_factors, strict=True):
             group["lr"] = rate * factor
+        if recipe.lowest_momentum is not None:
+            set_momentum(optimizer.param_groups, momentum(recipe, self.global_step, self.steps_per_epoch))
         self._seed_random_layers(self.global_step)
         optimizer.zero_grad()
         self.manual_backward(self._share_of_loss(batch, batch_idx))
         optimizer.step()
 
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Clip the gradients, which are those of all devices together by now, and without the scale of float16."""
+        if self.recipe.clip_norm is not None:
+            nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip_norm)
+
     def _rate(self, step: int) -> float:
-        return learning_rate(self.recipe, step, self.steps_per_epoch)
+        return learning_rate(self.recipe, step, self.steps_per_epoch, self.history)
 
     def _seed_random_layers(self, step: int) -> None:
         seed = stateless.state(self.seed, step * self.trainer.world_size + self.global_rank, Stream.STEP)
@@ -129,10 +145,12 @@ class Classifier(L.LightningModule):
             raise self._divergence(self.global_step, "a weight is not a finite number")
 
     def _divergence(self, step: int, what: str) -> UserError:
+        recipe = self.recipe
+        key = "warmup_epochs" if recipe.warmup_steps is None else "warmup_steps"
         return UserError(
             f"{what} at step {step:,} (epoch {(step - 1) // self.steps_per_epoch + 1}): try a smaller "
-            f"recipe.learning_rate (now {self.recipe.learning_rate:g}) or a longer recipe.warmup_epochs (now "
-            f"{self.recipe.warmup_epochs:g}); earlier checkpoints are kept"
+            f"recipe.learning_rate (now {recipe.learning_rate:g}) or a longer recipe.{key} (now "
+            f"{getattr(recipe, key):g}); earlier checkpoints are kept"
         )
 
     def summary(self, done: int) -> str:

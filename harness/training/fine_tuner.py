@@ -11,7 +11,7 @@ from harness.config.recipe import FineTuneConfig, RecipeConfig
 from harness.run.log import log
 from harness.training.classifier import Classifier
 from harness.training.losses import Loss
-from harness.training.parameter_groups import frozen_stages, rate_factors, stages
+from harness.training.parameter_groups import Group, frozen_stages, rate_factors, stages
 
 
 class FineTuner(Classifier):
@@ -47,12 +47,12 @@ class FineTuner(Classifier):
                 for parameter in stage.parameters():  # before DDP counts the parameters with gradients
                     parameter.requires_grad_(False)
                 del factors[stage.name]
-        self.groups = [
+        groups: list[Group] = [
             {"params": list(stage.parameters()), "name": stage.name}
             for stage in stages(network)
             if stage.name in factors
         ]
-        self.rate_factors = tuple(factors.values())
+        self._set_groups(groups, factors.values())
 
     def on_train_start(self) -> None:
         """Log the learning rate of each stage, and freeze the stages that the current epoch does not train."""
@@ -82,8 +82,9 @@ class FineTuner(Classifier):
             stage.frozen(self.is_frozen, gradients=self.thaws_at is not None and self.trainer.world_size > 1)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Drop the gradients of frozen stages: SGD skips a parameter without a gradient."""
+        """Drop the gradients of frozen stages before any are clipped: optimisers skip a parameter without one."""
         if self.is_frozen:
             for stage in self._frozen:
                 for parameter in stage.parameters():
                     parameter.grad = None
+        super().on_before_optimizer_step(optimizer)

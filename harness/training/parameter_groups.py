@@ -1,14 +1,20 @@
-"""Stages of a network, their learning rates, and which of them are frozen."""
+"""Stages of a network, their learning rates, which of them are frozen, and which parameters decay otherwise."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.instancenorm import _InstanceNorm
 
-from harness.config.recipe import FineTuneConfig
+from harness.config.recipe import FineTuneConfig, RecipeConfig
 from harness.errors import UserError, nearest
+
+NORMS = (_BatchNorm, _InstanceNorm, nn.LayerNorm, nn.GroupNorm)
+
+Group = dict[str, Any]  # of an optimiser: its parameters under "params", and settings of their own
 
 
 class Stage:
@@ -77,3 +83,43 @@ def frozen_stages(network: nn.Module, recipe: FineTuneConfig) -> list[Stage]:
     if set(recipe.freeze) == known.keys():
         raise UserError("recipe.freeze: names every stage, so nothing is left to train; leave at least one out")
     return [known[name] for name in dict.fromkeys(recipe.freeze)]
+
+
+def split_by_decay(
+    groups: Iterable[Group], factors: Iterable[float], network: nn.Module, recipe: RecipeConfig
+) -> tuple[list[Group], tuple[float, ...]]:
+    """Give normalisation layers and biases the weight decay that the recipe has for them.
+
+    Args:
+        groups: groups of parameters.
+        factors: learning rate of each group, as a multiple of the scheduled one.
+        network: the network that the parameters belong to.
+        recipe: `norm_weight_decay` and `bias_weight_decay`; null is the weight decay of the rest.
+
+    Returns:
+        The groups, of which those with several decays are divided, and the factor of each.
+    """
+    decays = _decays(network, recipe)
+    parts, their_factors = [], []
+    for group, factor in zip(groups, factors, strict=True):
+        by_decay: dict[float, list[nn.Parameter]] = {}
+        for parameter in group["params"]:
+            by_decay.setdefault(decays[parameter], []).append(parameter)
+        for decay, parameters in by_decay.items():
+            parts.append({**group, "params": parameters, "weight_decay": decay})
+            their_factors.append(factor)
+    return parts, tuple(their_factors)
+
+
+def _decays(network: nn.Module, recipe: RecipeConfig) -> dict[nn.Parameter, float]:
+    """Return the weight decay of each parameter of a network."""
+    of_norms = recipe.weight_decay if recipe.norm_weight_decay is None else recipe.norm_weight_decay
+    of_biases = recipe.weight_decay if recipe.bias_weight_decay is None else recipe.bias_weight_decay
+    decays = {}
+    for layer in network.modules():
+        for name, parameter in layer.named_parameters(recurse=False):
+            if isinstance(layer, NORMS):
+                decays[parameter] = of_norms
+            else:
+                decays[parameter] = of_biases if name == "bias" else recipe.weight_decay
+    return decays
