@@ -118,6 +118,7 @@ class TrainData(_OnDevice):
             batch_size=self.recipe.batch_size,
             crop_padding=self.recipe.crop_padding or 0,
             mirror=self.recipe.flip,
+            pairs=self.recipe.mixes,
             seed=self.seed,
             position=lambda: trainer.global_step,
             device=trainer.strategy.root_device,

@@ -7,7 +7,7 @@ and the augmentation of an image so cannot depend on workers, devices, batches o
 
 from __future__ import annotations
 
-from enum import IntEnum
+from enum import IntEnum, unique
 
 import torch
 
@@ -19,6 +19,7 @@ _SHIFTS = (30, 27, 31)
 _MASK = (1 << 64) - 1
 
 
+@unique
 class Stream(IntEnum):
     """What a number is drawn for; each has a sequence of its own."""
 
@@ -28,6 +29,7 @@ class Stream(IntEnum):
     FLIP = 3
     STEP = 4
     WINDOW = 5
+    MIXING = 6  # its indices are steps of an epoch
 
 
 def _mix(value: int) -> int:
