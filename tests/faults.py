@@ -1291,8 +1291,8 @@ MIXED = [
     Fault(
         "mixup gives an image the share of its partner",
         MIXING,
-        "torch.lerp(batch.images[partners], batch.images, mixture.share)",
-        "torch.lerp(batch.images, batch.images[partners], mixture.share)",
+        "batch.images[partners].lerp_(batch.images, mixture.share)",
+        "batch.images[partners].lerp_(batch.images, 1 - mixture.share)",
         "test_mixing.py::test_a_pair_is_mixed_as_torchvision_mixes_a_batch_of_two",
     ),
     Fault(

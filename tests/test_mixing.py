@@ -154,6 +154,13 @@ def test_draws_are_functions_of_seed_epoch_and_step() -> None:
     assert len(shares) == 1
 
 
+def test_draws_are_frozen() -> None:
+    """Results can be reproduced only while these do not change."""
+    first, second = (draw(recipe(**BOTH), 0, 0, step, (224, 224)) for step in range(2))
+    assert first == Mixture(0.703125, Box(0, 133, 0, 112))
+    assert second.box is None and second.share == pytest.approx(0.016458914049818234, rel=1e-9)
+
+
 # ------------------------------------------------------------------------------------ pairs, devices and missing images
 
 

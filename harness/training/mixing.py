@@ -79,8 +79,7 @@ def draw(recipe: RecipeConfig, seed: int, epoch: int, step: int, size: tuple[int
     Returns:
         Share and box. The area that cutmix pastes may be cut off at the border: the share is that of the pixels left.
     """
-    numbers = stateless.uniform(4, seed, epoch, Stream.MIXING, torch.tensor([step]))
-    which, share, y, x = numbers[0].tolist()
+    which, share, y, x = stateless.uniform_of(4, seed, epoch, Stream.MIXING, step)
     cuts = recipe.cutmix > 0 and (recipe.mixup == 0 or which < 0.5)
     alpha = recipe.cutmix if cuts else recipe.mixup
     share = float(betaincinv(alpha, alpha, share))  # the inverse of the distribution function of Beta(alpha, alpha)
@@ -103,7 +102,7 @@ def mix(batch: Batch, mixture: Mixture) -> Mixed:
     """Mix each image of a device's share of a batch with its partner; one without a partner stays as it is."""
     partners = partner_rows(len(batch.labels), batch.rows, batch.labels.device)
     if mixture.box is None:
-        images = torch.lerp(batch.images[partners], batch.images, mixture.share)
+        images = batch.images[partners].lerp_(batch.images, mixture.share)
     else:
         top, bottom, left, right = mixture.box
         images = batch.images.clone()

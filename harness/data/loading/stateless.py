@@ -81,6 +81,12 @@ def uniform(count: int, seed: int, epoch: int, stream: Stream, indices: torch.Te
     return ((drawn >> 11) & ((1 << 53) - 1)).double() / (1 << 53)
 
 
+def uniform_of(count: int, seed: int, epoch: int, stream: Stream, index: int) -> list[float]:
+    """The numbers of `uniform` for one index, without tensors: a tenth of its time for a few numbers."""
+    first = state(seed, epoch, stream) + index * count * _GOLDEN
+    return [(_mix((first + number * _GOLDEN) & _MASK) >> 11) / (1 << 53) for number in range(1, count + 1)]
+
+
 def order(seed: int, epoch: int, images: int, device: torch.device | str = "cpu") -> torch.Tensor:
     """The order of an epoch: a permutation of 0 to `images` - 1, int64 (images,)."""
     return torch.argsort(bits(seed, epoch, Stream.ORDER, torch.arange(images, device=device)), stable=True)
