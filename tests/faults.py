@@ -1279,7 +1279,7 @@ MIXED = [
         MIXING,
         "alpha = recipe.cutmix if cuts else recipe.mixup",
         "alpha = recipe.mixup or recipe.cutmix",
-        "test_mixing.py::test_with_both_half_of_the_batches_get_each_by_its_own_distribution",
+        "test_mixing.py::test_the_box_and_what_it_leaves_are_torchvisions",
     ),
     Fault(
         "the share of cutmix forgets what the border cut off",

@@ -83,11 +83,14 @@ def test_a_batch_is_mixed_as_timm_mixes_it(mixture: Mixture, monkeypatch: pytest
     torch.testing.assert_close(0.9 * mixed.targets(5)[at] + 0.1 / 5, targets)
 
 
+@pytest.mark.parametrize("mixup", [0.0, 0.2])
 @pytest.mark.parametrize("size", [(6, 6), (32, 32), (7, 12), (224, 224)])
-def test_the_box_and_what_it_leaves_are_torchvisions(size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_box_and_what_it_leaves_are_torchvisions(
+    size: tuple[int, int], mixup: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
     cut = 0
     for step in range(300):
-        _, share, y, x = stateless.uniform(4, 3, 1, Stream.MIXING, torch.tensor([step]))[0]
+        which, share, y, x = stateless.uniform(4, 3, 1, Stream.MIXING, torch.tensor([step]))[0]
         theirs = v2.CutMix(alpha=0.7, num_classes=5)
         area = torch.tensor(scipy.stats.beta(0.7, 0.7).ppf(share))
         theirs._dist = SimpleNamespace(sample=lambda _, area=area: area)
@@ -95,8 +98,10 @@ def test_the_box_and_what_it_leaves_are_torchvisions(size: tuple[int, int], monk
         with monkeypatch.context() as patched:
             patched.setattr(torch, "randint", lambda *_, centre=centre, **__: next(centre))
             expected = theirs.make_params([torch.empty(2, 3, *size)])
-        drawn = draw(recipe(cutmix=0.7), 3, 1, step, size)
-        assert drawn.box is not None
+        drawn = draw(recipe(mixup=mixup, cutmix=0.7), 3, 1, step, size)
+        assert (drawn.box is None) == (bool(mixup) and which >= 0.5)
+        if drawn.box is None:
+            continue
         top, bottom, left, right = drawn.box
         assert (left, top, right, bottom) == expected["box"]
         assert drawn.share == pytest.approx(expected["lam_adjusted"])
@@ -127,7 +132,7 @@ def test_so_do_shares_of_a_small_parameter_of_which_many_are_rounded_to_1() -> N
     assert scipy.stats.binomtest(int((shares > 1 - 1e-3).sum()), 20_000, nearly).pvalue > 0.01
 
 
-def test_with_both_half_of_the_batches_get_each_by_its_own_distribution() -> None:
+def test_with_both_half_of_the_batches_get_each() -> None:
     found = drawn(recipe(mixup=0.3, cutmix=2.0), 20_000)
     blended = [mixture.share for mixture in found if mixture.box is None]
     assert scipy.stats.binomtest(len(blended), 20_000).pvalue > 0.01
