@@ -35,6 +35,7 @@ CLASSIFIER, SCHEDULES, OPTIMISERS = (
     f"harness/training/{name}.py" for name in ("classifier", "schedules", "optimisers")
 )
 COUNTERS = "harness/training/epoch_counters.py"
+MIXING, LOSSES = (f"harness/training/{name}.py" for name in ("mixing", "losses"))
 HISTORY = "harness/run/history.py"
 COUNTS, EVALUATOR, SCORES = (f"harness/evaluation/{name}.py" for name in ("counts", "evaluator", "scores"))
 PARQUET, RECORDER, COMPARE = (
@@ -110,15 +111,15 @@ LOADING = [
     Fault(
         "every device trains on the whole batch",
         ORDER,
-        "Chosen(whole[self.rank :: self.devices], len(whole))",
-        "Chosen(whole, len(whole))",
+        "return whole[self.rank :: self.devices]",
+        "return whole",
         "test_loader.py::test_devices_share_the_same_batches",
     ),
     Fault(
         "every device trains on the same share of a batch from files",
         ORDER,
-        "[self.rank :: self.devices]",
-        "[:: self.devices]",
+        "whole[self.rank :: self.devices]",
+        "whole[:: self.devices]",
         "test_file_loader.py::test_training_does_not_depend_on_workers_devices_or_position",
     ),
     Fault(
@@ -803,8 +804,8 @@ TRAINING = [
     Fault(
         "images of training do not lie channels last",
         CLASSIFIER,
-        "pixels = laid_out(batch.images, self.recipe)",
-        "pixels = batch.images",
+        "pixels = laid_out(mixed.images if mixed else batch.images, self.recipe)",
+        "pixels = mixed.images if mixed else batch.images",
         "test_memory_format.py",
     ),
     Fault(
@@ -1310,4 +1311,77 @@ STATISTICS = [
     ),
 ]
 
-FAULTS = [*LOADING, *PICTURES, *TRAINING, *RESUMING, *EVALUATION, *STATISTICS]
+MIXED = [
+    Fault(
+        "mixing divides pairs among devices",
+        ORDER,
+        "if not self.pairs:",
+        "if not self.pairs or self.devices > 2:",
+        "test_mixing.py::test_devices_share_whole_pairs",
+    ),
+    Fault(
+        "a run does not tell its loader that it mixes",
+        MODULE,
+        "            pairs=self.recipe.mixes,\n",
+        "",
+        "test_mixing.py::test_the_same_images_are_mixed_on_any_number_of_devices",
+    ),
+    Fault(
+        "a missing image moves the partners of all that follow",
+        MIXING,
+        "if rows is None:",
+        "if rows is None or images:",
+        "test_mixing.py::test_an_image_whose_partner_cannot_be_read_stays_as_it_is",
+    ),
+    Fault(
+        "every epoch mixes in the same shares",
+        CLASSIFIER,
+        "epoch, step = divmod(self.global_step, self.steps_per_epoch)",
+        "epoch, step = 0, self.global_step % self.steps_per_epoch",
+        "test_mixing.py::test_training_mixes_each_batch_and_validation_none",
+    ),
+    Fault(
+        "cutmix draws with the parameter of mixup, as torchvision's script once did",
+        MIXING,
+        "alpha = recipe.cutmix if cuts else recipe.mixup",
+        "alpha = recipe.mixup or recipe.cutmix",
+        "test_mixing.py::test_the_box_and_what_it_leaves_are_torchvisions",
+    ),
+    Fault(
+        "the share of cutmix forgets what the border cut off",
+        MIXING,
+        "return Mixture(1 - area / (height * width), box)",
+        "return Mixture(share if area else 1.0, box)",
+        "test_mixing.py::test_the_box_and_what_it_leaves_are_torchvisions",
+    ),
+    Fault(
+        "mixup gives an image the share of its partner",
+        MIXING,
+        "batch.images[partners].lerp_(batch.images, mixture.share)",
+        "batch.images[partners].lerp_(batch.images, 1 - mixture.share)",
+        "test_mixing.py::test_a_pair_is_mixed_as_torchvision_mixes_a_batch_of_two",
+    ),
+    Fault(
+        "a mixed image counts by its own label, however small its share",
+        MIXING,
+        "return self.labels if self.share >= 0.5 else self.partners",
+        "return self.labels",
+        "test_mixing.py::test_training_mixes_each_batch_and_validation_none",
+    ),
+    Fault(
+        "binary cross-entropy is summed over the classes",
+        LOSSES,
+        "return F.binary_cross_entropy_with_logits(logits.float(), targets)",
+        "return F.binary_cross_entropy_with_logits(logits.float(), targets) * classes",
+        "test_losses.py::test_binary_cross_entropy_is_timms",
+    ),
+    Fault(
+        "label smoothing takes the whole share from the right class",
+        LOSSES,
+        "targets = targets * (1 - label_smoothing) + label_smoothing / classes",
+        "targets = targets * (1 - label_smoothing) + label_smoothing / (classes - 1) * (1 - targets)",
+        "test_losses.py::test_binary_cross_entropy_is_timms",
+    ),
+]
+
+FAULTS = [*LOADING, *PICTURES, *TRAINING, *MIXED, *RESUMING, *EVALUATION, *STATISTICS]

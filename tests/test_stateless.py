@@ -69,3 +69,9 @@ def test_hash_version_1_is_frozen() -> None:
     assert stateless.HASH_VERSION == 1
     assert stateless.order(0, 0, 10).tolist() == [7, 2, 3, 5, 1, 9, 0, 8, 4, 6]
     assert stateless.integers(9, 0, 0, Stream.CROP_Y, torch.arange(10)).tolist() == [3, 8, 6, 0, 4, 7, 2, 3, 0, 6]
+
+
+@pytest.mark.parametrize("seed", [0, 7, 2**63 - 1])
+def test_the_numbers_of_one_index_are_those_of_many(seed: int) -> None:
+    many = stateless.uniform(4, seed, 3, Stream.MIXING, torch.arange(100)).tolist()
+    assert [stateless.uniform_of(4, seed, 3, Stream.MIXING, index) for index in range(100)] == many

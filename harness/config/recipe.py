@@ -9,7 +9,8 @@ from harness.config.fields import Declared, chosen, setting, written
 from harness.config.protocol import MOST_IMAGES, PRECISIONS
 from harness.errors import UserError
 
-LOSSES = ("cross_entropy", "lecun_mle", "lecun_map")
+LOSSES = ("cross_entropy", "binary_cross_entropy", "lecun_mle", "lecun_map")
+SOFT_LOSSES = LOSSES[:2]  # those that take targets between 0 and 1
 OPTIMIZERS = ("sgd", "adamw", "rmsprop", "lamb")
 SCHEDULES = ("constant", "step", "cosine", "polynomial", "one_cycle", "plateau")
 
@@ -30,6 +31,37 @@ class RecipeConfig(Declared):
         aliases=("bs", "batch"),
     )
     loss: str = setting("loss that training minimises", choices=LOSSES, aliases=("criterion", "loss_fn"))
+    label_smoothing: float = setting(
+        "share of each target that is spread evenly over all classes; 0 leaves it with the right class",
+        0.0,
+        least=0,
+        below=1,
+        aliases=("smoothing",),
+    )
+    bce_threshold: float | None = setting(
+        "share above which a class counts as wholly present in loss=binary_cross_entropy, and below as absent; null "
+        "takes shares as they are",
+        None,
+        above=0,
+        below=1,
+        aliases=("bce_target_thresh", "target_threshold"),
+    )
+    mixup: float = setting(
+        "parameter of the Beta distribution of the share with which mixup blends two images; 0 does not blend; with "
+        "cutmix, each batch gets one of the two at random",
+        0.0,
+        least=0,
+        most=100,
+        aliases=("mixup_alpha",),
+    )
+    cutmix: float = setting(
+        "parameter of the Beta distribution of the area that an image keeps when cutmix pastes a part of another into "
+        "it; 0 pastes nothing",
+        0.0,
+        least=0,
+        most=100,
+        aliases=("cutmix_alpha",),
+    )
     learning_rate: float = setting(
         "highest learning rate of the schedule", least=0, aliases=("lr", "base_lr", "max_lr")
     )
@@ -191,6 +223,40 @@ class RecipeConfig(Declared):
             )
         if self.class_weights is not None and self.loss != "cross_entropy":
             raise UserError(f"recipe.class_weights={self.class_weights}: works only with recipe.loss=cross_entropy")
+        self._check_targets()
+
+    @property
+    def mixes(self) -> bool:
+        """Whether images are mixed with a partner of their batch."""
+        return self.mixup > 0 or self.cutmix > 0
+
+    def _check_targets(self) -> None:
+        """Check the settings that make targets other than one class.
+
+        Raises:
+            UserError: two of them do not work together.
+        """
+        mixing = f"recipe.mixup={self.mixup:g} recipe.cutmix={self.cutmix:g}"
+        softened = mixing if self.mixes else f"recipe.label_smoothing={self.label_smoothing:g}"
+        if (self.mixes or self.label_smoothing) and self.loss not in SOFT_LOSSES:
+            raise UserError(f"{softened}: works only with recipe.loss={' or '.join(SOFT_LOSSES)}, not {self.loss}")
+        if (self.mixes or self.label_smoothing) and self.class_weights is not None:
+            raise UserError(f"{softened}: does not work with recipe.class_weights={self.class_weights}; set it to null")
+        if self.mixes and self.trains == "head":
+            raise UserError(f"{mixing}: recipe.trains=head has no images to mix, only their features; set both to 0")
+        if self.mixes and self.batch_size == 1:
+            raise UserError(f"{mixing}: needs recipe.batch_size of at least 2, to have images to mix")
+        if self.bce_threshold is None:
+            return
+        if self.loss != "binary_cross_entropy":
+            raise UserError(
+                f"recipe.bce_threshold={self.bce_threshold:g}: works only with recipe.loss=binary_cross_entropy"
+            )
+        if self.label_smoothing:
+            raise UserError(
+                f"recipe.bce_threshold={self.bce_threshold:g} recipe.label_smoothing={self.label_smoothing:g}: the "
+                "threshold makes every target 0 or 1 again; set one of the two"
+            )
 
     def _check_one_cycle(self) -> None:
         lowest = self.lowest_momentum

@@ -51,7 +51,8 @@ class Epoch:
         step: number of optimiser steps of the run so far.
         learning_rate: learning rate of the last step.
         train_loss: mean loss over the training images, measured while the weights changed.
-        train: counts over the augmented training images, measured while the weights changed.
+        train: counts over the augmented training images, measured while the weights changed. Of two images that were
+            mixed, the label with the larger share is the right one.
         validation_loss: mean loss over the validation split; None without one.
         validation: counts over the validation split; None without one.
     """

@@ -19,7 +19,8 @@ from harness.evaluation.scores import class_scores, laid_out, prepare
 from harness.run.history import PROGRESS, Epoch, history_of
 from harness.training.batch_norm import forward_one
 from harness.training.epoch_counters import EpochCounters
-from harness.training.losses import LOSSES, Loss
+from harness.training.losses import Loss, loss_of
+from harness.training.mixing import Mixed, draw, mix
 from harness.training.optimisers import build_optimizer, set_momentum
 from harness.training.parameter_groups import Group, split_by_decay
 from harness.training.schedules import learning_rate, momentum
@@ -54,7 +55,7 @@ class Classifier(L.LightningModule):
         self.recipe = recipe
         self.steps_per_epoch = steps_per_epoch
         self.seed = seed
-        self.loss = loss or LOSSES[recipe.loss]
+        self.loss = loss or loss_of(recipe)
         self._set_groups([{"params": list(network.parameters())}], (1.0,))
         prepare(network, recipe)
         self.history: list[Epoch] = []
@@ -113,11 +114,18 @@ class Classifier(L.LightningModule):
         if images == 0:  # the last batch has fewer images than devices: zero gradients, no batch statistics
             return torch.stack([parameter.sum() for parameter in self.network.parameters()]).sum() * 0.0
         lone = images == 1 and self.recipe.batch_size > self.trainer.world_size  # in the last, smaller batch
-        pixels = laid_out(batch.images, self.recipe)
+        mixed = self._mixed(batch) if self.recipe.mixes else None
+        pixels = laid_out(mixed.images if mixed else batch.images, self.recipe)
         logits = forward_one(self.network, pixels) if lone else self.network(pixels)
-        loss = self.loss(logits, batch.labels)
-        self.counters.add(batch_idx, loss, logits, batch.labels)
+        loss = self.loss(logits, mixed.targets(logits.shape[1]) if mixed else batch.labels)
+        self.counters.add(batch_idx, loss, logits, mixed.main if mixed else batch.labels)
         return loss * (images * self.trainer.world_size / batch.global_size)
+
+    def _mixed(self, batch: Batch) -> Mixed:
+        """Mix the images of a batch; what is drawn depends only on seed, epoch and step."""
+        epoch, step = divmod(self.global_step, self.steps_per_epoch)
+        height, width = batch.images.shape[-2:]
+        return mix(batch, draw(self.recipe, self.seed, epoch, step, (height, width)))
 
     def on_train_batch_end(self, outputs: object, batch: Batch, batch_idx: int) -> None:
         """Check the losses every `CHECK_EVERY` steps and at the end of the epoch."""

@@ -56,11 +56,17 @@ class FileLoader(Loader):
         """Decoded by workers, finished on the device."""
         self.start = start = self.order.start()
         for chosen, decoded in zip(self.order.chosen(start), self.decoded, strict=True):
-            yield self.finished(start, decoded, chosen.global_size)
+            batch = self.finished(start, decoded, chosen.global_size)
+            yield batch._replace(rows=self._rows(chosen.indices, decoded)) if decoded.unreadable else batch
 
     @abstractmethod
     def finished(self, start: Start, decoded: Decoded, global_size: int) -> Batch:
         """What is left to do on the device."""
+
+    def _rows(self, indices: torch.Tensor, decoded: Decoded) -> torch.Tensor:
+        """Rows, among images int64 (n,), of those that could be read, int64 (m,)."""
+        unreadable = torch.tensor([image for image, _ in decoded.unreadable])
+        return torch.isin(indices, unreadable, invert=True).nonzero()[:, 0].to(self.device)
 
     def draws(self, start: Start, indices: torch.Tensor) -> npt.NDArray[np.float64] | None:
         """Of the windows of images int64 (n,); None for those of an evaluation."""
@@ -114,6 +120,7 @@ class TrainFileLoader(FileLoader):
             rank=rank,
             devices=devices,
             max_batches=max_batches,
+            pairs=recipe.mixes,
         )
         crop = (recipe.crop_area, recipe.crop_aspect)
         windows = WindowDecoder(preprocessing, decoder, False, *crop, as_viewed=split.as_viewed)

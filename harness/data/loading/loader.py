@@ -38,6 +38,8 @@ class Batch(NamedTuple):
         indices: int64 (n,), positions in the split.
         global_size: images of the batch over all devices, those that could not be read among them.
         unreadable: this device's images that could not be read; they are in none of the above.
+        rows: int64 (n,), the rows that the images would have in this device's share if all could be read, rising; None
+            if all could.
     """
 
     images: torch.Tensor
@@ -45,6 +47,7 @@ class Batch(NamedTuple):
     indices: torch.Tensor
     global_size: int
     unreadable: tuple[Unreadable, ...] = ()
+    rows: torch.Tensor | None = None
 
 
 class Loader(ABC):
@@ -93,6 +96,7 @@ class TrainLoader(Loader):
         rank: of this device among `devices`.
         devices: how many share a batch.
         max_batches: of an epoch; None for all.
+        pairs: whether devices take pairs of images.
     """
 
     order: TrainOrder
@@ -111,6 +115,7 @@ class TrainLoader(Loader):
         rank: int = 0,
         devices: int = 1,
         max_batches: int | None = None,
+        pairs: bool = False,
     ) -> None:
         order = TrainOrder(
             len(split.labels),
@@ -121,6 +126,7 @@ class TrainLoader(Loader):
             rank=rank,
             devices=devices,
             max_batches=max_batches,
+            pairs=pairs,
         )
         super().__init__(order, device)
         self.size = preprocessing.size

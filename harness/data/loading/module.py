@@ -117,6 +117,7 @@ class TrainData(_OnDevice):
             self.preprocessing,
             batch_size=self.recipe.batch_size,
             crop_padding=self.recipe.crop_padding or 0,
+            pairs=self.recipe.mixes,
             mirror=self.recipe.flip,
             seed=self.seed,
             position=lambda: trainer.global_step,

@@ -38,6 +38,9 @@ def batches_per_epoch(images: int, batch_size: int, most: int | None = None) -> 
 class TrainOrder:
     """Every epoch in an order of its own, a pure function of (seed, epoch); devices share each batch in turns.
 
+    Device r of R takes images r, r + R, ... of a batch. If its images come in pairs, which are images 0 and 1, 2 and 3,
+    ... of a batch, it takes pairs r, r + R, ..., so that no pair is divided; the last image of an odd number is alone.
+
     Args:
         images: of the split.
         batch_size: images of a batch over all devices.
@@ -47,6 +50,7 @@ class TrainOrder:
         rank: of this device among `devices`.
         devices: how many share a batch.
         max_batches: of an epoch; None for all.
+        pairs: whether devices take pairs of images.
     """
 
     def __init__(
@@ -60,6 +64,7 @@ class TrainOrder:
         rank: int = 0,
         devices: int = 1,
         max_batches: int | None = None,
+        pairs: bool = False,
     ) -> None:
         self.images = images
         self.batch_size = batch_size
@@ -68,6 +73,7 @@ class TrainOrder:
         self.device = device
         self.rank = rank
         self.devices = devices
+        self.pairs = pairs
         self.batches = batches_per_epoch(images, batch_size, max_batches)
 
     def start(self) -> Start:
@@ -79,7 +85,15 @@ class TrainOrder:
         order = stateless.order(self.seed, start.epoch, self.images, self.device)
         for number in range(start.batch, self.batches):
             whole = order[number * self.batch_size : (number + 1) * self.batch_size]
-            yield Chosen(whole[self.rank :: self.devices], len(whole))
+            yield Chosen(self._share(whole), len(whole))
+
+    def _share(self, whole: torch.Tensor) -> torch.Tensor:
+        """This device's images of a batch, int64 (n,)."""
+        if not self.pairs:
+            return whole[self.rank :: self.devices]
+        pairs, lone = whole[: len(whole) // 2 * 2].view(-1, 2), whole[len(whole) // 2 * 2 :]
+        share = pairs[self.rank :: self.devices].flatten()
+        return torch.cat((share, lone)) if len(pairs) % self.devices == self.rank else share
 
 
 class EvalOrder:

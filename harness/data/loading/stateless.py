@@ -7,7 +7,7 @@ and the augmentation of an image so cannot depend on workers, devices, batches o
 
 from __future__ import annotations
 
-from enum import IntEnum
+from enum import IntEnum, unique
 
 import torch
 
@@ -19,6 +19,7 @@ _SHIFTS = (30, 27, 31)
 _MASK = (1 << 64) - 1
 
 
+@unique
 class Stream(IntEnum):
     """What a number is drawn for; each has a sequence of its own."""
 
@@ -28,6 +29,7 @@ class Stream(IntEnum):
     FLIP = 3
     STEP = 4
     WINDOW = 5
+    MIXING = 6  # its indices are steps of an epoch
 
 
 def _mix(value: int) -> int:
@@ -77,6 +79,12 @@ def uniform(count: int, seed: int, epoch: int, stream: Stream, indices: torch.Te
     """`count` numbers for each index of int64 (N,), uniform in [0, 1) in steps of 2**-53; float64 (N, count)."""
     drawn = bits(seed, epoch, stream, indices[:, None] * count + torch.arange(count, device=indices.device))
     return ((drawn >> 11) & ((1 << 53) - 1)).double() / (1 << 53)
+
+
+def uniform_of(count: int, seed: int, epoch: int, stream: Stream, index: int) -> list[float]:
+    """The numbers of `uniform` for one index, without tensors: a tenth of its time for a few numbers."""
+    first = state(seed, epoch, stream) + index * count * _GOLDEN
+    return [(_mix((first + number * _GOLDEN) & _MASK) >> 11) / (1 << 53) for number in range(1, count + 1)]
 
 
 def order(seed: int, epoch: int, images: int, device: torch.device | str = "cpu") -> torch.Tensor:
