@@ -124,6 +124,7 @@ class TrainData(_OnDevice):
             rank=trainer.global_rank,
             devices=trainer.world_size,
             max_batches=self.max_batches,
+            recipe=self.recipe,
         )
 
     def _train_files(self, split: ImageFiles, trainer: L.Trainer) -> TrainFileLoader:

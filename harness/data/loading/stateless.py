@@ -28,6 +28,10 @@ class Stream(IntEnum):
     FLIP = 3
     STEP = 4
     WINDOW = 5
+    OPERATIONS = 20
+    DISTORTION = 21
+    LIGHTING = 22
+    ERASING = 23
 
 
 def _mix(value: int) -> int:
