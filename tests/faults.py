@@ -31,6 +31,7 @@ PIXELS, GEOMETRY, FEATURES = (
     "harness/data/images/geometry.py",
     "harness/training/features.py",
 )
+AUGMENTING = "harness/data/images/augmentation.py"
 CLASSIFIER, SCHEDULES = (f"harness/training/{name}.py" for name in ("classifier", "schedules"))
 COUNTERS = "harness/training/epoch_counters.py"
 HISTORY = "harness/run/history.py"
@@ -1244,4 +1245,70 @@ STATISTICS = [
     ),
 ]
 
-FAULTS = [*LOADING, *PICTURES, *TRAINING, *RESUMING, *EVALUATION, *STATISTICS]
+AUGMENTATION = [
+    Fault(
+        "random operations are the same in every epoch",
+        FILE_LOADER,
+        "stateless.bits(self.seed, start.epoch, Stream.OPERATIONS, indices)",
+        "stateless.bits(self.seed, 0, Stream.OPERATIONS, indices)",
+        "test_augmentation.py::test_operations_on_files_are_torchvisions_after_crop_and_flip",
+    ),
+    Fault(
+        "images with random operations are never mirrored",
+        "harness/data/loading/workers.py",
+        "window[0, :, ::-1] if mirrored else window[0]",
+        "window[0]",
+        "test_augmentation.py::test_operations_on_files_are_torchvisions_after_crop_and_flip",
+    ),
+    Fault(
+        "random operations leave torch's generator where the last image put it",
+        AUGMENTING,
+        "torch.default_generator.set_state(before)",
+        "del before",
+        "test_augmentation.py::test_torchs_generator_is_left_alone",
+    ),
+    Fault(
+        "RandAugment takes no magnitude from the recipe",
+        AUGMENTING,
+        "recipe.rand_augment_magnitude,",
+        "9,",
+        "test_augmentation.py::test_operations_in_memory_are_torchvisions_after_crop_and_flip",
+    ),
+    Fault(
+        "colour noise is added after the division by the deviation",
+        "harness/data/loading/finish.py",
+        "noise = colour_noise(draws, self.sigma) / self.std",
+        "noise = colour_noise(draws, self.sigma)",
+        "test_augmentation.py::test_colour_noise_is_added_to_pixels_between_0_and_1_before_normalisation",
+    ),
+    Fault(
+        "the erased rectangle depends on the image's place in the batch",
+        "harness/data/loading/finish.py",
+        "Stream.ERASING, indices)",
+        "Stream.ERASING, torch.arange(len(indices)))",
+        "test_augmentation.py::test_images_in_memory_do_not_depend_on_devices_or_position",
+    ),
+    Fault(
+        "erased rectangles have no smallest area",
+        AUGMENTING,
+        "(least + (greatest - least) * area_draw)",
+        "(greatest * area_draw)",
+        "test_augmentation.py::test_erased_rectangles_are_spread_like_torchvisions",
+    ),
+    Fault(
+        "the largest shorter edge is never drawn",
+        GEOMETRY,
+        "int(edge_draw * (largest - smallest + 1))",
+        "int(edge_draw * (largest - smallest))",
+        "test_augmentation.py::test_every_shorter_edge_and_place_of_the_range_is_drawn",
+    ),
+    Fault(
+        "squeezing is scaling",
+        AUGMENTING,
+        "(y - down) * squeeze / scale",
+        "(y - down) / (scale * squeeze)",
+        "test_augmentation.py::test_distortion_is_scipys_affine_transform",
+    ),
+]
+
+FAULTS = [*LOADING, *AUGMENTATION, *PICTURES, *TRAINING, *RESUMING, *EVALUATION, *STATISTICS]
