@@ -1268,10 +1268,24 @@ AUGMENTATION = [
         "test_augmentation.py::test_torchs_generator_is_left_alone",
     ),
     Fault(
+        "the RandAugment of ResNet strikes back does every operation that it chose",
+        "harness/data/images/rand_augment.py",
+        "if happens < PROBABILITY:",
+        "if happens < 1:",
+        "test_augmentation.py::test_increasing_operations_are_chosen_as_timm_does",
+    ),
+    Fault(
+        "translation by RandAugment is in pixels",
+        "harness/data/images/rand_augment.py",
+        "0.45 * image.height",
+        "0.45 * 331",
+        "test_augmentation.py::test_each_increasing_operation_is_timms",
+    ),
+    Fault(
         "RandAugment takes no magnitude from the recipe",
         AUGMENTING,
-        "recipe.rand_augment_magnitude,",
-        "9,",
+        "recipe.rand_augment_magnitude,\n",
+        "9,\n",
         "test_augmentation.py::test_operations_in_memory_are_torchvisions_after_crop_and_flip",
     ),
     Fault(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,12 @@ from scipy.ndimage import affine_transform
 from scipy.stats import ks_2samp
 from test_settings import refused
 from test_training import RECIPE
+from timm.data import auto_augment as timms
 from torchvision.transforms import v2
 
 from harness.config.facts import Preprocessing
 from harness.config.recipe import RecipeConfig
+from harness.data.images import rand_augment
 from harness.data.images.augmentation import (
     DISTORTION_DRAWS,
     EIGENVALUES,
@@ -38,6 +40,7 @@ from harness.data.images.geometry import SCALE_DRAWS, random_scale_crop
 from harness.data.images.image_files import ImageFiles
 from harness.data.images.image_set import ImageSet
 from harness.data.images.pixels import Normalise
+from harness.data.images.rand_augment import BACKGROUND, RandAugmentIncreasing
 from harness.data.loading import stateless
 from harness.data.loading.file_loader import TrainFileLoader
 from harness.data.loading.loader import Batch, TrainLoader
@@ -51,19 +54,22 @@ FILES = dataclasses.replace(RECIPE, epochs=2, crop_padding=None, resize_range=[1
 OPERATIONS: list[dict[str, Any]] = [
     {"auto_augment": "trivial_augment_wide"},
     {"auto_augment": "rand_augment", "rand_augment_ops": 3, "rand_augment_magnitude": 20},
+    {"auto_augment": "rand_augment_increasing", "rand_augment_magnitude": 7},
     {"color_jitter": [0.4, 0.4, 0.4, 0.1]},
     {"color_jitter": [0.4, 0.4, 0.4]},
 ]
 EVERYTHING: dict[str, Any] = {"lighting": 0.1, "erasing": 0.5}
 
 
-def torchvisions(changes: dict[str, Any]) -> v2.Transform:
+def torchvisions(changes: dict[str, Any]) -> Callable[[Image.Image], Image.Image]:
     """The transform that these settings stand for."""
-    return {
+    transforms: dict[str, Callable[[Image.Image], Image.Image]] = {
         "trivial_augment_wide": v2.TrivialAugmentWide(interpolation=v2.InterpolationMode.BILINEAR),
         "rand_augment": v2.RandAugment(3, 20, interpolation=v2.InterpolationMode.BILINEAR),
+        "rand_augment_increasing": RandAugmentIncreasing(2, 7),
         "None": v2.ColorJitter(*changes.get("color_jitter", [])),
-    }[str(changes.get("auto_augment"))]
+    }
+    return transforms[str(changes.get("auto_augment"))]
 
 
 @pytest.fixture
@@ -151,7 +157,7 @@ def as_pixels(image: torch.Tensor) -> npt.NDArray[np.uint8]:
 # ----------------------------------------------------------------------------------------- an image's draws are its own
 
 
-@pytest.mark.parametrize("changes", [OPERATIONS[0], OPERATIONS[2]])
+@pytest.mark.parametrize("changes", [OPERATIONS[0], OPERATIONS[2], OPERATIONS[3]])
 def test_files_do_not_depend_on_workers_devices_or_position(files: ImageFiles, changes: dict[str, Any]) -> None:
     recipe = dataclasses.replace(FILES, **EVERYTHING, **changes)
     reference, plain = by_index(file_loader(files, recipe)), by_index(file_loader(files, FILES))
@@ -166,7 +172,7 @@ def test_files_do_not_depend_on_workers_devices_or_position(files: ImageFiles, c
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("operation", OPERATIONS[:3])
+@pytest.mark.parametrize("operation", OPERATIONS[:4])
 def test_images_in_memory_do_not_depend_on_devices_or_position(channels: int, operation: dict[str, Any]) -> None:
     split = in_memory(channels)
     noise = EVERYTHING if channels == 3 else {"erasing": 0.5}
@@ -256,6 +262,54 @@ def test_the_policies_are_the_published_ones() -> None:
             assert signed == (operation not in ("Posterize", "Solarize"))
     policy = Operations(dataclasses.replace(RECIPE, auto_augment="rand_augment")).transform
     assert (policy.num_ops, policy.magnitude) == (2, 9)
+
+
+@pytest.mark.parametrize("name", list(rand_augment.OPERATIONS))
+def test_each_increasing_operation_is_timms(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (31, 44, 3), dtype=np.uint8))
+    for magnitude in (0.0, 3.3, 7.0, 9.9, 10.0):
+        for sign, coin in ((1, 0.1), (-1, 0.9)):
+            monkeypatch.setattr("random.random", lambda coin=coin: coin)
+            settings = {"img_mean": BACKGROUND, "interpolation": Image.Resampling.BICUBIC}
+            ours = rand_augment.OPERATIONS[name](image, magnitude / 10, sign)
+            if name == "PosterizeIncreasing" and magnitude == 10:  # timm asks for 0 bits, which Pillow 13 refuses
+                assert not np.asarray(ours).any()
+                continue
+            theirs = timms.AugmentOp(name, prob=1.0, magnitude=magnitude, hparams=settings)(image)  # type: ignore[no-untyped-call]
+            assert np.array_equal(np.asarray(ours), np.asarray(theirs)), (magnitude, sign)
+
+
+def test_increasing_operations_are_chosen_as_timm_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`rand-m7-mstd0.5-inc1`: two of 15 with repetition, each with probability 1/2, magnitude 7 with deviation 0.5."""
+    names = list(rand_augment.OPERATIONS)
+    policy = timms.rand_augment_transform("rand-m7-mstd0.5-inc1", {"img_mean": BACKGROUND})
+    assert names == [op.name for op in policy.ops]
+    (prob,), (magnitude,) = {op.prob for op in policy.ops}, {op.magnitude for op in policy.ops}
+    assert policy.num_layers == 2 and policy.ops[0].magnitude_std == rand_augment.NOISE and magnitude == 7
+    assert prob == rand_augment.PROBABILITY
+    seen: list[tuple[str, float, int]] = []
+
+    def recorder(name: str) -> rand_augment.Operation:
+        def record(image: Image.Image, level: float, sign: int) -> Image.Image:
+            seen.append((name, level, sign))
+            return image
+
+        return record
+
+    monkeypatch.setattr(rand_augment, "OPERATIONS", {name: recorder(name) for name in names})
+    torch.manual_seed(0)
+    for _ in range(6000):
+        RandAugmentIncreasing(2, 7)(Image.new("RGB", (2, 2)))
+    levels = np.array([level for _, level, _ in seen])
+    assert abs(len(seen) / 12_000 - 0.5) < 0.02 and abs(levels.mean() - 0.7) < 0.003
+    assert abs(levels.std() - 0.05) < 0.003 and abs(np.mean([sign for *_, sign in seen])) < 0.05
+    counts = [sum(name == other for other, *_ in seen) for name in names]
+    assert min(counts) > 320 and max(counts) < 480
+    for extreme in (0, 10):
+        seen.clear()
+        for _ in range(50):
+            RandAugmentIncreasing(2, extreme)(Image.new("RGB", (2, 2)))
+        assert all(0 <= level <= 1 for _, level, _ in seen)
 
 
 # ------------------------------------------------------------------------------------------------- colour and erasing
@@ -431,6 +485,10 @@ def test_distortion_comes_before_the_crop_and_its_background_is_black() -> None:
         ("recipe.distortion=[1]", "recipe.distortion=[1.0]: must be 0 or 4 numbers"),
         ("recipe.color_jitter=[0.4,0.4,0.4,0.6]", "the strength of hue, the fourth, must be at most 0.5"),
         ("recipe.auto_augment=rand_augment recipe.color_jitter=[0.4,0.4,0.4]", "choose one of them; auto_augment"),
+        (
+            "recipe.auto_augment=rand_augment_increasing recipe.rand_augment_magnitude=20",
+            "recipe.rand_augment_magnitude=20: must be at most 10 with",
+        ),
         ("recipe.rand_augment_ops=3", "need recipe.auto_augment=rand_augment"),
         ("recipe.auto_augment=trivialaugment", "no such choice; the nearest are: trivial_augment_wide"),
         ("data=digits recipe.lighting=0.1", "changes the colours of RGB images, and data=digits has 1 channel"),

@@ -11,8 +11,9 @@ from harness.errors import UserError
 
 LOSSES = ("cross_entropy", "lecun_mle", "lecun_map")
 SCHEDULES = ("constant", "step", "cosine")
-AUTO_AUGMENTS = ("trivial_augment_wide", "rand_augment")
+AUTO_AUGMENTS = ("trivial_augment_wide", "rand_augment", "rand_augment_increasing")
 RAND_AUGMENT = (2, 9)  # operations and magnitude of torchvision's
+STRONGEST = 10  # magnitude of rand_augment_increasing
 
 
 @dataclass
@@ -109,20 +110,22 @@ class RecipeConfig(Declared):
         aliases=("jitter", "colour_jitter"),
     )
     auto_augment: str | None = setting(
-        "random operations on each image by torchvision, after crop and flip; null: none",
+        "random operations on each image after crop and flip: two as in torchvision, or the RandAugment of timm that "
+        "grows stronger with its magnitude; null: none",
         None,
         choices=AUTO_AUGMENTS,
         aliases=("aa", "autoaugment"),
     )
     rand_augment_ops: int = setting(
-        "number of operations of auto_augment=rand_augment",
+        "number of operations of either RandAugment on an image",
         RAND_AUGMENT[0],
         least=1,
         most=14,
         aliases=("num_ops",),
     )
     rand_augment_magnitude: int = setting(
-        "magnitude of the operations of auto_augment=rand_augment, in thirtieths of the strongest",
+        "magnitude of the operations: in thirtieths of the strongest of auto_augment=rand_augment; in tenths, with "
+        "noise, of rand_augment_increasing",
         RAND_AUGMENT[1],
         least=0,
         most=30,
@@ -219,10 +222,16 @@ class RecipeConfig(Declared):
                 f"recipe.auto_augment={self.auto_augment} recipe.color_jitter={written(self.color_jitter)}: choose one "
                 "of them; auto_augment changes brightness, contrast and colour itself"
             )
-        if self.auto_augment != "rand_augment" and (self.rand_augment_ops, self.rand_augment_magnitude) != RAND_AUGMENT:
+        others = self.auto_augment in (None, "trivial_augment_wide")
+        if others and (self.rand_augment_ops, self.rand_augment_magnitude) != RAND_AUGMENT:
             raise UserError(
                 f"recipe.rand_augment_ops={self.rand_augment_ops} recipe.rand_augment_magnitude="
-                f"{self.rand_augment_magnitude}: need recipe.auto_augment=rand_augment"
+                f"{self.rand_augment_magnitude}: need recipe.auto_augment=rand_augment or rand_augment_increasing"
+            )
+        if self.auto_augment == "rand_augment_increasing" and self.rand_augment_magnitude > STRONGEST:
+            raise UserError(
+                f"recipe.rand_augment_magnitude={self.rand_augment_magnitude}: must be at most {STRONGEST} with "
+                "recipe.auto_augment=rand_augment_increasing"
             )
 
 

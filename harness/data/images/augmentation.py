@@ -18,6 +18,7 @@ from PIL import Image
 
 from harness.config.recipe import RecipeConfig
 from harness.data.images.decode import Pixels
+from harness.data.images.rand_augment import RandAugmentIncreasing
 
 # Of the RGB pixels of ImageNet in [0, 1]: of their covariance, so these values are variances, whose square roots are
 # the standard deviations. Each column of vectors is one. Sources: fb.resnet.torch, datasets/imagenet.lua.
@@ -34,7 +35,7 @@ DISTORTION_DRAWS = 5  # translation across and down, scaling, squeezing, shearin
 
 
 class Operations:
-    """Random operations on one image by torchvision: changes of colour, or a policy.
+    """Random operations on one image: torchvision's changes of colour or one of its policies, or timm's RandAugment.
 
     They work on Pillow's images, as torchvision's reference for training does, whichever decoder made the pixels. What
     a rotation or translation uncovers is black.
@@ -55,6 +56,8 @@ class Operations:
                 recipe.rand_augment_magnitude,
                 interpolation=v2.InterpolationMode.BILINEAR,
             )
+        elif recipe.auto_augment == "rand_augment_increasing":
+            self.transform = RandAugmentIncreasing(recipe.rand_augment_ops, recipe.rand_augment_magnitude)
         else:
             self.transform = v2.ColorJitter(*recipe.color_jitter)
 
@@ -148,11 +151,11 @@ def erase(images: torch.Tensor, draws: torch.Tensor, probability: float) -> torc
         probability: that an image loses a rectangle.
     """
     height, width = images.shape[-2:]
-    boxes = torch.tensor([erased_box(height, width, row, probability) for row in draws.tolist()], dtype=torch.int64)
-    top, left, tall, wide = boxes.to(images.device, non_blocking=True).view(-1, 4, 1).unbind(1)
-    y, x = torch.arange(height, device=images.device), torch.arange(width, device=images.device)
-    rows, columns = (y >= top) & (y < top + tall), (x >= left) & (x < left + wide)  # (N, H) and (N, W)
-    return images.masked_fill_((rows[:, :, None] & columns[:, None, :])[:, None], 0)
+    for image, row in enumerate(draws.tolist()):
+        top, left, tall, wide = erased_box(height, width, row, probability)
+        if tall:
+            images[image, :, top : top + tall, left : left + wide] = 0
+    return images
 
 
 def distort(images: torch.Tensor, draws: torch.Tensor, strengths: Sequence[float]) -> torch.Tensor:
