@@ -118,13 +118,13 @@ class TrainData(_OnDevice):
             batch_size=self.recipe.batch_size,
             crop_padding=self.recipe.crop_padding or 0,
             mirror=self.recipe.flip,
+            recipe=self.recipe,
             seed=self.seed,
             position=lambda: trainer.global_step,
             device=trainer.strategy.root_device,
             rank=trainer.global_rank,
             devices=trainer.world_size,
             max_batches=self.max_batches,
-            recipe=self.recipe,
         )
 
     def _train_files(self, split: ImageFiles, trainer: L.Trainer) -> TrainFileLoader:
