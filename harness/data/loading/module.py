@@ -115,10 +115,10 @@ class TrainData(_OnDevice):
         return TrainLoader(
             self.splits.train,
             self.preprocessing,
+            recipe=self.recipe,
             batch_size=self.recipe.batch_size,
             crop_padding=self.recipe.crop_padding or 0,
             mirror=self.recipe.flip,
-            recipe=self.recipe,
             seed=self.seed,
             position=lambda: trainer.global_step,
             device=trainer.strategy.root_device,
