@@ -31,6 +31,7 @@ PIXELS, GEOMETRY, FEATURES = (
     "harness/data/images/geometry.py",
     "harness/training/features.py",
 )
+AUGMENTING = "harness/data/images/augmentation.py"
 CLASSIFIER, SCHEDULES, OPTIMISERS = (
     f"harness/training/{name}.py" for name in ("classifier", "schedules", "optimisers")
 )
@@ -146,8 +147,8 @@ LOADING = [
     Fault(
         "labels of a batch from files are in the order of the split",
         FILE_LOADER,
-        "labels = self.split.labels[indices].to(self.device, non_blocking=True)\n        return Batch(self.normalise",
-        "labels = self.split.labels[indices.sort().values]\n        return Batch(self.normalise",
+        "labels = self.split.labels[indices].to(self.device, non_blocking=True)\n        finished = self.finish",
+        "labels = self.split.labels[indices.sort().values]\n        finished = self.finish",
         "test_file_loader.py::test_training_does_not_depend_on_workers_devices_or_position",
     ),
     Fault(
@@ -329,8 +330,8 @@ PICTURES = [
     Fault(
         "the windows of an image are the same in every epoch",
         FILE_LOADER,
-        "stateless.uniform(DRAWS, self.seed, start.epoch, Stream.WINDOW, indices)",
-        "stateless.uniform(DRAWS, self.seed, 0, Stream.WINDOW, indices)",
+        "stateless.uniform(self.draws_of_window, self.seed, start.epoch, Stream.WINDOW, indices)",
+        "stateless.uniform(self.draws_of_window, self.seed, 0, Stream.WINDOW, indices)",
         "test_file_loader.py::test_half_of_the_training_images_are_mirrored",
     ),
     Fault(
@@ -1311,6 +1312,7 @@ STATISTICS = [
     ),
 ]
 
+AUGMENTING = "harness/data/images/augmentation.py"
 MIXED = [
     Fault(
         "mixing divides pairs among devices",

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from harness.config.commands import CompareConfig, EvalConfig, TrainConfig
 from harness.config.data import DataConfig, ImageFilesConfig
 from harness.config.facts import DataSet, Preprocessing
+from harness.config.fields import written
 from harness.config.protocol import ProtocolConfig
 from harness.config.recipe import FineTuneConfig, RecipeConfig
 from harness.errors import UserError
@@ -45,7 +46,7 @@ def check_recipe(config: TrainConfig, in_files: bool) -> None:
         in_files: whether the images are decoded from files when they are used.
     """
     recipe, data = config.recipe, config.data
-    for_these = recipe.crop_area if in_files else recipe.crop_padding is not None
+    for_these = recipe.crop_area or recipe.resize_range if in_files else recipe.crop_padding is not None
     if recipe.trains == "network" and not for_these:
         if in_files:
             why = "it is for images in memory (recipe.crop_area is empty), and these are decoded from files"
@@ -56,6 +57,9 @@ def check_recipe(config: TrainConfig, in_files: bool) -> None:
         raise UserError(
             f"recipe={recipe.name} does not work with data={data.name}: {why}; choose recipe={other} or recipe=finetune"
         )
+    check_augmentation(recipe, data, in_files)
+    if isinstance(data, ImageFilesConfig) and config.weights is None:  # weights can bring another size
+        check_resize_range(recipe, data.image_size)
     if config.weights is None and (recipe.trains == "head" or isinstance(recipe, FineTuneConfig)):
         raise UserError(
             f"recipe={recipe.name}: this recipe needs pretrained weights; name them with weights=, or choose "
@@ -64,6 +68,29 @@ def check_recipe(config: TrainConfig, in_files: bool) -> None:
     if recipe.trains == "head" and recipe.compile:
         raise UserError(
             "recipe.compile=true: does not work with recipe.trains=head, which computes features once; leave it out"
+        )
+
+
+def check_augmentation(recipe: RecipeConfig, data: DataConfig, in_files: bool) -> None:
+    """Raise `UserError` if the recipe changes pixels in a way that does not work with these images."""
+    if in_files and recipe.distortion:
+        raise UserError(
+            f"recipe.distortion={written(recipe.distortion)}: is for images in memory, and those of data={data.name} "
+            "are decoded from files; leave it out"
+        )
+    if recipe.lighting and len(data.mean) != 3:
+        raise UserError(
+            f"recipe.lighting={recipe.lighting:g}: changes the colours of RGB images, and data={data.name} has "
+            f"{len(data.mean)} channel; leave it out"
+        )
+
+
+def check_resize_range(recipe: RecipeConfig, size: int) -> None:
+    """Raise `UserError` if the recipe resizes a shorter edge to less than `size`, the side of the random crop."""
+    if recipe.resize_range and recipe.resize_range[0] < size:
+        raise UserError(
+            f"recipe.resize_range={written(recipe.resize_range)}: a shorter edge of {recipe.resize_range[0]} pixels is "
+            f"too short for the network's input of {size}"
         )
 
 

@@ -13,6 +13,9 @@ LOSSES = ("cross_entropy", "binary_cross_entropy", "lecun_mle", "lecun_map")
 SOFT_LOSSES = LOSSES[:2]  # those that take targets between 0 and 1
 OPTIMIZERS = ("sgd", "adamw", "rmsprop", "lamb")
 SCHEDULES = ("constant", "step", "cosine", "polynomial", "one_cycle", "plateau")
+AUTO_AUGMENTS = ("trivial_augment_wide", "rand_augment", "rand_augment_increasing")
+RAND_AUGMENT = (2, 9)  # operations and magnitude of torchvision's
+STRONGEST = 10  # magnitude of rand_augment_increasing
 
 
 @dataclass
@@ -171,6 +174,69 @@ class RecipeConfig(Declared):
         rising=True,
         aliases=("ratio",),
     )
+    resize_range: list[int] = setting(
+        "smallest and largest shorter edge in pixels that an image in a file is resized to before a random crop of the "
+        "input's size; empty: crop_area says what is cropped",
+        [],
+        least=1,
+        most=10_000,
+        lengths=(0, 2),
+        rising=True,
+        aliases=("scale_jitter",),
+    )
+    distortion: list[float] = setting(
+        "strengths of a random affine distortion of images in memory: translation in pixels, then scaling, squeezing "
+        "and horizontal shearing as shares of the size; empty: none",
+        [],
+        least=0,
+        most=256,
+        lengths=(0, 4),
+        aliases=("affine", "distort"),
+    )
+    color_jitter: list[float] = setting(
+        "strengths of random changes of brightness, contrast, saturation and, if there is a fourth, hue; empty: none",
+        [],
+        least=0,
+        most=1,
+        lengths=(0, 3, 4),
+        aliases=("jitter", "colour_jitter"),
+    )
+    auto_augment: str | None = setting(
+        "random operations on each image after crop and flip: two as in torchvision, or the RandAugment of timm that "
+        "grows stronger with its magnitude; null: none",
+        None,
+        choices=AUTO_AUGMENTS,
+        aliases=("aa", "autoaugment"),
+    )
+    rand_augment_ops: int = setting(
+        "number of operations of either RandAugment on an image",
+        RAND_AUGMENT[0],
+        least=1,
+        most=14,
+        aliases=("num_ops",),
+    )
+    rand_augment_magnitude: int = setting(
+        "magnitude of the operations: in thirtieths of the strongest of auto_augment=rand_augment; in tenths, with "
+        "noise, of rand_augment_increasing",
+        RAND_AUGMENT[1],
+        least=0,
+        most=30,
+        aliases=("magnitude",),
+    )
+    lighting: float = setting(
+        "standard deviation of the random amounts of the principal components of colour that are added to an image",
+        0.0,
+        least=0,
+        most=100,
+        aliases=("pca", "alphastd"),
+    )
+    erasing: float = setting(
+        "probability that a random rectangle of an image is replaced by the mean colour",
+        0.0,
+        least=0,
+        most=1,
+        aliases=("random_erase", "random_erasing", "reprob"),
+    )
     learning_rates: dict[str, float] = setting(
         "learning rates of networks that need their own; learning_rate takes its value from here", {}, least=0
     )
@@ -216,10 +282,13 @@ class RecipeConfig(Declared):
                 f"recipe.crop_area={written(self.crop_area)} recipe.crop_aspect={written(self.crop_aspect)}: a random "
                 "crop needs both, such as [0.08,1] and [0.75,1.33]"
             )
-        if self.trains == "head" and (self.flip or self.crop_padding or self.crop_area):
+        self._check_augmentation()
+        augmented = self.flip or self.crop_padding or self.crop_area or self.resize_range
+        if self.trains == "head" and (augmented or self.changes_pixels):
             raise UserError(
                 "recipe.trains=head computes the features of each image once, without flips and crops: choose "
-                "recipe=linear_probe, or set recipe.flip=false, recipe.crop_padding=null and recipe.crop_area=[]"
+                "recipe=linear_probe, or set recipe.flip=false, recipe.crop_padding=null, recipe.crop_area=[], and no "
+                "other augmentation"
             )
         if self.class_weights is not None and self.loss != "cross_entropy":
             raise UserError(f"recipe.class_weights={self.class_weights}: works only with recipe.loss=cross_entropy")
@@ -285,6 +354,45 @@ class RecipeConfig(Declared):
         if self.warmup_steps is None and not self.warmup_epochs:
             raise UserError(
                 f"recipe.warmup_rate={self.warmup_rate:g}: needs recipe.warmup_epochs or recipe.warmup_steps"
+            )
+
+    @property
+    def changes_pixels(self) -> bool:
+        """Whether training images are augmented by more than a flip and a crop."""
+        return bool(self.distortion or self.color_jitter or self.auto_augment or self.lighting or self.erasing)
+
+    def _check_augmentation(self) -> None:
+        if self.crop_area and self.resize_range:
+            raise UserError(
+                f"recipe.crop_area={written(self.crop_area)} recipe.resize_range={written(self.resize_range)}: a "
+                "random crop has one of them: leave recipe.resize_range out, or set recipe.crop_area=[] "
+                "recipe.crop_aspect=[]"
+            )
+        if any(strength >= 1 for strength in self.distortion[1:]):
+            raise UserError(
+                f"recipe.distortion={written(self.distortion)}: the strengths of scaling, squeezing and shearing, the "
+                "second to the fourth, must be below 1"
+            )
+        if any(hue > 0.5 for hue in self.color_jitter[3:]):
+            raise UserError(
+                f"recipe.color_jitter={written(self.color_jitter)}: the strength of hue, the fourth, must be at most "
+                "0.5, half of the circle of colours"
+            )
+        if self.auto_augment and self.color_jitter:
+            raise UserError(
+                f"recipe.auto_augment={self.auto_augment} recipe.color_jitter={written(self.color_jitter)}: choose one "
+                "of them; auto_augment changes brightness, contrast and colour itself"
+            )
+        others = self.auto_augment in (None, "trivial_augment_wide")
+        if others and (self.rand_augment_ops, self.rand_augment_magnitude) != RAND_AUGMENT:
+            raise UserError(
+                f"recipe.rand_augment_ops={self.rand_augment_ops} recipe.rand_augment_magnitude="
+                f"{self.rand_augment_magnitude}: need recipe.auto_augment=rand_augment or rand_augment_increasing"
+            )
+        if self.auto_augment == "rand_augment_increasing" and self.rand_augment_magnitude > STRONGEST:
+            raise UserError(
+                f"recipe.rand_augment_magnitude={self.rand_augment_magnitude}: must be at most {STRONGEST} with "
+                "recipe.auto_augment=rand_augment_increasing"
             )
 
 

@@ -9,6 +9,7 @@ torch, which differs from it by one level; where pure noise is scaled by a ratio
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 
@@ -23,6 +24,7 @@ from harness.data.images.pixels import pad_to
 
 ATTEMPTS = 10  # at a random crop that lies inside the image
 DRAWS = 4 * ATTEMPTS  # of each: area, aspect, row, column
+SCALE_DRAWS = 3  # of a crop at a random scale: shorter edge, row, column
 RESIZERS = {
     "bilinear": torch.ops.aten._upsample_bilinear2d_aa,
     "bicubic": torch.ops.aten._upsample_bicubic2d_aa,
@@ -142,6 +144,33 @@ def random_resized_crop(
     window = image[top : top + height, left : left + width]
     size = (preprocessing.size, preprocessing.size)
     return resize(window, size, str(preprocessing.interpolation), decoder, size)[None]
+
+
+def random_scale_crop(
+    image: Pixels,
+    draws: npt.NDArray[np.float64],
+    preprocessing: Preprocessing,
+    shorter_edges: Sequence[int],
+    decoder: str,
+) -> Pixels:
+    """A window of the input's size out of the image at a random scale: (1, size, size, 3).
+
+    The shorter edge is drawn for each image [Simonyan 2014, section 3.1; He 2015, section 3.4], or is always the same
+    [Krizhevsky 2012, section 4.1].
+
+    Args:
+        image: uint8 (h, w, 3).
+        draws: float64 (`SCALE_DRAWS`,), uniform in [0, 1).
+        preprocessing: size and interpolation.
+        shorter_edges: smallest and largest, in pixels; each whole number between is as likely.
+        decoder: `fast` or `pil`.
+    """
+    smallest, largest = shorter_edges
+    edge_draw, y, x = draws.tolist()
+    scaled = dataclasses.replace(preprocessing, resize=smallest + int(edge_draw * (largest - smallest + 1)))
+    height, width = _resized_size(image, scaled)
+    corner = int(y * (height - scaled.size + 1)), int(x * (width - scaled.size + 1))
+    return _windows(image, scaled, [corner], decoder)
 
 
 def random_box(

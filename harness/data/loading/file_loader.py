@@ -1,5 +1,7 @@
 """Loaders over images in files: decoded by workers, then flipped and normalised on the device, a batch at a time.
 
+Random operations on single images come after the flip, so workers do both where a recipe has them.
+
 They keep the contract of `harness.data.loading.loader`: the same images and pixels for any number of workers and
 devices.
 """
@@ -15,14 +17,16 @@ import torch
 
 from harness.config.facts import Preprocessing
 from harness.config.recipe import RecipeConfig
-from harness.data.images.geometry import DRAWS
+from harness.data.images.augmentation import operations
+from harness.data.images.geometry import DRAWS, SCALE_DRAWS
 from harness.data.images.image_files import ImageFiles
 from harness.data.images.pixels import Normalise
 from harness.data.loading import stateless
+from harness.data.loading.finish import Finish
 from harness.data.loading.loader import Batch, Loader
 from harness.data.loading.order import EvalOrder, Start, TrainOrder
 from harness.data.loading.stateless import Stream
-from harness.data.loading.workers import Decoded, Request, WindowDecoder, decoding
+from harness.data.loading.workers import Decoded, OperationDraws, Request, WindowDecoder, decoding
 
 
 class FileLoader(Loader):
@@ -72,10 +76,15 @@ class FileLoader(Loader):
         """Of the windows of images int64 (n,); None for those of an evaluation."""
         return None
 
+    def operation_draws(self, start: Start, indices: torch.Tensor) -> OperationDraws | None:
+        """Of the random operations on images int64 (n,); None if there are none."""
+        return None
+
     def _requests(self) -> Iterator[Request]:
         for chosen, _ in self.order.chosen(self.start):
             paths = [self.split.path(index) for index in chosen.tolist()]
-            yield Request(chosen.numpy(), paths, self.draws(self.start, chosen))
+            draws = (self.draws(self.start, chosen), self.operation_draws(self.start, chosen))
+            yield Request(chosen.numpy(), paths, *draws)
 
 
 class TrainFileLoader(FileLoader):
@@ -84,7 +93,7 @@ class TrainFileLoader(FileLoader):
     Args:
         split: the images.
         preprocessing: of the network.
-        recipe: batch size, crop and flip.
+        recipe: batch size and augmentation.
         decoder: `fast` or `pil`.
         workers: processes that decode.
         seed: of the run.
@@ -122,26 +131,48 @@ class TrainFileLoader(FileLoader):
             max_batches=max_batches,
             pairs=recipe.mixes,
         )
-        crop = (recipe.crop_area, recipe.crop_aspect)
-        windows = WindowDecoder(preprocessing, decoder, False, *crop, as_viewed=split.as_viewed)
+        windows = WindowDecoder(
+            preprocessing,
+            decoder,
+            crop_area=recipe.crop_area,
+            crop_aspect=recipe.crop_aspect,
+            as_viewed=split.as_viewed,
+            resize_range=recipe.resize_range,
+            operations=operations(recipe),
+        )
         super().__init__(split, order, windows, workers, device)
         self.seed = seed
         self.mirror = recipe.flip
+        self.draws_of_window = SCALE_DRAWS if recipe.resize_range else DRAWS
+        self.has_operations = windows.operations is not None
+        self.finish = Finish(self.normalise, recipe, preprocessing, seed)
 
     def draws(self, start: Start, indices: torch.Tensor) -> npt.NDArray[np.float64]:
         """Of random crops: pure functions of (seed, epoch, image)."""
-        return stateless.uniform(DRAWS, self.seed, start.epoch, Stream.WINDOW, indices).numpy()
+        return stateless.uniform(self.draws_of_window, self.seed, start.epoch, Stream.WINDOW, indices).numpy()
+
+    def operation_draws(self, start: Start, indices: torch.Tensor) -> OperationDraws | None:
+        """Of random operations, and of the flips before them: pure functions of (seed, epoch, image)."""
+        if not self.has_operations:
+            return None
+        seeds = stateless.bits(self.seed, start.epoch, Stream.OPERATIONS, indices)
+        mirrored = self.mirrored(start, indices) & self.mirror
+        return OperationDraws(seeds.numpy(), mirrored.numpy())
+
+    def mirrored(self, start: Start, indices: torch.Tensor) -> torch.Tensor:
+        """Which images int64 (n,) are mirrored, if any are: bool (n,)."""
+        return stateless.integers(2, self.seed, start.epoch, Stream.FLIP, indices).bool()
 
     def finished(self, start: Start, decoded: Decoded, global_size: int) -> Batch:
-        """Mirror and normalise."""
+        """Mirror, unless the workers have done so, and normalise."""
         images = _on(self.device, decoded)[:, 0]  # (n, C, H, W)
         indices = torch.from_numpy(decoded.indices)
-        if self.mirror:
-            draws = stateless.integers(2, self.seed, start.epoch, Stream.FLIP, indices)
-            mirrored = draws.nonzero()[:, 0].to(self.device, non_blocking=True)
+        if self.mirror and not self.has_operations:
+            mirrored = self.mirrored(start, indices).nonzero()[:, 0].to(self.device, non_blocking=True)
             images[mirrored] = images[mirrored].flip(-1)  # a third of the time of torch.where over all
         labels = self.split.labels[indices].to(self.device, non_blocking=True)
-        return Batch(self.normalise(images), labels, indices, global_size, tuple(decoded.unreadable))
+        finished = self.finish(images, start.epoch, indices)
+        return Batch(finished, labels, indices, global_size, tuple(decoded.unreadable))
 
 
 class EvalFileLoader(FileLoader):

@@ -14,9 +14,12 @@ from typing import NamedTuple
 import torch
 
 from harness.config.facts import Preprocessing
+from harness.config.recipe import RecipeConfig
+from harness.data.images.augmentation import DISTORTION_DRAWS, Operations, distort, operations, own_generator
 from harness.data.images.image_set import ImageSet
 from harness.data.images.pixels import Normalise, crop, flip, pad_to
 from harness.data.loading import stateless
+from harness.data.loading.finish import Finish
 from harness.data.loading.order import EvalOrder, TrainOrder
 from harness.data.loading.stateless import Stream
 from harness.data.loading.waiting import Waiting
@@ -97,6 +100,7 @@ class TrainLoader(Loader):
         devices: how many share a batch.
         max_batches: of an epoch; None for all.
         pairs: whether devices take pairs of images.
+        recipe: says what else is augmented; None for nothing.
     """
 
     order: TrainOrder
@@ -116,6 +120,7 @@ class TrainLoader(Loader):
         devices: int = 1,
         max_batches: int | None = None,
         pairs: bool = False,
+        recipe: RecipeConfig | None = None,
     ) -> None:
         order = TrainOrder(
             len(split.labels),
@@ -135,9 +140,12 @@ class TrainLoader(Loader):
         self.padded = pad_to(split.images.to(device), self.size + 2 * crop_padding).contiguous()
         self.labels = split.labels.to(device)
         self.normalise = Normalise(preprocessing, device)
+        self.distortion = recipe.distortion if recipe else []
+        self.operations = operations(recipe) if recipe else None
+        self.finish = Finish(self.normalise, recipe, preprocessing, seed) if recipe else None
 
     def batches(self) -> Iterator[Batch]:
-        """Cut, mirrored and normalised on the device."""
+        """Distorted, cut, mirrored and normalised on the device."""
         start = self.order.start()
         drawn = (self.order.seed, start.epoch)  # of which a number for each image of the split is a function
         images_of_split = torch.arange(len(self.labels), device=self.labels.device)
@@ -148,13 +156,34 @@ class TrainLoader(Loader):
         if self.mirror:
             mirrored = stateless.integers(2, *drawn, Stream.FLIP, images_of_split).bool()
         for chosen, global_size in self.order.chosen(start):
+            source, rows = self.padded, chosen
+            if self.distortion:
+                source, rows = self._distorted(start.epoch, chosen), torch.arange(len(chosen), device=chosen.device)
             if self.crop_padding:
-                images = crop(self.padded, chosen, y[chosen], x[chosen], self.size)
+                images = crop(source, rows, y[chosen], x[chosen], self.size)
             else:  # index_select: seven times as fast as padded[chosen]
-                images = self.padded.index_select(0, chosen)
+                images = source.index_select(0, rows)
             if self.mirror:
                 images = flip(images, mirrored[chosen])
-            yield Batch(self.normalise(images), self.labels[chosen], chosen, global_size)
+            if self.operations is not None:
+                images = self._operated(self.operations, images, start.epoch, chosen)
+            finished = self.finish(images, start.epoch, chosen) if self.finish else self.normalise(images)
+            yield Batch(finished, self.labels[chosen], chosen, global_size)
+
+    def _distorted(self, epoch: int, chosen: torch.Tensor) -> torch.Tensor:
+        """Images of the split, padded and then distorted."""
+        draws = stateless.uniform(DISTORTION_DRAWS, self.order.seed, epoch, Stream.DISTORTION, chosen)
+        return distort(self.padded.index_select(0, chosen), draws, self.distortion)
+
+    def _operated(self, operations: Operations, images: torch.Tensor, epoch: int, chosen: torch.Tensor) -> torch.Tensor:
+        """Random operations, one image after the other on the CPU; uint8 (N, C, H, W)."""
+        seeds = stateless.bits(self.order.seed, epoch, Stream.OPERATIONS, chosen).tolist()
+        pixels = images.movedim(1, -1).contiguous().cpu().numpy()  # (N, H, W, C)
+        with own_generator():
+            for row, seed in enumerate(seeds):
+                image = pixels[row] if pixels.shape[-1] == 3 else pixels[row, :, :, 0]  # grey ones have two axes
+                pixels[row] = operations(image, seed).reshape(pixels[row].shape)
+        return torch.from_numpy(pixels).to(images.device).movedim(-1, 1).contiguous()
 
 
 class EvalLoader(Loader):

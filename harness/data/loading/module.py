@@ -115,6 +115,7 @@ class TrainData(_OnDevice):
         return TrainLoader(
             self.splits.train,
             self.preprocessing,
+            recipe=self.recipe,
             batch_size=self.recipe.batch_size,
             crop_padding=self.recipe.crop_padding or 0,
             pairs=self.recipe.mixes,

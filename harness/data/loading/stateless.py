@@ -30,6 +30,10 @@ class Stream(IntEnum):
     STEP = 4
     WINDOW = 5
     MIXING = 6  # its indices are steps of an epoch
+    OPERATIONS = 20
+    DISTORTION = 21
+    LIGHTING = 22
+    ERASING = 23
 
 
 def _mix(value: int) -> int:

@@ -26,8 +26,9 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from harness.config.facts import Preprocessing
+from harness.data.images.augmentation import Operations, own_generator
 from harness.data.images.decode import Pixels, UnreadableError, decode, read
-from harness.data.images.geometry import centre_crop, random_resized_crop, six_crop
+from harness.data.images.geometry import centre_crop, random_resized_crop, random_scale_crop, six_crop
 from harness.data.loading.loader import Unreadable
 from harness.errors import UserError
 
@@ -37,18 +38,32 @@ PREFETCH = 2  # batches that each worker works ahead
 Positions = npt.NDArray[np.int64]
 
 
+class OperationDraws(NamedTuple):
+    """What random operations on n images need.
+
+    Attributes:
+        seeds: int64 (n,), of all that torchvision draws for an image.
+        mirrored: bool (n,), images that are mirrored before.
+    """
+
+    seeds: npt.NDArray[np.int64]
+    mirrored: npt.NDArray[np.bool_]
+
+
 class Request(NamedTuple):
     """What a worker is asked for.
 
     Attributes:
         indices: positions in the split (n,).
         paths: of the n files.
-        draws: float64 (n, `DRAWS`), uniform in [0, 1), of a random crop; None for an evaluation.
+        draws: float64 (n, `DRAWS` or `SCALE_DRAWS`), uniform in [0, 1), of a random crop; None for an evaluation.
+        operations: what random operations need; None if there are none.
     """
 
     indices: Positions
     paths: list[bytes]
     draws: npt.NDArray[np.float64] | None
+    operations: OperationDraws | None = None
 
 
 class Decoded(NamedTuple):
@@ -99,6 +114,8 @@ class WindowDecoder(Dataset[Decoded]):
         crop_aspect: of a random crop.
         memory: of the process that uses it.
         as_viewed: whether the pixels are those that a viewer shows.
+        resize_range: of the shorter edge before a random crop, which then has no random area.
+        operations: on each window of training; None for none.
     """
 
     preprocessing: Preprocessing
@@ -108,9 +125,17 @@ class WindowDecoder(Dataset[Decoded]):
     crop_aspect: Sequence[float] = ()
     memory: _BatchMemory = field(default_factory=_BatchMemory)
     as_viewed: bool = False
+    resize_range: Sequence[int] = ()
+    operations: Operations | None = None
 
     def __getitem__(self, request: Request) -> Decoded:
         """Decode one batch."""
+        if request.operations is None:
+            return self._decoded(request)
+        with own_generator():
+            return self._decoded(request)
+
+    def _decoded(self, request: Request) -> Decoded:
         size = self.preprocessing.size
         count = 6 if self.ten_crop else 1
         images = self.memory.next((len(request.paths), count, size, size, 3))
@@ -123,15 +148,25 @@ class WindowDecoder(Dataset[Decoded]):
             except UnreadableError as error:
                 unreadable.append(Unreadable(int(request.indices[row]), str(error)))
             else:
-                pixels_of[len(kept)] = self._windows(pixels, None if request.draws is None else request.draws[row])
+                pixels_of[len(kept)] = self._windows(pixels, request, row)
                 kept.append(row)
         return Decoded(images[: len(kept)], request.indices[kept], unreadable)
 
-    def _windows(self, pixels: Pixels, draws: npt.NDArray[np.float64] | None) -> Pixels:
-        if draws is not None:
-            crop = (self.crop_area, self.crop_aspect)
-            return random_resized_crop(pixels, draws, self.preprocessing, *crop, self.decoder)
-        return (six_crop if self.ten_crop else centre_crop)(pixels, self.preprocessing, self.decoder)
+    def _windows(self, pixels: Pixels, request: Request, row: int) -> Pixels:
+        if request.draws is None:
+            return (six_crop if self.ten_crop else centre_crop)(pixels, self.preprocessing, self.decoder)
+        window = self._random_window(pixels, request.draws[row])
+        if request.operations is None or self.operations is None:
+            return window
+        seed, mirrored = int(request.operations.seeds[row]), bool(request.operations.mirrored[row])
+        upright = window[0, :, ::-1] if mirrored else window[0]
+        return self.operations(np.ascontiguousarray(upright), seed)[None]
+
+    def _random_window(self, pixels: Pixels, draws: npt.NDArray[np.float64]) -> Pixels:
+        if self.resize_range:
+            return random_scale_crop(pixels, draws, self.preprocessing, self.resize_range, self.decoder)
+        crop = (self.crop_area, self.crop_aspect)
+        return random_resized_crop(pixels, draws, self.preprocessing, *crop, self.decoder)
 
 
 class _Decoding(DataLoader[Decoded]):
