@@ -18,6 +18,7 @@ from harness.errors import UserError, nearest
 from models.catalogue import MODELS
 
 WIDTH = 110  # most characters of a line
+FEW = 10  # choices of a group that the page describes
 TYPES = {"int": "whole number", "float": "number", "bool": "true or false", "str": "text"}
 SEVERAL = {"int": "whole numbers", "float": "numbers", "str": "words"}
 
@@ -68,7 +69,7 @@ def help_page(command: str) -> str:
     for name, key in declarations(COMMANDS[command]).items():
         lines.append(f"    {f'{name}={_default(key)}':<16} {re.split('[;:]', key.setting.meaning)[0]}")
     if groups:
-        lines.append(f"--help {groups[-1]} explains the keys of a group, {groups[-1]}.key=value; --cfg job shows all")
+        lines.append(f"--help {groups[-1]} explains the choices and keys of a group; --cfg job shows every key")
     return "\n".join([*lines, "", *EXAMPLES[command]])
 
 
@@ -89,6 +90,14 @@ def _families() -> list[str]:
 
 
 def _choices(group: str) -> list[str]:
+    """The choices of a group: a line each, or only their names if they are many."""
+    names = choices(group)
+    if len(names) > FEW:
+        return [fill(" ".join(names), WIDTH, initial_indent="    ", subsequent_indent="    ")]
+    return _described(group)
+
+
+def _described(group: str) -> list[str]:
     said = {choice: shorten(describe(group, choice), WIDTH - 21, placeholder=" ...") for choice in choices(group)}
     return [f"    {choice:<16} {text}" for choice, text in said.items()]
 
@@ -119,10 +128,12 @@ def group_page(command: str, words: Sequence[str]) -> str:
 def _explained(group: str, values: Any) -> str:
     """Explain every key of a group: first those of the chosen file with their values, then those of other choices."""
     lines = [f"{group}=NAME  {GROUPS[group]}"]
+    if group != "model":
+        lines += [*_described(group), ""]
     known: set[tuple[str, Setting]] = set()
     if values is not None:
         own = declarations(type(values))
-        lines[0] = f"{group}={values.name}  {describe(group, values.name)}"
+        lines.append(f"With {group}={values.name}")
         lines += [_key(f"{group}.{name}", key, written(getattr(values, name))) for name, key in own.items()]
         known = {(name, key.setting) for name, key in own.items()}
     for schema, options in SCHEMAS[group].items():

@@ -42,8 +42,6 @@ class Classifier(L.LightningModule):
         UserError: the warm-up is longer than the run.
     """
 
-    counters: EpochCounters  # of the present epoch
-
     def __init__(
         self, network: nn.Module, recipe: RecipeConfig, steps_per_epoch: int, seed: int, loss: Loss | None = None
     ) -> None:
@@ -59,6 +57,7 @@ class Classifier(L.LightningModule):
         self._set_groups([{"params": list(network.parameters())}], (1.0,))
         prepare(network, recipe)
         self.history: list[Epoch] = []
+        self.counters = EpochCounters(steps_per_epoch)
         self.automatic_optimization = False  # training_step calls the optimiser itself
 
     def _set_groups(self, groups: list[Group], factors: Iterable[float]) -> None:
