@@ -606,6 +606,21 @@ TRAINING = [
         "test_training.py::test_the_optimiser_is_torchs_sgd_with_the_scheduled_rate",
     ),
     Fault(
+        "a record from before a setting is another row than one with its default",
+        "harness/comparison/settings.py",
+        "recipe = {**_defaults(recipe), **recipe}",
+        "recipe = {**recipe}",
+        "test_compare.py::test_a_setting_that_is_newer_than_a_record_had_its_default_there",
+    ),
+    Fault(
+        "float16's gradients are clipped with their scale",
+        CLASSIFIER,
+        "        optimizer.step()\n\n    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:",
+        "        self.on_before_it(optimizer)\n        optimizer.step()\n\n"
+        "    def on_before_it(self, optimizer: torch.optim.Optimizer) -> None:",
+        "test_optimisers.py::test_gradients_of_float16_are_clipped_without_their_scale",
+    ),
+    Fault(
         "a one-cycle begins at nothing",
         SCHEDULES,
         "START, END = 1 / 25,",

@@ -25,7 +25,11 @@ class RecipeConfig(Declared):
     group: ClassVar[str] = "recipe"
     name: str = chosen("recipe")
     epochs: int = setting(
-        "passes over the training split", least=1, most=1_000_000, aliases=("num_epochs", "n_epochs", "nb_epochs")
+        "passes over the training split; milestones and warm-up are shortened or lengthened with it unless "
+        "they are set, too",
+        least=1,
+        most=1_000_000,
+        aliases=("num_epochs", "n_epochs", "nb_epochs"),
     )
     batch_size: int = setting(
         "number of images of one optimiser step, over all devices together",
