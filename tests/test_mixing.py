@@ -17,6 +17,8 @@ import torch
 import torch.nn.functional as F
 from conftest import run_script
 from PIL import Image
+from test_finetune import Run
+from test_resume_in_process import WithDropout, assert_equal
 from test_training import PREPROCESSING, PROTOCOL, Network, fit, images, recipe
 from torchvision.transforms import v2
 
@@ -410,6 +412,14 @@ def test_without_mixing_nothing_is_drawn(tmp_path: Path, monkeypatch: pytest.Mon
     assert len(fit(Network(), tmp_path, recipe(label_smoothing=0.1)).history) == 4
     with pytest.raises(AssertionError, match="mixed"):
         fit(Network(), tmp_path / "mixed", recipe(mixup=0.2))
+
+
+@pytest.mark.parametrize("cut_at", [5, 7])
+def test_a_run_that_is_cut_off_goes_on_mixing_as_if_it_never_was(cut_at: int, tmp_path: Path) -> None:
+    settings = recipe(loss="binary_cross_entropy", label_smoothing=0.1, **BOTH)
+    Run(tmp_path / "cut", settings, network=WithDropout(), cut_at=cut_at, checkpoint_every=3)
+    whole = Run(tmp_path / "whole", settings, network=WithDropout())
+    assert_equal(Run(tmp_path / "cut", settings, network=WithDropout()), whole)
 
 
 @pytest.mark.slow

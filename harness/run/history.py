@@ -53,7 +53,8 @@ class Epoch:
         train_loss: mean loss over the training images, measured while the weights changed.
         train: counts over the augmented training images, measured while the weights changed. Of two images that were
             mixed, the label with the larger share is the right one.
-        validation_loss: mean loss over the validation split; None without one.
+        validation_loss: mean loss over the validation split, with the recipe's label smoothing and no image mixed; None
+            without one.
         validation: counts over the validation split; None without one.
     """
 
