@@ -1282,6 +1282,13 @@ AUGMENTATION = [
         "test_augmentation.py::test_each_increasing_operation_is_timms",
     ),
     Fault(
+        "images in memory are not augmented by the recipe's policies",
+        MODULE,
+        "            recipe=self.recipe,\n",
+        "",
+        "test_augmentation.py::test_a_run_that_is_cut_off_in_an_epoch_goes_on_with_the_same_images",
+    ),
+    Fault(
         "RandAugment takes no magnitude from the recipe",
         AUGMENTING,
         "recipe.rand_augment_magnitude,\n",
