@@ -1365,11 +1365,26 @@ MIXED = [
         "test_mixing.py::test_the_box_and_what_it_leaves_are_torchvisions",
     ),
     Fault(
+<<<<<<< HEAD
         "the share of cutmix forgets what the border cut off",
         MIXING,
         "return Mixture(1 - area / (height * width), box)",
         "return Mixture(share if area else 1.0, box)",
         "test_mixing.py::test_the_box_and_what_it_leaves_are_torchvisions",
+=======
+        "images in memory are not augmented by the recipe's policies",
+        MODULE,
+        "            recipe=self.recipe,\n",
+        "",
+        "test_augmentation.py::test_a_run_that_is_cut_off_in_an_epoch_goes_on_with_the_same_images",
+    ),
+    Fault(
+        "RandAugment takes no magnitude from the recipe",
+        AUGMENTING,
+        "recipe.rand_augment_magnitude,\n",
+        "9,\n",
+        "test_augmentation.py::test_operations_in_memory_are_torchvisions_after_crop_and_flip",
+>>>>>>> zoo-augment
     ),
     Fault(
         "mixup gives an image the share of its partner",

@@ -15,6 +15,8 @@ import torch
 from PIL import Image
 from scipy.ndimage import affine_transform
 from scipy.stats import ks_2samp
+from test_finetune import Run, copies
+from test_finetune import changed as changed_weights
 from test_settings import refused
 from test_training import RECIPE
 from timm.data import auto_augment as timms
@@ -201,6 +203,17 @@ def test_torchs_generator_is_left_alone(files: ImageFiles) -> None:
         assert torch.equal(torch.get_rng_state(), before)
     for _ in memory_loader(in_memory(), dataclasses.replace(RECIPE, **EVERYTHING, **OPERATIONS[1])):
         assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_run_that_is_cut_off_in_an_epoch_goes_on_with_the_same_images(tmp_path: Path) -> None:
+    augmented = dataclasses.replace(
+        RECIPE, epochs=2, distortion=[1.0, 0.1, 0.1, 0.2], erasing=0.5, auto_augment="trivial_augment_wide"
+    )
+    plain, whole = Run(tmp_path / "plain", dataclasses.replace(RECIPE, epochs=2)), Run(tmp_path / "whole", augmented)
+    Run(tmp_path / "broken", augmented, cut_at=7, checkpoint_every=1)
+    broken = Run(tmp_path / "broken", augmented)
+    assert broken.classifier.history == whole.classifier.history != plain.classifier.history
+    assert not changed_weights(copies(whole.network), broken.network)
 
 
 def test_without_augmentation_nothing_changes() -> None:

@@ -49,7 +49,10 @@ def check_recipe(config: TrainConfig, in_files: bool) -> None:
     for_these = recipe.crop_area or recipe.resize_range if in_files else recipe.crop_padding is not None
     if recipe.trains == "network" and not for_these:
         if in_files:
-            why = "it is for images in memory (recipe.crop_area is empty), and these are decoded from files"
+            why = (
+                "it is for images in memory (recipe.crop_area and recipe.resize_range are empty), and these are "
+                "decoded from files"
+            )
             other = "torchvision_v1"
         else:
             why = "it is for images in files (recipe.crop_padding is null), and these are in memory"

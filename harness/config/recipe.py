@@ -160,8 +160,8 @@ class RecipeConfig(Declared):
     flip: bool = setting("whether half of the images are mirrored", aliases=("hflip", "horizontal_flip"))
     precision: str = setting("arithmetic, by Lightning's name", choices=PRECISIONS, aliases=("amp", "fp16", "bf16"))
     crop_area: list[float] = setting(
-        "smallest and largest area of a random crop, as a share of the area of an image in a file; empty: this recipe "
-        "is not for images in files",
+        "smallest and largest area of a random crop, as a share of the area of an image in a file; empty: resize_range "
+        "says what is cropped, or this recipe is not for images in files",
         [],
         above=0,
         most=1,
