@@ -1365,26 +1365,11 @@ MIXED = [
         "test_mixing.py::test_the_box_and_what_it_leaves_are_torchvisions",
     ),
     Fault(
-<<<<<<< HEAD
         "the share of cutmix forgets what the border cut off",
         MIXING,
         "return Mixture(1 - area / (height * width), box)",
         "return Mixture(share if area else 1.0, box)",
         "test_mixing.py::test_the_box_and_what_it_leaves_are_torchvisions",
-=======
-        "images in memory are not augmented by the recipe's policies",
-        MODULE,
-        "            recipe=self.recipe,\n",
-        "",
-        "test_augmentation.py::test_a_run_that_is_cut_off_in_an_epoch_goes_on_with_the_same_images",
-    ),
-    Fault(
-        "RandAugment takes no magnitude from the recipe",
-        AUGMENTING,
-        "recipe.rand_augment_magnitude,\n",
-        "9,\n",
-        "test_augmentation.py::test_operations_in_memory_are_torchvisions_after_crop_and_flip",
->>>>>>> zoo-augment
     ),
     Fault(
         "mixup gives an image the share of its partner",
@@ -1416,4 +1401,91 @@ MIXED = [
     ),
 ]
 
-FAULTS = [*LOADING, *PICTURES, *TRAINING, *MIXED, *RESUMING, *EVALUATION, *STATISTICS]
+AUGMENTATION = [
+    Fault(
+        "random operations are the same in every epoch",
+        FILE_LOADER,
+        "stateless.bits(self.seed, start.epoch, Stream.OPERATIONS, indices)",
+        "stateless.bits(self.seed, 0, Stream.OPERATIONS, indices)",
+        "test_augmentation.py::test_operations_on_files_are_torchvisions_after_crop_and_flip",
+    ),
+    Fault(
+        "images with random operations are never mirrored",
+        "harness/data/loading/workers.py",
+        "window[0, :, ::-1] if mirrored else window[0]",
+        "window[0]",
+        "test_augmentation.py::test_operations_on_files_are_torchvisions_after_crop_and_flip",
+    ),
+    Fault(
+        "random operations leave torch's generator where the last image put it",
+        AUGMENTING,
+        "torch.default_generator.set_state(before)",
+        "del before",
+        "test_augmentation.py::test_torchs_generator_is_left_alone",
+    ),
+    Fault(
+        "the RandAugment of ResNet strikes back does every operation that it chose",
+        "harness/data/images/rand_augment.py",
+        "if happens < PROBABILITY:",
+        "if happens < 1:",
+        "test_augmentation.py::test_increasing_operations_are_chosen_as_timm_does",
+    ),
+    Fault(
+        "translation by RandAugment is in pixels",
+        "harness/data/images/rand_augment.py",
+        "0.45 * image.height",
+        "0.45 * 331",
+        "test_augmentation.py::test_each_increasing_operation_is_timms",
+    ),
+    Fault(
+        "images in memory are not augmented by the recipe's policies",
+        MODULE,
+        "            recipe=self.recipe,\n",
+        "",
+        "test_augmentation.py::test_a_run_that_is_cut_off_in_an_epoch_goes_on_with_the_same_images",
+    ),
+    Fault(
+        "RandAugment takes no magnitude from the recipe",
+        AUGMENTING,
+        "recipe.rand_augment_magnitude,\n",
+        "9,\n",
+        "test_augmentation.py::test_operations_in_memory_are_torchvisions_after_crop_and_flip",
+    ),
+    Fault(
+        "colour noise is added after the division by the deviation",
+        "harness/data/loading/finish.py",
+        "noise = colour_noise(draws, self.sigma) / self.std",
+        "noise = colour_noise(draws, self.sigma)",
+        "test_augmentation.py::test_colour_noise_is_added_to_pixels_between_0_and_1_before_normalisation",
+    ),
+    Fault(
+        "the erased rectangle depends on the image's place in the batch",
+        "harness/data/loading/finish.py",
+        "Stream.ERASING, indices)",
+        "Stream.ERASING, torch.arange(len(indices)))",
+        "test_augmentation.py::test_images_in_memory_do_not_depend_on_devices_or_position",
+    ),
+    Fault(
+        "erased rectangles have no smallest area",
+        AUGMENTING,
+        "(least + (greatest - least) * area_draw)",
+        "(greatest * area_draw)",
+        "test_augmentation.py::test_erased_rectangles_are_spread_like_torchvisions",
+    ),
+    Fault(
+        "the largest shorter edge is never drawn",
+        GEOMETRY,
+        "int(edge_draw * (largest - smallest + 1))",
+        "int(edge_draw * (largest - smallest))",
+        "test_augmentation.py::test_every_shorter_edge_and_place_of_the_range_is_drawn",
+    ),
+    Fault(
+        "squeezing is scaling",
+        AUGMENTING,
+        "(y - down) * squeeze / scale",
+        "(y - down) / (scale * squeeze)",
+        "test_augmentation.py::test_distortion_is_scipys_affine_transform",
+    ),
+]
+
+FAULTS = [*LOADING, *AUGMENTATION, *PICTURES, *TRAINING, *MIXED, *RESUMING, *EVALUATION, *STATISTICS]
