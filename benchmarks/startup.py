@@ -30,7 +30,7 @@ def after(module, name, milestone):
         return result
     setattr(module, name, wrapped)
 import harness.config, harness.command.cli
-after(harness.command.cli, "check", "config composed")
+after(harness.command.cli, "compose", "config composed")
 import builtins
 sources = "harness.data.sources.table"
 plain_import = builtins.__import__

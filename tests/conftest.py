@@ -45,7 +45,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 def trained_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a short run of the default command, made once."""
     runs = tmp_path_factory.mktemp("runs")
-    done = run_script("train.py", "recipe.epochs=3", f"runs={runs}")
+    done = run_script("train.py", "recipe.epochs=3", "recipe.warmup_epochs=1", f"runs={runs}")
     assert done.returncode == 0, done.stderr
     (folder,) = (runs / "lenet5-digits").iterdir()
     return folder

@@ -279,7 +279,7 @@ def test_a_full_disk_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:
 KILLED = ROOT / "tests" / "fixtures" / "2026-11" / "runs" / "mlp-digits" / "killed"  # in step 50 of 120
 ITS_SETTINGS = (
     *("model=mlp", "model.hidden=[4]", "recipe.epochs=3", "recipe.batch_size=32", "recipe.learning_rate=0.02"),
-    *("recipe.crop_padding=0", "seed=1", "resume=auto"),
+    *("recipe.warmup_epochs=1", "recipe.crop_padding=0", "seed=1", "resume=auto"),
 )
 
 
