@@ -96,7 +96,7 @@ def test_eval_of_the_run_reports_the_same(trained_run: Path, tmp_path: Path) -> 
 
 
 def test_equal_commands_give_equal_records(trained_run: Path, tmp_path: Path) -> None:
-    done = run_script("train.py", "recipe.epochs=3", f"runs={tmp_path}")
+    done = run_script("train.py", "recipe.epochs=3", "recipe.warmup_epochs=1", f"runs={tmp_path}")
     assert done.returncode == 0, done.stderr
     again = only(tmp_path / "lenet5-digits")
     for file in ("metrics.csv", "result.json", "predictions.csv"):

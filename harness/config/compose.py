@@ -98,7 +98,7 @@ def sets_epochs(words: Sequence[str]) -> bool:
 
 
 def _keep_proportions(recipe: DictConfig, own: DictConfig, words: Sequence[str]) -> None:
-    """Shorten or lengthen a schedule with its epochs, the warm-up included; what the user sets himself stays.
+    """Shorten or lengthen a schedule with its epochs, the warm-up included; what the user sets stays.
 
     Args:
         recipe: the recipe with the user's epochs; it is changed.
