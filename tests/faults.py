@@ -892,8 +892,8 @@ TRAINING = [
     Fault(
         "the halving of He 2015 comes late",
         "configs/recipe/he_2015_cifar.yaml",
-        "milestones: [82, 123]",
-        "milestones: [82, 132]",
+        "milestone_steps: [32_000, 48_000]",
+        "milestone_steps: [32_000, 49_000]",
         "test_recipe_values.py::test_he_2015_on_cifar",
     ),
     Fault(

@@ -16,7 +16,9 @@ import yaml
 from conftest import ROOT, run_script
 
 from harness.command.help import group_page, help_page
+from harness.config.commands import GROUPS
 from harness.config.compose import compose, quoted_path
+from harness.config.files import choices
 from harness.config.recipe import LOSSES
 from harness.config.renamed import renamed
 from harness.training import losses
@@ -140,7 +142,7 @@ def test_the_schema_knows_every_loss() -> None:
 
 @pytest.mark.parametrize(
     "choice",
-    [f"{path.parent.name}={path.stem}" for path in sorted((ROOT / "configs").glob("*/*.yaml"))],
+    [f"{group}={name}" for group in GROUPS for name in choices(group)],
 )
 def test_every_yaml_composes(choice: str) -> None:
     config = compose("train", [choice])

@@ -28,13 +28,38 @@ def sgd(recipe: RecipeConfig) -> tuple[float, float, float, bool]:
 
 def test_he_2015_on_cifar() -> None:
     """[He 2015, section 4.2]: batch 128, 0.1 divided by 10 after 32,000 and 48,000 of 64,000 iterations, all images."""
-    recipe = of("data=cifar10").recipe
+    recipe = of("data=cifar10", "model=resnet56").recipe
     assert sgd(recipe) == (0.1, 0.9, 1e-4, False) and recipe.batch_size == 128
     assert (recipe.crop_padding, recipe.flip, recipe.loss, recipe.warmup_epochs) == (4, True, "cross_entropy", 0)
     steps = math.ceil(50_000 / 128)
-    assert (recipe.epochs, *recipe.milestones) == tuple(round(step / steps) for step in (64_000, 32_000, 48_000))
-    rates = [learning_rate(recipe, epoch * steps, steps) for epoch in (0, 81, 82, 122, 123, 163)]
+    assert (recipe.epochs - 1) * steps < 64_000 <= recipe.epochs * steps
+    rates = [learning_rate(recipe, step, steps) for step in (0, 31_999, 32_000, 47_999, 48_000, 63_999)]
     assert rates == pytest.approx([0.1, 0.1, 0.01, 0.01, 0.001, 0.001])
+
+
+def test_he_2015_warms_up_110_layers() -> None:
+    """[He 2015, section 4.2]: 0.01 until the training error is below 80%, about 400 iterations; then as the others."""
+    deep, shallow = of("data=cifar10", "model=resnet110").recipe, of("data=cifar10", "model=resnet56").recipe
+    assert [learning_rate(deep, step, 391) for step in (0, 399)] == [0.01, 0.01]
+    others = range(400, 64_000, 100)
+    assert [learning_rate(deep, step, 391) for step in others] == [learning_rate(shallow, s, 391) for s in others]
+
+
+def test_he_2016_warms_up_every_network_on_cifar() -> None:
+    """[He 2016, appendix]: 0.01 for the first 400 iterations, then the schedule of 2015."""
+    recipe = of("recipe=he_2016_cifar", "data=cifar10", "model=preact_resnet164").recipe
+    assert sgd(recipe) == (0.1, 0.9, 1e-4, False) and recipe.batch_size == 128
+    rates = [learning_rate(recipe, step, 391) for step in (0, 399, 400, 31_999, 32_000, 48_000)]
+    assert rates == pytest.approx([0.01, 0.01, 0.1, 0.1, 0.01, 0.001])
+
+
+def test_lecuns_passes() -> None:
+    """[LeCun 1998, section III-B]: 20 passes at 5e-4, 2e-4, 1e-4, 5e-5, then 1e-5; here four at each of these rates."""
+    recipe = of("recipe=lecun_1998", "data=mnist", "model=lenet5_1998").recipe
+    assert recipe.epochs == 20 and (recipe.momentum, recipe.weight_decay) == (0, 0)
+    rates = [learning_rate(recipe, 6000 * epoch, 6000) / recipe.learning_rate for epoch in range(1, 20)]
+    published = [5e-4] * 3 + [2e-4] * 4 + [1e-4] * 4 + [5e-5] * 4 + [1e-5] * 4  # the first pass is our warm-up
+    assert rates == pytest.approx([rate / 5e-4 for rate in published])
 
 
 def test_torchvisions_first_weights() -> None:

@@ -9,7 +9,7 @@ import pytest
 from in_process import call
 
 from harness.command.help import group_page, help_page
-from harness.config.commands import COMMANDS, GROUPS, keys_of
+from harness.config.commands import CHOICES, COMMANDS, GROUPS, keys_of
 from harness.config.compose import PATH_KEYS, compose
 from harness.config.fields import Declaration, declarations
 from harness.config.files import choices
@@ -93,7 +93,7 @@ def wrong_overrides(count: int) -> list[tuple[str, ...]]:
         if "None" not in kind and key not in PATH_KEYS:
             found.append((*chosen, f"{key}=null"))
         found.append((f"{key}{draw.choice(string.ascii_lowercase)}q=1",))
-    for group in GROUPS:
+    for group in CHOICES:
         found += [
             (f"{group}={value}",) for value in ("1", "true", "2.5", "../x", "a/b", "null", "[]", "", "x.yaml", "*")
         ]
@@ -199,7 +199,7 @@ def test_help_shows_the_values_of_what_is_chosen() -> None:
     assert "recipe.epochs=30 " in group_page("train", ["recipe"])
     page = group_page("train", ["recipe", "recipe=he_2015_cifar"])
     assert "recipe.epochs=164 " in page and "whole number, from 1 to 1000000" in page
-    assert "recipe.milestones=[82.0,123.0] " in page and "list of numbers, at least 0" in page
+    assert "recipe.milestone_steps=[32000,48000] " in page and "list of whole numbers, from 1 to" in page
     assert "weights=null " in group_page("train", ["weights"])
 
 

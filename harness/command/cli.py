@@ -17,7 +17,7 @@ from hydra._internal.utils import get_args_parser
 from harness.command.help import group_page, help_page
 from harness.config.commands import CompareConfig, EvalConfig, TrainConfig
 from harness.config.compose import PROPORTIONAL, as_word, compose, quoted_path, register_schemas, sets_epochs
-from harness.config.files import CONFIGS
+from harness.config.files import CONFIGS, own_sweep
 from harness.errors import EXIT_CODE, StoppedError, UserError, file_error, memory_error
 from harness.run import program
 from harness.run.log import log, speak
@@ -60,8 +60,20 @@ def _do(command: str, arguments: list[str]) -> int:
         from harness.stories.check import check  # a mistake in the words is found before this is loaded
 
         check(config)
+        _tell_of_sweep(given.overrides)
         _run(config)
     return 0
+
+
+def _tell_of_sweep(words: list[str]) -> None:
+    """Say what the experiment among these words sweeps; without `-m` only one of its runs is done."""
+    swept = {
+        key: values for key, values in own_sweep(words).items() if not any(word.startswith(f"{key}=") for word in words)
+    }
+    if swept:
+        log.info(
+            f"one run of this experiment; -m runs all: {' '.join(f'{key}={values}' for key, values in swept.items())}"
+        )
 
 
 def _run(config: TrainConfig | EvalConfig | CompareConfig) -> None:

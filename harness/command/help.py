@@ -10,7 +10,7 @@ from typing import Any
 
 from omegaconf import MISSING
 
-from harness.config.commands import COMMANDS, GROUPS, SCHEMAS, keys_of
+from harness.config.commands import COMMANDS, EXPERIMENT, GROUPS, SCHEMAS, keys_of
 from harness.config.compose import compose_groups
 from harness.config.fields import Declaration, Setting, declarations, written
 from harness.config.files import choices, describe, schema_name
@@ -65,6 +65,11 @@ def help_page(command: str) -> str:
     lines = [HEADS[command], ""]
     for group in groups:
         lines += [f"{group}=NAME  {GROUPS[group]}", *(_families() if group == "model" else _choices(group))]
+    if command == "train":
+        lines += [
+            f"{EXPERIMENT}=NAME  a row of docs/results.md: all of the above, chosen by one word",
+            *_choices(EXPERIMENT),
+        ]
     lines += ["Keys of their own; --help KEY says more"]
     for name, key in declarations(COMMANDS[command]).items():
         lines.append(f"    {f'{name}={_default(key)}':<16} {re.split('[;:]', key.setting.meaning)[0]}")

@@ -17,6 +17,7 @@ from hydra.errors import HydraException
 from harness.comparison.records import compare, find_records
 from harness.comparison.tables import show
 from harness.config.compose import check_words, compose, composing, quoted_path
+from harness.config.files import own_sweep
 from harness.config.mistakes import one_line
 from harness.errors import StoppedError, UserError
 from harness.run import program
@@ -81,7 +82,11 @@ def _run_job(command: list[str], environment: dict[str, str]) -> int:
 def _checked_jobs(command: str, overrides: list[str], extra_configs: str | None) -> list[list[str]]:
     check_words(overrides, command)
     try:
-        jobs = _combinations([quoted_path(word, sweep=True) for word in overrides])
+        jobs = [
+            job
+            for words in _combinations([quoted_path(word, sweep=True) for word in overrides])
+            for job in _combinations(_with_own_sweep(words))
+        ]
     except HydraException as error:
         raise UserError(one_line(error, command)) from error
     for job in jobs:
@@ -90,6 +95,12 @@ def _checked_jobs(command: str, overrides: list[str], extra_configs: str | None)
         except UserError as error:
             raise UserError(f"job {' '.join(job)}: {error}; no job was started") from error
     return jobs
+
+
+def _with_own_sweep(words: list[str]) -> list[str]:
+    """Add the values that the experiment among these words sweeps, unless the words set them."""
+    given = {word.partition("=")[0] for word in words}
+    return [*words, *(f"{key}={values}" for key, values in own_sweep(words).items() if key not in given)]
 
 
 def _combinations(overrides: list[str]) -> list[list[str]]:

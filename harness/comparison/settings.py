@@ -20,7 +20,7 @@ Values = Mapping[str, Any]
 OLDER = "older record"  # marks a row of an older version, which may differ from other rows in unknown settings
 COMPLETE = 3  # first version of `result.json` that holds all settings
 RENAMED = 4  # first version with the present names of recipes
-TABLES = ("learning_rates", "flips")  # keys of a recipe from which other keys have taken their values
+TABLES = ("learning_rates", "warmups", "flips")  # keys of a recipe from which other keys have taken their values
 CALLED = {"last.ckpt": None, "best_on_validation.ckpt": "best_on_validation"}
 
 

@@ -120,6 +120,8 @@ GROUPS = {
     "protocol": "how it is evaluated",
     "trainer": "where it runs: device, processes, threads",
 }
+EXPERIMENT = "experiment"  # a group whose files choose from the others and set their keys
+CHOICES = (*GROUPS, EXPERIMENT)  # words that name a file of `configs/`
 SCHEMAS: dict[str, dict[str, type[Any]]] = {  # the dataclasses of each group, by the names that `configs/` uses
     "model": {f"model/{name}": schema for name, schema in MODEL_SCHEMAS.items()},
     "data": {**DATA_SCHEMAS},

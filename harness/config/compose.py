@@ -17,16 +17,31 @@ import hydra
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
-from omegaconf import MISSING, DictConfig, OmegaConf, open_dict
+from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from harness.config.commands import COMMANDS, GROUPS, SCHEMAS, CompareConfig, EvalConfig, TrainConfig, keys_of
+from harness.config.commands import (
+    CHOICES,
+    COMMANDS,
+    EXPERIMENT,
+    GROUPS,
+    SCHEMAS,
+    CompareConfig,
+    EvalConfig,
+    TrainConfig,
+    keys_of,
+)
 from harness.config.files import CONFIGS, choices
 from harness.config.mistakes import no_such_choice, one_line, unknown_key
 from harness.errors import UserError
 
 Schema = TypeVar("Schema")
-PROPORTIONAL = ("milestones", "warmup_epochs", "warmup_steps")  # settings of a recipe that go with its epochs
+PROPORTIONAL = (
+    "milestones",
+    "milestone_steps",
+    "warmup_epochs",
+    "warmup_steps",
+)  # settings of a recipe that go with its epochs
 PATH_KEYS = {key for command in COMMANDS for key, known in keys_of(command).items() if known.setting.path}
 
 
@@ -68,15 +83,14 @@ def _composed(command: str, words: Sequence[str], extra_configs: str | None) -> 
     words = [quoted_path(word) for word in words]
     for word in words:
         group, _, choice = word.partition("=")
-        if group in GROUPS and "," not in choice and extra_configs is None and choice not in choices(group):
+        if group in CHOICES and "," not in choice and extra_configs is None and choice not in choices(group):
             raise UserError(no_such_choice(group, choice))
     search = [f"hydra.searchpath=['file://{Path(extra_configs).absolute()}']"] if extra_configs else []
     try:
         with composing():
             composed = hydra.compose(command, [*words, *search], return_hydra_config=True)
-            if sets_epochs(words):
-                own = hydra.compose(command, [*(word for word in words if not sets_epochs([word])), *search])
-                _keep_proportions(composed.recipe, own.recipe, words)
+            others = [word for word in words if not sets_epochs([word])]
+            own = composed if others == words else hydra.compose(command, [*others, *search])
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(one_line(error, command)) from error
     chosen = composed.hydra.runtime.choices
@@ -88,6 +102,8 @@ def _composed(command: str, words: Sequence[str], extra_configs: str | None) -> 
             if not OmegaConf.is_interpolation(node, "name"):
                 raise UserError(f"{group}.name cannot be set; choose with {group}={node['name']}")
             node["name"] = chosen[group]
+    if own is not composed:
+        _keep_proportions(composed.recipe, own.recipe.epochs, words)
     composed["overrides"] = words
     return composed
 
@@ -97,23 +113,26 @@ def sets_epochs(words: Sequence[str]) -> bool:
     return any(word.startswith("recipe.epochs=") for word in words)
 
 
-def _keep_proportions(recipe: DictConfig, own: DictConfig, words: Sequence[str]) -> None:
+def _keep_proportions(recipe: DictConfig, own_epochs: int, words: Sequence[str]) -> None:
     """Shorten or lengthen a schedule with its epochs, the warm-up included; what the user sets stays.
 
     Args:
         recipe: the recipe with the user's epochs; it is changed.
-        own: the same recipe with its own epochs, for which it gives milestones and warm-up.
+        own_epochs: epochs for which its files give milestones and warm-up.
         words: the user's words.
     """
+
+    def scaled(key: str, value: float) -> float:
+        value = value * recipe.epochs / own_epochs
+        return max(round(value), 1) if key.endswith("_steps") else value
+
     given = {word.partition("=")[0] for word in words}
     for key in [key for key in PROPORTIONAL if f"recipe.{key}" not in given]:
-        value = own[key]
-        if key == "milestones":
-            recipe[key] = [milestone * recipe.epochs / own.epochs for milestone in value]
-        elif key == "warmup_epochs":
-            recipe[key] = value * recipe.epochs / own.epochs
+        value = recipe[key]
+        if isinstance(value, ListConfig):
+            recipe[key] = [scaled(key, milestone) for milestone in value]
         elif value is not None:
-            recipe[key] = max(round(value * recipe.epochs / own.epochs), 1)
+            recipe[key] = scaled(key, value)
 
 
 def _object(node: DictConfig, command: str) -> Any:
@@ -180,7 +199,7 @@ def _quoted(text: str) -> str:
 
 def as_word(key: str, value: object) -> str:
     """Write a Python value as `key=value` in Hydra's grammar."""
-    return f"{key}={value if key in GROUPS else _literal(value)}"
+    return f"{key}={value if key in CHOICES else _literal(value)}"
 
 
 def _literal(value: object) -> str:
@@ -212,10 +231,12 @@ def _check_word(word: str, command: str, words: Sequence[str]) -> None:
         raise UserError(f"{word}: write a value; ??? marks a missing value")
     if not key or "@" in key or ":" in key:
         raise UserError(f"{word}: cannot be read; write key=value")
+    if group == EXPERIMENT and command != "train":
+        raise UserError(f"{word}: is for train.py; leave it out")
     if group == "overrides":
         raise UserError(unknown_key(key, command))
-    if key in GROUPS and (value in ("", "null") or value.startswith("[")):
+    if key in CHOICES and (value in ("", "null") or value.startswith("[")):
         raise UserError(f"{word}: choose one name: {', '.join(choices(key))}")
-    unnamed = dot and not any(other.startswith(f"{group}=") for other in words)
+    unnamed = dot and not any(other.startswith((f"{group}=", f"{EXPERIMENT}=")) for other in words)
     if unnamed and (key == "data.root" or (command == "eval" and group in ("data", "model", "recipe"))):
         raise UserError(f"{key}: say which {group} it belongs to: add {group}=NAME; --help lists the names")

@@ -7,7 +7,10 @@ files can lie. An editable install reads those of the repository.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
+
+from omegaconf import OmegaConf
 
 CONFIG_FILE = "config.yaml"  # the settings of a run or an evaluation, in its folder
 _INSTALLED = Path(__file__).parents[1] / "configs"
@@ -29,6 +32,18 @@ def schema_name(group: str, choice: str) -> str:
     """Return the name, in `harness.config.commands.SCHEMAS`, of the schema that a choice fills."""
     (name,) = re.findall(r"^  - /schema/([\w/]+)@", _text(group, choice), re.MULTILINE)
     return str(name)
+
+
+def own_sweep(words: Sequence[str]) -> dict[str, str]:
+    """Return what the experiment among the user's words sweeps: `{"seed": "0,1,2"}`; empty without an experiment.
+
+    Hydra's own place for it is `hydra.sweeper.params`.
+    """
+    chosen = [word.partition("=")[2] for word in words if word.startswith("experiment=")]
+    if not chosen or chosen[-1] not in choices("experiment"):
+        return {}
+    swept = OmegaConf.select(OmegaConf.create(_text("experiment", chosen[-1])), "hydra.sweeper.params")
+    return {key: str(values) for key, values in (swept or {}).items()}
 
 
 def _text(group: str, choice: str) -> str:

@@ -98,7 +98,19 @@ class RecipeConfig(Declared):
         rising=True,
         aliases=("lr_steps", "steps"),
     )
+    milestone_steps: list[int] = setting(
+        "optimiser steps after which schedule=step does so, instead of milestones",
+        [],
+        least=1,
+        most=1_000_000_000,
+        rising=True,
+    )
     gamma: float = setting("factor of the learning rate at a milestone or plateau", least=0, aliases=("lr_gamma",))
+    milestone_factors: list[float] = setting(
+        "share of learning_rate after each milestone of schedule=step, for drops that differ; empty: gamma at each",
+        [],
+        least=0,
+    )
     warmup_epochs: float = setting(
         "epochs over which the learning rate rises linearly at the start", least=0, aliases=("warmup",)
     )
@@ -241,6 +253,9 @@ class RecipeConfig(Declared):
         most=1,
         aliases=("random_erase", "random_erasing", "reprob"),
     )
+    warmups: dict[str, int] = setting(
+        "steps of the warm-up of networks that need one; warmup_steps takes its value from here", {}, least=1
+    )
     learning_rates: dict[str, float] = setting(
         "learning rates of networks that need their own; learning_rate takes its value from here", {}, least=0
     )
@@ -271,8 +286,7 @@ class RecipeConfig(Declared):
             raise UserError("recipe.nesterov=true needs recipe.momentum above 0")
         if self.nesterov and self.optimizer != "sgd":
             raise UserError(f"recipe.nesterov=true recipe.optimizer={self.optimizer}: Nesterov's momentum is for sgd")
-        if self.schedule == "step" and not self.milestones:
-            raise UserError("recipe.schedule=step needs recipe.milestones, such as [82,123]")
+        self._check_milestones()
         if self.warmup_epochs >= self.epochs:
             raise UserError(
                 f"recipe.warmup_epochs={self.warmup_epochs:g}: must be less than recipe.epochs={self.epochs}"
@@ -331,6 +345,21 @@ class RecipeConfig(Declared):
                 "threshold makes every target 0 or 1 again; set one of the two"
             )
 
+    def _check_milestones(self) -> None:
+        milestones = self.milestones or self.milestone_steps
+        if self.schedule == "step" and not milestones:
+            raise UserError("recipe.schedule=step needs recipe.milestones, such as [82,123]")
+        if self.milestones and self.milestone_steps:
+            raise UserError(
+                f"recipe.milestones={written(self.milestones)} recipe.milestone_steps={written(self.milestone_steps)}: "
+                "give one of them, and [] for the other"
+            )
+        if self.milestone_factors and (self.schedule, len(self.milestone_factors)) != ("step", len(milestones)):
+            raise UserError(
+                f"recipe.milestone_factors={written(self.milestone_factors)}: needs recipe.schedule=step and one "
+                f"factor for each milestone, of which there are {len(milestones)}"
+            )
+
     def _check_one_cycle(self) -> None:
         lowest = self.lowest_momentum
         if lowest is not None and self.schedule != "one_cycle":
@@ -355,7 +384,7 @@ class RecipeConfig(Declared):
                 f"recipe.warmup_steps={self.warmup_steps} recipe.warmup_epochs={self.warmup_epochs:g}: give one of "
                 "them; recipe.warmup_epochs=0 leaves the steps alone"
             )
-        if self.warmup_steps is None and not self.warmup_epochs:
+        if self.warmup_steps is None and not self.warmup_epochs and not self.warmups:
             raise UserError(
                 f"recipe.warmup_rate={self.warmup_rate:g}: needs recipe.warmup_epochs or recipe.warmup_steps"
             )

@@ -39,7 +39,11 @@ def learning_rate(recipe: RecipeConfig, step: int, steps_per_epoch: int, history
         left = (recipe.epochs - epoch) / (recipe.epochs - warmup)
         return recipe.learning_rate * math.pow(max(left, 0.0), recipe.power)
     if recipe.schedule == "step":
-        return recipe.learning_rate * recipe.gamma ** sum(epoch >= milestone for milestone in recipe.milestones)
+        passed = sum(epoch >= milestone for milestone in recipe.milestones)
+        passed += sum(step >= milestone for milestone in recipe.milestone_steps)
+        if recipe.milestone_factors:
+            return recipe.learning_rate * (1.0, *recipe.milestone_factors)[passed]
+        return recipe.learning_rate * recipe.gamma**passed
     if recipe.schedule == "plateau":
         return recipe.learning_rate * recipe.gamma ** plateaus(
             history[: step // steps_per_epoch], recipe.plateau_patience
