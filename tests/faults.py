@@ -651,7 +651,7 @@ TRAINING = [
     Fault(
         "a shortened schedule keeps its warm-up",
         "harness/config/compose.py",
-        "recipe[key] = value * recipe.epochs / own.epochs",
+        "recipe[key] = scaled(key, value)",
         "recipe[key] = value",
         "test_schedules.py::test_a_schedule_is_shortened_and_lengthened_with_its_epochs",
     ),
@@ -913,8 +913,8 @@ TRAINING = [
     Fault(
         "gamma is 0.1 whatever the recipe says",
         SCHEDULES,
-        "recipe.gamma ** sum(",
-        "0.1 ** sum(",
+        "recipe.gamma**passed",
+        "0.1**passed",
         "test_training.py::test_constant_step_and_cosine_schedules",
     ),
     Fault(
@@ -951,6 +951,41 @@ TRAINING = [
         "self._freeze()\n        log",
         "log",
         "test_finetune.py::test_a_run_goes_on_bit_for_bit",
+    ),
+    Fault(
+        "a network that does not learn is not said",
+        "harness/training/stuck.py",
+        "learns = abs(",
+        "learns = True or abs(",
+        "test_training.py::test_a_network_that_does_not_learn_is_said_with_the_usual_cause",
+    ),
+    Fault(
+        "a network that learns is said to be stuck",
+        "harness/training/stuck.py",
+        "NEAR = 0.01",
+        "NEAR = 1.0",
+        "test_training.py::test_a_network_that_does_not_learn_is_said_with_the_usual_cause",
+    ),
+    Fault(
+        "a command leaves the log speaking",
+        "harness/run/log.py",
+        "log.handlers, log.propagate = before[:2]",
+        "log.propagate = before[1]",
+        "test_library.py::test_a_command_gives_the_log_back",
+    ),
+    Fault(
+        "the rate after a milestone is that of the milestone before",
+        SCHEDULES,
+        "(1.0, *recipe.milestone_factors)[passed]",
+        "(1.0, *recipe.milestone_factors)[max(passed - 1, 0)]",
+        "test_recipe_values.py::test_lecuns_passes",
+    ),
+    Fault(
+        "an experiment's own seeds are not swept",
+        "harness/command/sweep.py",
+        '*(f"{key}={values}" for key, values in own_sweep(words).items() if key not in given)',
+        "*given - given",
+        "test_experiments.py::test_the_users_words_come_before_the_experiments",
     ),
 ]
 

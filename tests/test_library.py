@@ -22,6 +22,7 @@ from test_torch_hub import cache, publish, randomised  # noqa: F401  # cache is 
 
 import harness
 from harness import compose, evaluate, load, train
+from harness.command.cli import main
 from harness.errors import UserError
 from models.keymaps import to_torchvision
 
@@ -89,6 +90,14 @@ def test_nothing_is_left_behind(tmp_path: Path) -> None:
     assert ([*log.handlers], log.propagate, log.level) == before
     for lock in tmp_path.rglob(".lock"):
         FileLock(lock).acquire(timeout=0)
+
+
+def test_a_command_gives_the_log_back(capsys: pytest.CaptureFixture[str]) -> None:
+    before = [*logging.getLogger("cnn_zoo").handlers]
+    with pytest.raises(SystemExit), pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.argv", ["train.py", "--help"])
+        main("train")
+    assert "recipe" in capsys.readouterr().out and logging.getLogger("cnn_zoo").handlers == before
 
 
 def test_it_speaks_when_it_is_asked_to(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

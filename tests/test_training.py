@@ -33,6 +33,7 @@ from harness.training.classifier import CHECK_EVERY, Classifier
 from harness.training.early_stopping import describe_best, is_over
 from harness.training.recorder import Recorder
 from harness.training.schedules import learning_rate
+from harness.training.stuck import stuck
 
 RECIPE = RecipeConfig(
     name="test",
@@ -362,3 +363,50 @@ def test_two_processes_train_like_one(tmp_path: Path) -> None:
     for name, tensor in weights["cpu"].items():
         torch.testing.assert_close(weights["ddp"][name], tensor, atol=1e-5, rtol=1e-4)
     assert results["ddp"]["correct_top1"] == results["cpu"]["correct_top1"]
+
+
+class Constant(nn.Module):
+    """A network that has the same scores for every image: its units are dead, only its last bias could learn."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(36, 3)
+        nn.init.zeros_(self.fc.weight)
+        nn.init.zeros_(self.fc.bias)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.fc(0 * x.flatten(1))
+        return logits
+
+
+def test_a_network_that_does_not_learn_is_said_with_the_usual_cause(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", logger="cnn_zoo")
+    fit(Constant(), tmp_path, recipe(epochs=11, learning_rate=0.001))
+    out = caplog.text
+    assert out.count("the loss is still ln 3 = 1.099") == 2  # 5 steps an epoch: the first 45 prove nothing
+    assert "try recipe.learning_rate=0.0001 or recipe.warmup_epochs=1" in out
+    caplog.clear()
+    (tmp_path / "learns").mkdir()
+    fit(Network(), tmp_path / "learns", recipe(epochs=11, crop_padding=0, flip=False))
+    assert "epoch 11/11" in caplog.text and "not learning" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("loss", "step", "changes", "said"),
+    [
+        (6.9077, 500, {}, True),
+        (6.85, 500, {}, True),
+        (6.80, 500, {}, False),
+        (6.9077, 49, {}, False),
+        (6.9077, 500, {"mixup": 0.2, "label_smoothing": 0.1}, True),
+        (6.9077, 500, {"loss": "lecun_map"}, False),
+    ],
+)
+def test_a_loss_near_ln_k_means_that_nothing_is_learnt(
+    loss: float, step: int, changes: dict[str, Any], said: bool
+) -> None:
+    counts = Counts(1, 5, 1000)
+    line = stuck(Epoch(1, step, 0.1, loss, counts, None, None), recipe(**changes), 1000)
+    assert (line is not None) == said

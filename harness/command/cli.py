@@ -20,7 +20,7 @@ from harness.config.compose import PROPORTIONAL, as_word, compose, quoted_path, 
 from harness.config.files import CONFIGS, own_sweep
 from harness.errors import EXIT_CODE, StoppedError, UserError, file_error, memory_error
 from harness.run import program
-from harness.run.log import log, speak
+from harness.run.log import log, spoken
 
 
 def main(command: str) -> None:
@@ -29,20 +29,20 @@ def main(command: str) -> None:
     Args:
         command: `train`, `eval` or `compare`; also the name of `configs/<command>.yaml`.
     """
-    speak()
-    try:
-        sys.exit(_do(command, sys.argv[1:]))
-    except UserError as error:
-        sys.exit(_fail(str(error), EXIT_CODE))
-    except StoppedError as stopped:
-        sys.exit(_fail(str(stopped), stopped.exit_code))
-    except OSError as error:
-        sys.exit(_fail(file_error(error), EXIT_CODE))
-    except RuntimeError as error:
-        line = memory_error(error)
-        if line is None:
-            raise
-        sys.exit(_fail(line, EXIT_CODE))
+    with spoken(True):
+        try:
+            sys.exit(_do(command, sys.argv[1:]))
+        except UserError as error:
+            sys.exit(_fail(str(error), EXIT_CODE))
+        except StoppedError as stopped:
+            sys.exit(_fail(str(stopped), stopped.exit_code))
+        except OSError as error:
+            sys.exit(_fail(file_error(error), EXIT_CODE))
+        except RuntimeError as error:
+            line = memory_error(error)
+            if line is None:
+                raise
+            sys.exit(_fail(line, EXIT_CODE))
 
 
 def _do(command: str, arguments: list[str]) -> int:

@@ -27,18 +27,13 @@ class _Console(logging.Handler):
         print(self.format(record), file=file, flush=True)
 
 
-def speak() -> None:
-    """Print log lines to the terminal from now on; a library prints nothing unless its user configures logging."""
-    log.handlers, log.propagate = [_Console()], False
-    log.setLevel(logging.INFO)
-
-
 @contextmanager
 def spoken(aloud: bool) -> Iterator[None]:
-    """Print log lines to the terminal inside if `aloud` is true."""
+    """Print log lines to the terminal inside if `aloud` is true; a library prints nothing unless its user says so."""
     before = log.handlers, log.propagate, log.level
     if aloud:
-        speak()
+        log.handlers, log.propagate = [_Console()], False
+        log.setLevel(logging.INFO)
     try:
         yield
     finally:

@@ -25,6 +25,7 @@ from harness.run.processes import Team
 from harness.training.classifier import Classifier
 from harness.training.curves import draw_curves
 from harness.training.early_stopping import describe, is_over
+from harness.training.stuck import stuck
 
 METRICS_FILE = "metrics.csv"
 TIMING_FILE = "timing.csv"
@@ -153,6 +154,9 @@ class Recorder(Checkpoint):
                 draw_curves(self.folder / CURVES_FILE, history)
                 self.drawn = time.monotonic()
             log.info(f"{self._line(history[-1], rate)}, {100 * waited:.0f}% waiting")
+            line = stuck(history[-1], pl_module.recipe, len(self.trained.class_names))
+            if line:
+                log.info(line)
             if isinstance(loader, TrainFileLoader):
                 cores = max(1, available_cores() // trainer.num_devices)
                 line = advice(waited, loader.workers, cores, loader.decoder)
