@@ -26,7 +26,10 @@ from harness.config.mistakes import no_such_choice, one_line, unknown_key
 from harness.errors import UserError
 
 Schema = TypeVar("Schema")
-PROPORTIONAL = ("milestones", "warmup_epochs", "warmup_steps")  # settings of a recipe that go with its epochs
+PROPORTIONAL = (  # settings of a recipe that go with its epochs
+    *("milestones", "warmup_epochs", "warmup_steps"),
+    *("average_decay", "average_last_epochs"),
+)
 PATH_KEYS = {key for command in COMMANDS for key, known in keys_of(command).items() if known.setting.path}
 
 
@@ -112,6 +115,8 @@ def _keep_proportions(recipe: DictConfig, own: DictConfig, words: Sequence[str])
             recipe[key] = [milestone * recipe.epochs / own.epochs for milestone in value]
         elif key == "warmup_epochs":
             recipe[key] = value * recipe.epochs / own.epochs
+        elif key == "average_decay" and value is not None:  # as in torchvision's reference script
+            recipe[key] = max(1 - (1 - value) * own.epochs / recipe.epochs, 0.0)
         elif value is not None:
             recipe[key] = max(round(value * recipe.epochs / own.epochs), 1)
 
