@@ -1523,4 +1523,50 @@ AUGMENTATION = [
     ),
 ]
 
-FAULTS = [*LOADING, *AUGMENTATION, *PICTURES, *TRAINING, *MIXED, *RESUMING, *EVALUATION, *STATISTICS]
+AVERAGING, RECORDER = "harness/training/averaging.py", "harness/training/recorder.py"
+AVERAGED = [
+    Fault(
+        "the weights at the end of the run are reported instead of their average",
+        RECORDER,
+        "        pl_module.take_reported()\n",
+        "",
+        "test_averaging.py::test_the_average_is_validated_kept_and_reported",
+    ),
+    Fault(
+        "a run that goes on trains from the average",
+        CLASSIFIER,
+        '            tensors.update({f"{self.prefix}{key}": value for key, value in trained.items()})\n',
+        "",
+        "test_averaging.py::test_an_average_goes_on_where_it_was_cut_off",
+    ),
+    Fault(
+        "the trained weights are validated instead of their average",
+        CLASSIFIER,
+        "class_scores(self.reported, ",
+        "class_scores(self.network, ",
+        "test_averaging.py::test_the_average_is_validated_kept_and_reported",
+    ),
+    Fault(
+        "an exponential average begins within the warm-up",
+        AVERAGING,
+        "math.ceil(warmup - ROUNDING) // ",
+        "0 // ",
+        "test_averaging.py::test_an_average_is_torchs",
+    ),
+    Fault(
+        "all epochs but the first of an equal average count alike",
+        AVERAGING,
+        "1 / (ends + 1)",
+        "0.5 if ends else 1.0",
+        "test_averaging.py::test_an_average_is_torchs",
+    ),
+    Fault(
+        "buffers are not averaged",
+        AVERAGING,
+        "return [*network.parameters(), *network.buffers()]",
+        "return [*network.parameters()]",
+        "test_averaging.py::test_an_average_is_torchs",
+    ),
+]
+
+FAULTS = [*LOADING, *AUGMENTATION, *PICTURES, *TRAINING, *MIXED, *RESUMING, *EVALUATION, *STATISTICS, *AVERAGED]

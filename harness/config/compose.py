@@ -36,12 +36,10 @@ from harness.config.mistakes import no_such_choice, one_line, unknown_key
 from harness.errors import UserError
 
 Schema = TypeVar("Schema")
-PROPORTIONAL = (
-    "milestones",
-    "milestone_steps",
-    "warmup_epochs",
-    "warmup_steps",
-)  # settings of a recipe that go with its epochs
+PROPORTIONAL = (  # settings of a recipe that go with its epochs
+    *("milestones", "milestone_steps", "warmup_epochs", "warmup_steps"),
+    *("average_decay", "average_last_epochs"),
+)
 PATH_KEYS = {key for command in COMMANDS for key, known in keys_of(command).items() if known.setting.path}
 
 
@@ -122,9 +120,13 @@ def _keep_proportions(recipe: DictConfig, own_epochs: int, words: Sequence[str])
         words: the user's words.
     """
 
+    share: float = recipe.epochs / own_epochs
+
     def scaled(key: str, value: float) -> float:
-        value = value * recipe.epochs / own_epochs
-        return max(round(value), 1) if key.endswith("_steps") else value
+        if key == "average_decay":  # as in torchvision's reference script
+            return max(1 - (1 - value) / share, 0.0)
+        counted = key.endswith("_steps") or key == "average_last_epochs"
+        return max(round(value * share), 1) if counted else value * share
 
     given = {word.partition("=")[0] for word in words}
     for key in [key for key in PROPORTIONAL if f"recipe.{key}" not in given]:

@@ -256,6 +256,27 @@ class RecipeConfig(Declared):
     warmups: dict[str, int] = setting(
         "steps of the warm-up of networks that need one; warmup_steps takes its value from here", {}, least=1
     )
+    average_decay: float | None = setting(
+        "share of an exponential average of the weights that is kept when the trained ones enter it; until the warm-up "
+        "is over it is a plain copy; validation, report and checkpoints then have the average, as with "
+        "average_last_epochs; null: the weights as they are",
+        None,
+        least=0,
+        below=1,
+        aliases=("ema", "ema_decay", "model_ema", "model_ema_decay"),
+    )
+    average_every: int = setting(
+        "optimiser steps between two times that the trained weights enter the average of average_decay",
+        1,
+        least=1,
+        aliases=("model_ema_steps", "ema_steps"),
+    )
+    average_last_epochs: int | None = setting(
+        "number of last epochs of whose ends the mean of the weights is taken: stochastic weight averaging; null: none",
+        None,
+        least=1,
+        aliases=("swa", "swa_epochs"),
+    )
     learning_rates: dict[str, float] = setting(
         "learning rates of networks that need their own; learning_rate takes its value from here", {}, least=0
     )
@@ -311,6 +332,28 @@ class RecipeConfig(Declared):
         if self.class_weights is not None and self.loss != "cross_entropy":
             raise UserError(f"recipe.class_weights={self.class_weights}: works only with recipe.loss=cross_entropy")
         self._check_targets()
+        self._check_average()
+
+    @property
+    def averages(self) -> bool:
+        """Whether an average of the weights is reported."""
+        return self.average_decay is not None or self.average_last_epochs is not None
+
+    def _check_average(self) -> None:
+        if self.average_every != 1 and self.average_decay is None:
+            raise UserError(f"recipe.average_every={self.average_every}: needs recipe.average_decay, such as 0.999")
+        last = f"recipe.average_last_epochs={self.average_last_epochs}"
+        if self.average_last_epochs is None:
+            return
+        if self.average_decay is not None:
+            raise UserError(f"recipe.average_decay={self.average_decay:g} {last}: set one of the two to null")
+        if self.average_last_epochs > self.epochs:
+            raise UserError(f"{last}: must be at most recipe.epochs={self.epochs}")
+        if self.patience is not None:
+            raise UserError(
+                f"{last} recipe.patience={self.patience}: a run that may end early does not know its last epochs; set "
+                "one of the two to null"
+            )
 
     @property
     def mixes(self) -> bool:

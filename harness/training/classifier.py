@@ -17,6 +17,8 @@ from harness.data.loading.stateless import Stream
 from harness.errors import UserError
 from harness.evaluation.scores import class_scores, laid_out, prepare
 from harness.run.history import PROGRESS, Epoch, history_of
+from harness.run.log import log
+from harness.training.averaging import Reported, lag
 from harness.training.batch_norm import forward_one
 from harness.training.epoch_counters import EpochCounters
 from harness.training.losses import Loss, loss_of
@@ -26,6 +28,8 @@ from harness.training.parameter_groups import Group, split_by_decay
 from harness.training.schedules import learning_rate, momentum
 
 CHECK_EVERY = 50  # steps between two checks that the losses are finite
+PREFIX = "network."  # begins the keys of tensors in a checkpoint
+TRAINED = "cnn_zoo_trained"  # key of a checkpoint: the trained tensors, where the network's are others
 
 
 class Classifier(L.LightningModule):
@@ -56,9 +60,20 @@ class Classifier(L.LightningModule):
         self.loss = loss or loss_of(recipe)
         self._set_groups([{"params": list(network.parameters())}], (1.0,))
         prepare(network, recipe)
+        self._reported = Reported(network, recipe, steps_per_epoch) if recipe.averages else None
         self.history: list[Epoch] = []
         self.counters = EpochCounters(steps_per_epoch)
         self.automatic_optimization = False  # training_step calls the optimiser itself
+
+    @property
+    def prefix(self) -> str:
+        """What begins the keys of the trained network's tensors in a checkpoint."""
+        return PREFIX
+
+    @property
+    def reported(self) -> nn.Module:
+        """The network that is validated and reported: the trained one, or a copy with an average of its weights."""
+        return self._reported.network if self._reported else self.network
 
     def _set_groups(self, groups: list[Group], factors: Iterable[float]) -> None:
         """Set the groups of parameters, and their learning rates as multiples of the scheduled one."""
@@ -87,6 +102,8 @@ class Classifier(L.LightningModule):
         optimizer.zero_grad()
         self.manual_backward(self._share_of_loss(batch, batch_idx))
         optimizer.step()
+        if self._reported:
+            self._reported.add(self.network, self.global_step)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Clip the gradients, which are those of all devices together by now, and without the scale of float16."""
@@ -127,9 +144,19 @@ class Classifier(L.LightningModule):
         return mix(batch, draw(self.recipe, self.seed, epoch, step, (height, width)))
 
     def on_train_batch_end(self, outputs: object, batch: Batch, batch_idx: int) -> None:
-        """Check the losses every `CHECK_EVERY` steps and at the end of the epoch."""
-        if (batch_idx + 1) % CHECK_EVERY == 0 or batch_idx + 1 == self.steps_per_epoch:
+        """Check the losses every `CHECK_EVERY` steps and at the end of the epoch; then make what is validated."""
+        ends_epoch = batch_idx + 1 == self.steps_per_epoch
+        if (batch_idx + 1) % CHECK_EVERY == 0 or ends_epoch:
             self.check_losses(batch_idx + 1)
+        if ends_epoch and self._reported:
+            self._make_reported(self._reported)
+
+    def _make_reported(self, reported: Reported) -> None:
+        """Make the network that is validated and reported, with the batch norms of rank 0, as a checkpoint has them."""
+        reported.make(self.network, self.global_step)
+        if self.trainer.world_size > 1:
+            for buffer in reported.network.buffers():
+                torch.distributed.broadcast(buffer, 0)
 
     def check_losses(self, done: int) -> None:
         """Stop on all devices if a loss of the epoch's first `done` batches was not finite.
@@ -147,7 +174,7 @@ class Classifier(L.LightningModule):
         Raises:
             UserError: a weight is not finite; the error names the step and what to try.
         """
-        tensors = self.network.state_dict().values()
+        tensors = [*self.network.state_dict().values(), *self.reported.state_dict().values()]
         if not torch.stack([tensor.detach().isfinite().all() for tensor in tensors]).all():
             raise self._divergence(self.global_step, "a weight is not a finite number")
 
@@ -171,7 +198,7 @@ class Classifier(L.LightningModule):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Count one batch of the validation split."""
         if len(batch.labels):
-            logits = class_scores(self.network, batch.images, self.recipe, len(batch.labels))
+            logits = class_scores(self.reported, batch.images, self.recipe, len(batch.labels))
             self.counters.add_validation(self.loss(logits, batch.labels), logits, batch.labels)
 
     def on_train_epoch_end(self) -> None:
@@ -185,16 +212,38 @@ class Classifier(L.LightningModule):
         return cast(torch.Tensor, self.trainer.strategy.reduce(value, reduce_op=by))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the history and the epoch's counters, summed over devices, to the checkpoint."""
+        """Add the history and the epoch's counters, summed over devices, to the checkpoint.
+
+        The network in a checkpoint is the one that would be reported now; the trained one is beside it if it differs.
+        """
         history = [epoch.as_plain() for epoch in self.history]
         checkpoint[PROGRESS] = {"history": history, **self.counters.saved(self._reduced)}
+        if self._reported:
+            self._reported.make(self.network, self.global_step)
+            checkpoint[TRAINED] = self.network.state_dict()
+            own = {f"{self.prefix}{key}": value for key, value in self.reported.state_dict().items()}
+            checkpoint["state_dict"] = {**checkpoint["state_dict"], **own}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restore history and counters; rank 0 continues the sums over devices."""
+        """Restore history and counters (rank 0 continues the sums over devices), and what is reported."""
         self.history = history_of(checkpoint)
         self.counters = EpochCounters.restored(checkpoint[PROGRESS], self.global_rank == 0)
+        if self._reported:
+            tensors, trained = checkpoint["state_dict"], checkpoint[TRAINED]
+            self.reported.load_state_dict({key: tensors[f"{self.prefix}{key}"] for key in trained})
+            tensors.update({f"{self.prefix}{key}": value for key, value in trained.items()})
 
     def on_train_start(self) -> None:
-        """Move counters that came from a checkpoint to the device."""
+        """Move to the device what came from a checkpoint, or is no part of this module."""
         if self.global_step:
             self.counters.move_to(self.device)
+        if self._reported:
+            self._reported.network.to(self.device)
+            warning = lag(self.recipe, self.steps_per_epoch)
+            if warning:
+                log.info(warning)
+
+    def take_reported(self) -> None:
+        """Give the trained network the weights that are reported, after the last step."""
+        if self._reported:
+            self.network.load_state_dict(self.reported.state_dict())

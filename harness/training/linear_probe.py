@@ -10,11 +10,9 @@ from torch import nn
 
 from harness.config.recipe import RecipeConfig
 from harness.evaluation.scores import prepare
-from harness.training.classifier import Classifier
+from harness.training.classifier import PREFIX, Classifier
 from harness.training.features import head_of
 from harness.training.losses import Loss
-
-PREFIX = "network."  # begins the keys of tensors in a checkpoint
 
 
 class LinearProbe(Classifier):
@@ -45,6 +43,12 @@ class LinearProbe(Classifier):
     def whole(self) -> nn.Module:
         """The network that the head belongs to."""
         return self._whole[0]
+
+    @property
+    def prefix(self) -> str:
+        """What begins the keys of the head's tensors in a checkpoint."""
+        name, _ = list(self.whole.named_children())[-1]
+        return f"{PREFIX}{name}."
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]  # one form is enough
         """Return the tensors of the whole network."""

@@ -82,12 +82,15 @@ class Recorder(Checkpoint):
         self.interruption.release()
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Load the weights of the best epoch if there is a patience, even if the run had nothing left to train.
+        """Give the network the weights that are reported, even if the run had nothing left to train.
+
+        With a patience these are the best epoch's.
 
         Raises:
             UserError: the best checkpoint is from another epoch.
         """
         assert isinstance(pl_module, Classifier)
+        pl_module.take_reported()
         best = best_epoch(pl_module.history)
         if self.patience is None or best is None:
             return
