@@ -26,7 +26,7 @@ from harness.config.mistakes import no_such_choice, one_line, unknown_key
 from harness.errors import UserError
 
 Schema = TypeVar("Schema")
-PROPORTIONAL = ("milestones", "warmup_epochs", "warmup_steps")  # settings of a recipe that go with its epochs
+PROPORTIONAL = ("milestones", "size_ramp", "warmup_epochs", "warmup_steps")  # what goes with a recipe's epochs
 PATH_KEYS = {key for command in COMMANDS for key, known in keys_of(command).items() if known.setting.path}
 
 
@@ -93,7 +93,7 @@ def _composed(command: str, words: Sequence[str], extra_configs: str | None) -> 
 
 
 def sets_epochs(words: Sequence[str]) -> bool:
-    """Return whether the user sets `recipe.epochs`, and thereby milestones and warm-up."""
+    """Return whether the user sets `recipe.epochs`, and thereby milestones, ramp of sizes and warm-up."""
     return any(word.startswith("recipe.epochs=") for word in words)
 
 
@@ -102,14 +102,14 @@ def _keep_proportions(recipe: DictConfig, own: DictConfig, words: Sequence[str])
 
     Args:
         recipe: the recipe with the user's epochs; it is changed.
-        own: the same recipe with its own epochs, for which it gives milestones and warm-up.
+        own: the same recipe with its own epochs, for which it gives milestones, ramp of sizes and warm-up.
         words: the user's words.
     """
     given = {word.partition("=")[0] for word in words}
     for key in [key for key in PROPORTIONAL if f"recipe.{key}" not in given]:
         value = own[key]
-        if key == "milestones":
-            recipe[key] = [milestone * recipe.epochs / own.epochs for milestone in value]
+        if key in ("milestones", "size_ramp"):
+            recipe[key] = [epoch * recipe.epochs / own.epochs for epoch in value]
         elif key == "warmup_epochs":
             recipe[key] = value * recipe.epochs / own.epochs
         elif value is not None:
