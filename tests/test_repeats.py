@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 import torch
-from test_settings import refused
 from test_mixing import FOR_FILES, data
 from test_mixing import files as files  # a fixture
+from test_settings import refused
 from test_training import Network, fit, images, recipe
 
 from harness.data.images.image_files import ImageFiles

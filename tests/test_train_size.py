@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from test_settings import refused
 from test_file_loader import PREPROCESSING, RECIPE, same
 from test_finetune import Run, Small
 from test_resume_in_process import assert_equal
+from test_settings import refused
 
 from harness.config.compose import compose
 from harness.config.facts import Preprocessing

@@ -54,7 +54,7 @@ def check_recipe(config: TrainConfig, in_files: bool) -> None:
                 "it is for images in memory (recipe.crop_area and recipe.resize_range are empty), and these are "
                 "decoded from files"
             )
-            other = "torchvision_v1"
+            other = "modern"
         else:
             why = "it is for images in files (recipe.crop_padding is null), and these are in memory"
             other = "sgd_cosine, recipe=he_2015_cifar"
@@ -72,7 +72,8 @@ def check_recipe(config: TrainConfig, in_files: bool) -> None:
     if config.weights is None and (recipe.trains == "head" or isinstance(recipe, FineTuneConfig)):
         raise UserError(
             f"recipe={recipe.name}: this recipe needs pretrained weights; name them with weights=, or choose "
-            f"recipe={'torchvision_v1' if in_files else 'sgd_cosine'} to train from scratch"
+            f"recipe={'modern or, for a few hundred images, recipe=scratch_small' if in_files else 'sgd_cosine'} to train "
+            "from scratch"
         )
     if recipe.stochastic_depth and not isinstance(config.model, ShortcutConfig):
         raise UserError(
