@@ -16,7 +16,7 @@ from torch import nn
 from harness.config.commands import TrainConfig
 from harness.config.data import ImageFilesConfig
 from harness.config.facts import DataSet, Preprocessing
-from harness.config.fit import check_resize_range, preprocessing_for
+from harness.config.fit import check_sizes, preprocessing_for
 from harness.config.recipe import FineTuneConfig, RecipeConfig
 from harness.data.loading.module import TrainData
 from harness.data.sources.splits import Splits
@@ -80,7 +80,7 @@ def start_network(
     theirs = source.preprocessing if source else None
     preprocessing = preprocessing_for(model.name, config.data, known, theirs, config.overrides)
     if known.in_files:
-        check_resize_range(config.recipe, preprocessing.size)
+        check_sizes(config.recipe, model.name, preprocessing.size)
     torch.manual_seed(config.seed)
     network = build_network(model.name, model.options(), preprocessing, len(known.class_names))
     pretrained = before.pretrained if before else None

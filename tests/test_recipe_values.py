@@ -94,3 +94,84 @@ def test_cifar10s_statistics_are_those_of_its_training_images(cifar10_jpeg: Path
     data = of("data=cifar10").data
     torch.testing.assert_close(levels.mean(1).tolist(), data.mean, atol=2e-3, rtol=0)
     torch.testing.assert_close(levels.std(1).tolist(), data.std, atol=2e-3, rtol=0)
+
+
+def test_torchvisions_second_weights() -> None:
+    """[torchvision, references/classification; PyTorch blog, TorchVision's latest primitives]."""
+    config = of("recipe=torchvision_v2", "data=imagenet", "model=resnet50", "data.resize=232")
+    recipe = config.recipe
+    assert sgd(recipe) == (0.5, 0.9, 2e-5, False) and recipe.batch_size == 8 * 128 and recipe.epochs == 600
+    assert (recipe.mixup, recipe.cutmix, recipe.label_smoothing, recipe.erasing) == (0.2, 1.0, 0.1, 0.1)
+    assert (recipe.norm_weight_decay, recipe.bias_weight_decay) == (0.0, None)
+    assert (recipe.auto_augment, recipe.repeats, recipe.train_size) == ("trivial_augment_wide", 4, [176])
+    assert [recipe.size_at(epoch, 224) for epoch in (0, 599)] == [176, 176]
+    for epoch in (5, 100, 300, 599):
+        cosine = 0.25 * (1 + math.cos(math.pi * (epoch - 5) / 595))
+        assert learning_rate(recipe, 1251 * epoch, 1251) == pytest.approx(cosine)
+
+
+@pytest.mark.parametrize(
+    ("name", "epochs", "rate", "decay", "smoothing", "threshold", "magnitude", "mixup", "repeats", "depth", "size"),
+    [
+        ("strikes_back_a1", 600, 5e-3, 0.01, 0.1, None, 7, 0.2, 3, 0.05, []),
+        ("strikes_back_a2", 300, 5e-3, 0.02, 0.0, 0.2, 7, 0.1, 3, 0.05, []),
+        ("strikes_back_a3", 100, 8e-3, 0.02, 0.0, 0.2, 6, 0.1, 1, 0.0, [160]),
+    ],
+)
+def test_resnet_strikes_back(
+    name: str,
+    epochs: int,
+    rate: float,
+    decay: float,
+    smoothing: float,
+    threshold: float | None,
+    magnitude: int,
+    mixup: float,
+    repeats: int,
+    depth: float,
+    size: list[int],
+) -> None:
+    """[Wightman 2021, arXiv 2110.00476, Table 2]."""
+    recipe = of(f"recipe={name}", "data=imagenet", "model=resnet50").recipe
+    assert (recipe.epochs, recipe.learning_rate, recipe.weight_decay) == (epochs, rate, decay)
+    assert (recipe.optimizer, recipe.batch_size, recipe.loss) == ("lamb", 2048, "binary_cross_entropy")
+    assert (recipe.label_smoothing, recipe.bce_threshold, recipe.mixup, recipe.cutmix) == (
+        smoothing,
+        threshold,
+        mixup,
+        1.0,
+    )
+    assert (recipe.auto_augment, recipe.rand_augment_magnitude) == ("rand_augment_increasing", magnitude)
+    assert (recipe.repeats, recipe.stochastic_depth, recipe.train_size) == (repeats, depth, size)
+    assert (recipe.schedule, recipe.warmup_epochs, recipe.erasing) == ("cosine", 5, 0.0)
+
+
+def test_ffcvs_sixteen_epochs() -> None:
+    """[ffcv-imagenet, rn18_configs/rn18_16_epochs.yaml and train_imagenet.py, get_lr_schedule and get_resolution]."""
+    recipe = of("recipe=fast", "data=imagenet", "model=resnet18").recipe
+    assert sgd(recipe) == (0.5, 0.9, 5e-5, False) and recipe.batch_size == 1024
+    assert (recipe.label_smoothing, recipe.norm_weight_decay, recipe.epochs) == (0.1, 0.0, 16)
+    for epoch, rate in ((2, 0.5), (9, 0.25), (12.5, 0.125)):  # a line from epoch 2 to nothing after 16
+        assert learning_rate(recipe, int(epoch * 1250), 1250) == pytest.approx(rate)
+    assert learning_rate(recipe, 1249, 1250) == pytest.approx(0.25)  # a line from nothing to the peak
+    assert [recipe.size_at(epoch, 256) for epoch in range(16)] == [160] * 12 + [192] * 4
+
+
+def test_modern_has_the_pieces_of_torchvisions_second_recipe() -> None:
+    modern, theirs = (of(f"recipe={name}", "data=imagenet", "model=resnet50").recipe for name in MODERN)
+    pieces = "momentum schedule warmup_epochs label_smoothing mixup auto_augment erasing norm_weight_decay train_size"
+    for name in (*pieces.split(), "crop_area", "crop_aspect", "flip", "loss", "optimizer"):
+        assert getattr(modern, name) == getattr(theirs, name), name
+    assert modern.learning_rate / modern.batch_size == theirs.learning_rate / theirs.batch_size
+    assert (modern.epochs, modern.cutmix, modern.repeats) == (100, 0.0, 1)
+
+
+MODERN = ("modern", "torchvision_v2")
+WITHOUT_BATCH_NORM = ("alexnet", "alexnet_2012", "vgg11", "vgg11_lrn", "vgg13", "vgg16", "vgg16_c", "vgg19")
+
+
+@pytest.mark.parametrize("name", ["torchvision_v1", "modern", "fast", "scratch_small"])
+def test_networks_without_batch_norm_learn_at_a_tenth_of_the_rate(name: str) -> None:
+    usual = of("data=imagenet", f"recipe={name}", "model=resnet50").recipe.learning_rate
+    for model in WITHOUT_BATCH_NORM:
+        assert of("data=imagenet", f"recipe={name}", f"model={model}").recipe.learning_rate == pytest.approx(usual / 10)

@@ -12,6 +12,7 @@ from in_process import call, only
 from PIL import Image
 
 from harness.config.compose import compose
+from harness.run.resume import read_config
 
 RECIPES = sorted(path.stem for path in (ROOT / "configs" / "recipe").glob("*.yaml"))
 
@@ -35,6 +36,7 @@ def test_a_recipe_trains_an_epoch(recipe: str, pictures: Path, trained_run: Path
         words = ["data=digits", "model=lenet5", *([f"weights={trained_run}"] if weights else [])]
     else:
         words = ["data=folder", f"data.root={pictures}", "data.image_size=32", "data.resize=36", "model=resnet20"]
+        words += [f"recipe.train_size={[24, 32][: len(known.train_size)]}".replace(" ", "")]
     words += [
         f"recipe={recipe}",
         "recipe.epochs=1",
@@ -46,4 +48,5 @@ def test_a_recipe_trains_an_epoch(recipe: str, pictures: Path, trained_run: Path
     run = only(only(tmp_path))
     result = json.loads((run / "result.json").read_text(encoding="utf-8"))
     assert result["training"]["recipe"]["name"] == recipe and result["seen"] > 0
+    assert read_config(run / "config.yaml").recipe.name == recipe
     assert len((run / "metrics.csv").read_text(encoding="utf-8").splitlines()) == 2

@@ -132,7 +132,7 @@ def test_five_hundred_wrong_overrides_are_refused_in_one_line_each() -> None:
         ("recipe.learning_rates.lenet5=1", "only the files of configs/ can add entries to recipe.learning_rates"),
         ("data.mean=0.5", "data.mean: must be a list, such as [0.5]"),
         ("recipe.epochs=null", "recipe.epochs: may not be null"),
-        ("recipe=modern", "recipe=modern: is now called recipe=sgd_cosine"),
+        ("recipe=modern", "recipe=modern does not work with data=digits: it is for images in files"),
         ("overrides=[seed=1]", "overrides: there is no such key"),
     ],
 )

@@ -37,7 +37,7 @@ from harness.errors import UserError
 
 Schema = TypeVar("Schema")
 PROPORTIONAL = (  # settings of a recipe that go with its epochs
-    *("milestones", "milestone_steps", "warmup_epochs", "warmup_steps"),
+    *("milestones", "milestone_steps", "size_ramp", "warmup_epochs", "warmup_steps"),
     *("average_decay", "average_last_epochs"),
 )
 PATH_KEYS = {key for command in COMMANDS for key, known in keys_of(command).items() if known.setting.path}
@@ -107,7 +107,7 @@ def _composed(command: str, words: Sequence[str], extra_configs: str | None) -> 
 
 
 def sets_epochs(words: Sequence[str]) -> bool:
-    """Return whether the user sets `recipe.epochs`, and thereby milestones and warm-up."""
+    """Return whether the user sets `recipe.epochs`, and thereby milestones, ramp of sizes and warm-up."""
     return any(word.startswith("recipe.epochs=") for word in words)
 
 
@@ -116,7 +116,7 @@ def _keep_proportions(recipe: DictConfig, own_epochs: int, words: Sequence[str])
 
     Args:
         recipe: the recipe with the user's epochs; it is changed.
-        own_epochs: epochs for which its files give milestones and warm-up.
+        own_epochs: epochs for which its files give milestones, warm-up and the like.
         words: the user's words.
     """
 

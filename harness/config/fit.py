@@ -12,6 +12,7 @@ from harness.config.commands import CompareConfig, EvalConfig, TrainConfig
 from harness.config.data import DataConfig, ImageFilesConfig
 from harness.config.facts import DataSet, Preprocessing
 from harness.config.fields import written
+from harness.config.model import ShortcutConfig
 from harness.config.protocol import ProtocolConfig
 from harness.config.recipe import FineTuneConfig, RecipeConfig
 from harness.errors import UserError
@@ -53,7 +54,7 @@ def check_recipe(config: TrainConfig, in_files: bool) -> None:
                 "it is for images in memory (recipe.crop_area and recipe.resize_range are empty), and these are "
                 "decoded from files"
             )
-            other = "torchvision_v1"
+            other = "modern"
         else:
             why = "it is for images in files (recipe.crop_padding is null), and these are in memory"
             other = "sgd_cosine, recipe=he_2015_cifar"
@@ -61,12 +62,23 @@ def check_recipe(config: TrainConfig, in_files: bool) -> None:
             f"recipe={recipe.name} does not work with data={data.name}: {why}; choose recipe={other} or recipe=finetune"
         )
     check_augmentation(recipe, data, in_files)
+    if not in_files and recipe.train_size:
+        raise UserError(
+            f"recipe.train_size={written(recipe.train_size)}: is for images in files, and those of data={data.name} "
+            "are in memory; set recipe.train_size=[] recipe.size_ramp=[]"
+        )
     if isinstance(data, ImageFilesConfig) and config.weights is None:  # weights can bring another size
-        check_resize_range(recipe, data.image_size)
+        check_sizes(recipe, config.model.name, data.image_size)
     if config.weights is None and (recipe.trains == "head" or isinstance(recipe, FineTuneConfig)):
+        other = "modern or, for a few hundred images, recipe=scratch_small" if in_files else "sgd_cosine"
         raise UserError(
             f"recipe={recipe.name}: this recipe needs pretrained weights; name them with weights=, or choose "
-            f"recipe={'torchvision_v1' if in_files else 'sgd_cosine'} to train from scratch"
+            f"recipe={other} to train from scratch"
+        )
+    if recipe.stochastic_depth and not isinstance(config.model, ShortcutConfig):
+        raise UserError(
+            f"recipe.stochastic_depth={recipe.stochastic_depth:g}: {config.model.name} has no residual blocks to skip; "
+            "leave it out, or set it to 0"
         )
     if recipe.trains == "head" and recipe.compile:
         raise UserError(
@@ -88,13 +100,36 @@ def check_augmentation(recipe: RecipeConfig, data: DataConfig, in_files: bool) -
         )
 
 
-def check_resize_range(recipe: RecipeConfig, size: int) -> None:
-    """Raise `UserError` if the recipe resizes a shorter edge to less than `size`, the side of the random crop."""
-    if recipe.resize_range and recipe.resize_range[0] < size:
+def check_sizes(recipe: RecipeConfig, model: str, size: int) -> None:
+    """Check the sides of random crops of images in files.
+
+    Args:
+        recipe: says how large they are.
+        model: name of the network in the catalogue.
+        size: side of the network's input in pixels, at which it is evaluated.
+
+    Raises:
+        UserError: the network takes no images of such a side, they are larger than its input, or the recipe resizes a
+            shorter edge to less than such a side.
+    """
+    largest = recipe.train_size[-1] if recipe.train_size else size
+    if recipe.resize_range and recipe.resize_range[0] < largest:
+        crop = "the random crop" if recipe.train_size else "the network's input"
         raise UserError(
             f"recipe.resize_range={written(recipe.resize_range)}: a shorter edge of {recipe.resize_range[0]} pixels is "
-            f"too short for the network's input of {size}"
+            f"too short for {crop} of {largest}"
         )
+    said, instead = f"recipe.train_size={written(recipe.train_size)}", f"recipe.train_size=[] trains at {size}"
+    if largest > size:
+        raise UserError(f"{said}: larger than the network's input of {size} pixels; {instead}")
+    entry = MODELS[model]
+    for side in {*recipe.train_size} - {size}:
+        if entry.family == "mlp":
+            raise UserError(f"{said}: {model} has weights for {size} x {size} pixels, and takes no others; {instead}")
+        try:
+            entry.check_input(side)
+        except ValueError as error:
+            raise UserError(f"{said}: {error}; {instead}") from error
 
 
 def check_protocol(

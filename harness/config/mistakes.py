@@ -11,7 +11,6 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 from harness.config.commands import GROUPS, SCHEMAS, keys_of
 from harness.config.fields import declarations
 from harness.config.files import choices, schema_name
-from harness.config.renamed import WORDS
 from harness.errors import nearest
 
 FEW = 12  # choices that a line may name
@@ -47,8 +46,6 @@ def one_line(error: Exception, command: str) -> str:
 
 def no_such_choice(group: str, choice: str) -> str:
     """Say that a choice does not exist, and name the ones most like it, or all of a few if none is like it."""
-    if f"{group}={choice}" in WORDS:
-        return f"{group}={choice}: is now called {WORDS[f'{group}={choice}']}"
     offered = choices(group)
     if len(offered) > FEW and not difflib.get_close_matches(choice, offered, cutoff=0.3):
         return f"{group}={choice}: no such choice; --help lists the choices"

@@ -277,6 +277,41 @@ class RecipeConfig(Declared):
         least=1,
         aliases=("swa", "swa_epochs"),
     )
+    train_size: list[int] = setting(
+        "side in pixels of random crops of images in files, or the sides at the start and at the end of size_ramp; "
+        "empty: the network's input size, at which every evaluation crops",
+        [],
+        least=1,
+        most=8192,
+        lengths=(0, 1, 2),
+        rising=True,
+        aliases=("train_crop_size", "train_res"),
+    )
+    size_ramp: list[float] = setting(
+        "epochs, counted from 0, up to which crops have the first train_size and from which they have the second; "
+        "between, each epoch has its own, a multiple of 32",
+        [],
+        least=0,
+        lengths=(0, 2),
+        rising=True,
+        aliases=("start_ramp", "end_ramp"),
+    )
+    repeats: int = setting(
+        "number of times that an epoch holds each of its images, with other draws each time; it then holds as many "
+        "images as ever, but only one in so many of the split's",
+        1,
+        least=1,
+        most=1000,
+        aliases=("ra_reps", "aug_repeats", "repeated_aug"),
+    )
+    stochastic_depth: float = setting(
+        "probability with which an image skips the layers of the last residual block; it rises evenly from 0 for the "
+        "first block",
+        0.0,
+        least=0,
+        below=1,
+        aliases=("drop_path", "drop_path_rate", "stochastic_depth_prob"),
+    )
     learning_rates: dict[str, float] = setting(
         "learning rates of networks that need their own; learning_rate takes its value from here", {}, least=0
     )
@@ -322,12 +357,18 @@ class RecipeConfig(Declared):
                 "crop needs both, such as [0.08,1] and [0.75,1.33]"
             )
         self._check_augmentation()
+        self._check_sizes()
         augmented = self.flip or self.crop_padding or self.crop_area or self.resize_range
         if self.trains == "head" and (augmented or self.changes_pixels):
             raise UserError(
                 "recipe.trains=head computes the features of each image once, without flips and crops: choose "
                 "recipe=linear_probe, or set recipe.flip=false, recipe.crop_padding=null, recipe.crop_area=[], and no "
                 "other augmentation"
+            )
+        if self.trains == "head" and (self.repeats > 1 or self.stochastic_depth):
+            raise UserError(
+                f"recipe.repeats={self.repeats} recipe.stochastic_depth={self.stochastic_depth:g}: recipe.trains=head "
+                "computes the features of each image once; set them to 1 and 0"
             )
         if self.class_weights is not None and self.loss != "cross_entropy":
             raise UserError(f"recipe.class_weights={self.class_weights}: works only with recipe.loss=cross_entropy")
@@ -353,6 +394,42 @@ class RecipeConfig(Declared):
             raise UserError(
                 f"{last} recipe.patience={self.patience}: a run that may end early does not know its last epochs; set "
                 "one of the two to null"
+            )
+
+    def size_at(self, epoch: int, own: int) -> int:
+        """Return the side of an epoch's random crops in pixels [ffcv-imagenet, train_imagenet.py, get_resolution].
+
+        Args:
+            epoch: counted from 0.
+            own: side of the network's input.
+        """
+        if not self.train_size:
+            return own
+        first, last = self.train_size[0], self.train_size[-1]
+        start, end = self.size_ramp or (0, 0)
+        if epoch <= start or first == last:
+            return first
+        if epoch >= end:
+            return last
+        between = first + (last - first) * (epoch - start) / (end - start)
+        return min(max(32 * round(between / 32), first), last)
+
+    def _check_sizes(self) -> None:
+        """Check `train_size` and `size_ramp`, which say at what size images are trained on.
+
+        Raises:
+            UserError: one of them lacks the other, or no image is cropped.
+        """
+        said = f"recipe.train_size={written(self.train_size)}"
+        if (len(self.train_size) == 2) != bool(self.size_ramp):
+            raise UserError(
+                f"{said} recipe.size_ramp={written(self.size_ramp)}: two sizes need the two epochs between which the "
+                "first becomes the second, such as recipe.train_size=[160,192] recipe.size_ramp=[11,13]"
+            )
+        if self.train_size and not (self.crop_area or self.resize_range):
+            raise UserError(
+                f"{said}: is for random crops of images in files, and this recipe has none; set recipe.train_size=[] "
+                "recipe.size_ramp=[]"
             )
 
     @property

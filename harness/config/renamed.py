@@ -1,4 +1,7 @@
-"""Names that older versions of this program used: old files still load, and an old word gets its new name."""
+"""Names that older versions of this program used, with which their files still load.
+
+An old name may have a new meaning: `modern` is another recipe by now.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,6 @@ from collections.abc import Mapping
 from typing import Any
 
 RECIPES = {"modern": "sgd_cosine"}  # in `result.json` below version 4, in checkpoints below version 2
-WORDS = {f"recipe={old}": f"recipe={new}" for old, new in RECIPES.items()}
 
 
 def renamed(recipe: Mapping[str, Any]) -> dict[str, Any]:

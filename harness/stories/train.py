@@ -82,9 +82,10 @@ def train_together(config: TrainConfig, resumed: Path | None, team: Team) -> tup
         callbacks = [progress, *watching, recorder]
         options = {"max_epochs": epochs, "limit_val_batches": 1.0 if images["validation"] else 0}
         trainer = build.build_trainer(team, folder, recipe.precision, callbacks, **options)
+        sizes = f", trained on at {' to '.join(map(str, recipe.train_size))} pixels" if recipe.train_size else ""
         lines = [
             f"{model.name}: {sum(p.numel() for p in network.parameters()):,} parameters, images of "
-            f"{preprocessing.channels} x {preprocessing.size} x {preprocessing.size}; "
+            f"{preprocessing.channels} x {preprocessing.size} x {preprocessing.size}{sizes}; "
             f"recipe={recipe.name}: {epochs} epochs of {data.steps_per_epoch} steps, batch {recipe.batch_size}",
             f"{config.data.name}: {images['train']:,} images to train on, {images['validation']:,} for "
             f"validation, {images['test']:,} to test; {team}; {folder}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, cast
 
 import lightning as L
@@ -26,6 +27,7 @@ from harness.training.mixing import Mixed, draw, mix
 from harness.training.optimisers import build_optimizer, set_momentum
 from harness.training.parameter_groups import Group, split_by_decay
 from harness.training.schedules import learning_rate, momentum
+from harness.training.stochastic_depth import StochasticDepth
 
 CHECK_EVERY = 50  # steps between two checks that the losses are finite
 PREFIX = "network."  # begins the keys of tensors in a checkpoint
@@ -59,6 +61,8 @@ class Classifier(L.LightningModule):
         self.seed = seed
         self.loss = loss or loss_of(recipe)
         self._set_groups([{"params": list(network.parameters())}], (1.0,))
+        rate = recipe.stochastic_depth
+        self.depth = StochasticDepth(network, rate, seed) if rate else None
         prepare(network, recipe)
         self._reported = Reported(network, recipe, steps_per_epoch) if recipe.averages else None
         self.history: list[Epoch] = []
@@ -132,10 +136,18 @@ class Classifier(L.LightningModule):
         lone = images == 1 and self.recipe.batch_size > self.trainer.world_size  # in the last, smaller batch
         mixed = self._mixed(batch) if self.recipe.mixes else None
         pixels = laid_out(mixed.images if mixed else batch.images, self.recipe)
-        logits = forward_one(self.network, pixels) if lone else self.network(pixels)
+        with self._skipping(batch):
+            logits = forward_one(self.network, pixels) if lone else self.network(pixels)
         loss = self.loss(logits, mixed.targets(logits.shape[1]) if mixed else batch.labels)
         self.counters.add(batch_idx, loss, logits, mixed.main if mixed else batch.labels)
         return loss * (images * self.trainer.world_size / batch.global_size)
+
+    def _skipping(self, batch: Batch) -> AbstractContextManager[None]:
+        """Let images skip layers of residual blocks here if the recipe wants it."""
+        if self.depth is None:
+            return nullcontext()
+        keys = batch.indices if batch.keys is None else batch.keys
+        return self.depth.skipping(self.global_step // self.steps_per_epoch, keys.to(self.device, non_blocking=True))
 
     def _mixed(self, batch: Batch) -> Mixed:
         """Mix the images of a batch; what is drawn depends only on seed, epoch and step."""

@@ -76,7 +76,7 @@ class FeatureLoader(Loader):
 
     def batches(self) -> Iterator[Batch]:
         """Taken from memory."""
-        for indices, global_size in self.order.chosen(self.order.start()):
+        for indices, global_size, _ in self.order.chosen(self.order.start()):
             yield self.features.batch(indices, global_size)
 
 

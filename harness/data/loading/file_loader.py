@@ -60,31 +60,40 @@ class FileLoader(Loader):
         """Decoded by workers, finished on the device."""
         self.start = start = self.order.start()
         for chosen, decoded in zip(self.order.chosen(start), self.decoded, strict=True):
-            batch = self.finished(start, decoded, chosen.global_size)
-            yield batch._replace(rows=self._rows(chosen.indices, decoded)) if decoded.unreadable else batch
+            if not decoded.unreadable:
+                yield self.finished(start, decoded, chosen.keys, chosen.global_size)
+                continue
+            rows = self._rows(chosen.indices, decoded)
+            batch = self.finished(start, decoded, chosen.keys[rows], chosen.global_size)
+            yield batch._replace(rows=rows.to(self.device))
 
     @abstractmethod
-    def finished(self, start: Start, decoded: Decoded, global_size: int) -> Batch:
-        """What is left to do on the device."""
+    def finished(self, start: Start, decoded: Decoded, keys: torch.Tensor, global_size: int) -> Batch:
+        """What is left to do on the device; draws for the images are functions of `keys`, int64 (m,)."""
 
     def _rows(self, indices: torch.Tensor, decoded: Decoded) -> torch.Tensor:
-        """Rows, among images int64 (n,), of those that could be read, int64 (m,)."""
+        """Rows, among images int64 (n,), of those that could be read, int64 (m,), on the CPU."""
         unreadable = torch.tensor([image for image, _ in decoded.unreadable])
-        return torch.isin(indices, unreadable, invert=True).nonzero()[:, 0].to(self.device)
+        return torch.isin(indices, unreadable, invert=True).nonzero()[:, 0]
 
-    def draws(self, start: Start, indices: torch.Tensor) -> npt.NDArray[np.float64] | None:
-        """Of the windows of images int64 (n,); None for those of an evaluation."""
+    def draws(self, start: Start, keys: torch.Tensor) -> npt.NDArray[np.float64] | None:
+        """Of the windows of images with these keys, int64 (n,); None for those of an evaluation."""
         return None
 
-    def operation_draws(self, start: Start, indices: torch.Tensor) -> OperationDraws | None:
-        """Of the random operations on images int64 (n,); None if there are none."""
+    def operation_draws(self, start: Start, keys: torch.Tensor) -> OperationDraws | None:
+        """Of the random operations on images with these keys, int64 (n,); None if there are none."""
+        return None
+
+    def size_at(self, epoch: int) -> int | None:
+        """Side of the windows of an epoch; None for that of the network's input."""
         return None
 
     def _requests(self) -> Iterator[Request]:
-        for chosen, _ in self.order.chosen(self.start):
-            paths = [self.split.path(index) for index in chosen.tolist()]
-            draws = (self.draws(self.start, chosen), self.operation_draws(self.start, chosen))
-            yield Request(chosen.numpy(), paths, *draws)
+        start, size = self.start, self.size_at(self.start.epoch)
+        for chosen in self.order.chosen(start):
+            paths = [self.split.path(index) for index in chosen.indices.tolist()]
+            draws = (self.draws(start, chosen.keys), self.operation_draws(start, chosen.keys))
+            yield Request(chosen.indices.numpy(), paths, *draws, size)
 
 
 class TrainFileLoader(FileLoader):
@@ -130,6 +139,7 @@ class TrainFileLoader(FileLoader):
             devices=devices,
             max_batches=max_batches,
             pairs=recipe.mixes,
+            repeats=recipe.repeats,
         )
         windows = WindowDecoder(
             preprocessing,
@@ -142,37 +152,43 @@ class TrainFileLoader(FileLoader):
         )
         super().__init__(split, order, windows, workers, device)
         self.seed = seed
+        self.recipe = recipe
+        self.input_size = preprocessing.size
         self.mirror = recipe.flip
         self.draws_of_window = SCALE_DRAWS if recipe.resize_range else DRAWS
         self.has_operations = windows.operations is not None
         self.finish = Finish(self.normalise, recipe, preprocessing, seed)
 
-    def draws(self, start: Start, indices: torch.Tensor) -> npt.NDArray[np.float64]:
-        """Of random crops: pure functions of (seed, epoch, image)."""
-        return stateless.uniform(self.draws_of_window, self.seed, start.epoch, Stream.WINDOW, indices).numpy()
+    def draws(self, start: Start, keys: torch.Tensor) -> npt.NDArray[np.float64]:
+        """Of random crops: pure functions of (seed, epoch, key)."""
+        return stateless.uniform(self.draws_of_window, self.seed, start.epoch, Stream.WINDOW, keys).numpy()
 
-    def operation_draws(self, start: Start, indices: torch.Tensor) -> OperationDraws | None:
-        """Of random operations, and of the flips before them: pure functions of (seed, epoch, image)."""
+    def operation_draws(self, start: Start, keys: torch.Tensor) -> OperationDraws | None:
+        """Of random operations, and of the flips before them: pure functions of (seed, epoch, key)."""
         if not self.has_operations:
             return None
-        seeds = stateless.bits(self.seed, start.epoch, Stream.OPERATIONS, indices)
-        mirrored = self.mirrored(start, indices) & self.mirror
+        seeds = stateless.bits(self.seed, start.epoch, Stream.OPERATIONS, keys)
+        mirrored = self.mirrored(start, keys) & self.mirror
         return OperationDraws(seeds.numpy(), mirrored.numpy())
 
-    def mirrored(self, start: Start, indices: torch.Tensor) -> torch.Tensor:
-        """Which images int64 (n,) are mirrored, if any are: bool (n,)."""
-        return stateless.integers(2, self.seed, start.epoch, Stream.FLIP, indices).bool()
+    def mirrored(self, start: Start, keys: torch.Tensor) -> torch.Tensor:
+        """Which images with keys int64 (n,) are mirrored, if any are: bool (n,)."""
+        return stateless.integers(2, self.seed, start.epoch, Stream.FLIP, keys).bool()
 
-    def finished(self, start: Start, decoded: Decoded, global_size: int) -> Batch:
+    def size_at(self, epoch: int) -> int:
+        """Side of the random crops of an epoch."""
+        return self.recipe.size_at(epoch, self.input_size)
+
+    def finished(self, start: Start, decoded: Decoded, keys: torch.Tensor, global_size: int) -> Batch:
         """Mirror, unless the workers have done so, and normalise."""
         images = _on(self.device, decoded)[:, 0]  # (n, C, H, W)
         indices = torch.from_numpy(decoded.indices)
         if self.mirror and not self.has_operations:
-            mirrored = self.mirrored(start, indices).nonzero()[:, 0].to(self.device, non_blocking=True)
+            mirrored = self.mirrored(start, keys).nonzero()[:, 0].to(self.device, non_blocking=True)
             images[mirrored] = images[mirrored].flip(-1)  # a third of the time of torch.where over all
         labels = self.split.labels[indices].to(self.device, non_blocking=True)
-        finished = self.finish(images, start.epoch, indices)
-        return Batch(finished, labels, indices, global_size, tuple(decoded.unreadable))
+        finished = self.finish(images, start.epoch, keys)
+        return Batch(finished, labels, indices, global_size, tuple(decoded.unreadable), keys=keys)
 
 
 class EvalFileLoader(FileLoader):
@@ -210,7 +226,7 @@ class EvalFileLoader(FileLoader):
         super().__init__(split, order, windows, workers, device)
         self.ten_crop = ten_crop
 
-    def finished(self, start: Start, decoded: Decoded, global_size: int) -> Batch:
+    def finished(self, start: Start, decoded: Decoded, keys: torch.Tensor, global_size: int) -> Batch:
         """Normalise; of the windows of ten crops, make the views."""
         windows = _on(self.device, decoded)
         if self.ten_crop:

@@ -29,8 +29,8 @@ class Finish:
         self.std = torch.tensor(preprocessing.std)
         self.seed = seed
 
-    def __call__(self, images: torch.Tensor, epoch: int, indices: torch.Tensor) -> torch.Tensor:
-        """Finish images, uint8 (N, C, H, W); `indices`, int64 (N,), are their positions in the split.
+    def __call__(self, images: torch.Tensor, epoch: int, keys: torch.Tensor) -> torch.Tensor:
+        """Finish images, uint8 (N, C, H, W), whose draws are functions of `keys`, int64 (N,).
 
         Returns:
             float32 (N, C, H, W).
@@ -38,11 +38,11 @@ class Finish:
         finished = self.normalise(images)
         if not (self.sigma or self.erasing):
             return finished
-        indices = indices.cpu()  # one kind of device draws, so that the last bit is the same on all
+        keys = keys.cpu()  # one kind of device draws, so that the last bit is the same on all
         if self.sigma:
-            draws = stateless.uniform(LIGHTING_DRAWS, self.seed, epoch, Stream.LIGHTING, indices)
+            draws = stateless.uniform(LIGHTING_DRAWS, self.seed, epoch, Stream.LIGHTING, keys)
             noise = colour_noise(draws, self.sigma) / self.std  # normalising is linear: as if it were added before
             finished += noise.to(finished.device, non_blocking=True)[:, :, None, None]
         if self.erasing:
-            erase(finished, stateless.uniform(ERASING_DRAWS, self.seed, epoch, Stream.ERASING, indices), self.erasing)
+            erase(finished, stateless.uniform(ERASING_DRAWS, self.seed, epoch, Stream.ERASING, keys), self.erasing)
         return finished

@@ -43,6 +43,8 @@ class Batch(NamedTuple):
         unreadable: this device's images that could not be read; they are in none of the above.
         rows: int64 (n,), the rows that the images would have in this device's share if all could be read, rising; None
             if all could.
+        keys: int64 (n,), what random draws for the images are functions of, beside seed and epoch: `Chosen.keys`; None
+            for `indices`.
     """
 
     images: torch.Tensor
@@ -51,6 +53,7 @@ class Batch(NamedTuple):
     global_size: int
     unreadable: tuple[Unreadable, ...] = ()
     rows: torch.Tensor | None = None
+    keys: torch.Tensor | None = None
 
 
 class Loader(ABC):
@@ -100,7 +103,7 @@ class TrainLoader(Loader):
         devices: how many share a batch.
         max_batches: of an epoch; None for all.
         pairs: whether devices take pairs of images.
-        recipe: says what else is augmented; None for nothing.
+        recipe: says what else is augmented, and how often an epoch repeats an image; None for nothing.
     """
 
     order: TrainOrder
@@ -132,6 +135,7 @@ class TrainLoader(Loader):
             devices=devices,
             max_batches=max_batches,
             pairs=pairs,
+            repeats=recipe.repeats if recipe else 1,
         )
         super().__init__(order, device)
         self.size = preprocessing.size
@@ -147,37 +151,37 @@ class TrainLoader(Loader):
     def batches(self) -> Iterator[Batch]:
         """Distorted, cut, mirrored and normalised on the device."""
         start = self.order.start()
-        drawn = (self.order.seed, start.epoch)  # of which a number for each image of the split is a function
-        images_of_split = torch.arange(len(self.labels), device=self.labels.device)
+        drawn = (self.order.seed, start.epoch)  # of which a number for each key is a function
+        all_keys = torch.arange(len(self.labels) * self.order.repeats, device=self.labels.device)
         if self.crop_padding:
             places = 2 * self.crop_padding + 1
-            y = stateless.integers(places, *drawn, Stream.CROP_Y, images_of_split)
-            x = stateless.integers(places, *drawn, Stream.CROP_X, images_of_split)
+            y = stateless.integers(places, *drawn, Stream.CROP_Y, all_keys)
+            x = stateless.integers(places, *drawn, Stream.CROP_X, all_keys)
         if self.mirror:
-            mirrored = stateless.integers(2, *drawn, Stream.FLIP, images_of_split).bool()
-        for chosen, global_size in self.order.chosen(start):
+            mirrored = stateless.integers(2, *drawn, Stream.FLIP, all_keys).bool()
+        for chosen, global_size, keys in self.order.chosen(start):
             source, rows = self.padded, chosen
             if self.distortion:
-                source, rows = self._distorted(start.epoch, chosen), torch.arange(len(chosen), device=chosen.device)
+                source, rows = self._distorted(start.epoch, chosen, keys), torch.arange(len(keys), device=keys.device)
             if self.crop_padding:
-                images = crop(source, rows, y[chosen], x[chosen], self.size)
+                images = crop(source, rows, y[keys], x[keys], self.size)
             else:  # index_select: seven times as fast as padded[chosen]
                 images = source.index_select(0, rows)
             if self.mirror:
-                images = flip(images, mirrored[chosen])
+                images = flip(images, mirrored[keys])
             if self.operations is not None:
-                images = self._operated(self.operations, images, start.epoch, chosen)
-            finished = self.finish(images, start.epoch, chosen) if self.finish else self.normalise(images)
-            yield Batch(finished, self.labels[chosen], chosen, global_size)
+                images = self._operated(self.operations, images, start.epoch, keys)
+            finished = self.finish(images, start.epoch, keys) if self.finish else self.normalise(images)
+            yield Batch(finished, self.labels[chosen], chosen, global_size, keys=keys)
 
-    def _distorted(self, epoch: int, chosen: torch.Tensor) -> torch.Tensor:
+    def _distorted(self, epoch: int, chosen: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
         """Images of the split, padded and then distorted."""
-        draws = stateless.uniform(DISTORTION_DRAWS, self.order.seed, epoch, Stream.DISTORTION, chosen)
+        draws = stateless.uniform(DISTORTION_DRAWS, self.order.seed, epoch, Stream.DISTORTION, keys)
         return distort(self.padded.index_select(0, chosen), draws, self.distortion)
 
-    def _operated(self, operations: Operations, images: torch.Tensor, epoch: int, chosen: torch.Tensor) -> torch.Tensor:
+    def _operated(self, operations: Operations, images: torch.Tensor, epoch: int, keys: torch.Tensor) -> torch.Tensor:
         """Random operations, one image after the other on the CPU; uint8 (N, C, H, W)."""
-        seeds = stateless.bits(self.order.seed, epoch, Stream.OPERATIONS, chosen).tolist()
+        seeds = stateless.bits(self.order.seed, epoch, Stream.OPERATIONS, keys).tolist()
         pixels = images.movedim(1, -1).contiguous().cpu().numpy()  # (N, H, W, C)
         with own_generator():
             for row, seed in enumerate(seeds):
@@ -217,5 +221,5 @@ class EvalLoader(Loader):
 
     def batches(self) -> Iterator[Batch]:
         """Normalised on the device."""
-        for indices, global_size in self.order.chosen(self.order.start()):
+        for indices, global_size, _ in self.order.chosen(self.order.start()):
             yield Batch(self.normalise(self.images[indices]), self.labels[indices], indices, global_size)

@@ -128,13 +128,18 @@ class TrainData(_OnDevice):
             max_batches=self.max_batches,
         )
 
+    @property
+    def largest_size(self) -> int:
+        """Side of the largest training images in pixels."""
+        return self.recipe.train_size[-1] if self.recipe.train_size else self.preprocessing.size
+
     def _train_files(self, split: ImageFiles, trainer: L.Trainer) -> TrainFileLoader:
         return TrainFileLoader(
             split,
             self.preprocessing,
             self.recipe,
             decoder=str(self.decoder),
-            workers=self.workers(-(-self.recipe.batch_size // trainer.world_size), self.preprocessing.size),
+            workers=self.workers(-(-self.recipe.batch_size // trainer.world_size), self.largest_size),
             seed=self.seed,
             position=lambda: trainer.global_step,
             device=trainer.strategy.root_device,

@@ -16,10 +16,13 @@ class Chosen(NamedTuple):
     Attributes:
         indices: int64 (n,), positions in the split; n may be 0 on some devices.
         global_size: images of the batch over all devices; in an evaluation, where each has batches of its own, n.
+        keys: int64 (n,), what random draws for the images are functions of, beside seed and epoch: a number for each
+            repeat of each image; that of the first is the image's position in the split.
     """
 
     indices: torch.Tensor
     global_size: int
+    keys: torch.Tensor
 
 
 class Start(NamedTuple):
@@ -41,6 +44,12 @@ class TrainOrder:
     Device r of R takes images r, r + R, ... of a batch. If its images come in pairs, which are images 0 and 1, 2 and 3,
     ... of a batch, it takes pairs r, r + R, ..., so that no pair is divided; the last image of an odd number is alone.
 
+    With repeats, an epoch holds as many images as the split, but only the first of its order, each so many times. All
+    repeats of an image, or of two in turns if images come in pairs, follow each other: they are in one batch unless it
+    ends between them, on as many devices as there are, and never in one pair unless the split has only one image. This
+    is the repeated augmentation of RASampler, whose batches are those of several devices [Hoffer 2020, Berman 2019,
+    Touvron 2021].
+
     Args:
         images: of the split.
         batch_size: images of a batch over all devices.
@@ -51,6 +60,7 @@ class TrainOrder:
         devices: how many share a batch.
         max_batches: of an epoch; None for all.
         pairs: whether devices take pairs of images.
+        repeats: how often an epoch holds each of its images.
     """
 
     def __init__(
@@ -65,6 +75,7 @@ class TrainOrder:
         devices: int = 1,
         max_batches: int | None = None,
         pairs: bool = False,
+        repeats: int = 1,
     ) -> None:
         self.images = images
         self.batch_size = batch_size
@@ -74,6 +85,7 @@ class TrainOrder:
         self.rank = rank
         self.devices = devices
         self.pairs = pairs
+        self.repeats = repeats
         self.batches = batches_per_epoch(images, batch_size, max_batches)
 
     def start(self) -> Start:
@@ -82,10 +94,20 @@ class TrainOrder:
 
     def chosen(self, start: Start) -> Iterator[Chosen]:
         """This device's share of each batch that is left of an epoch."""
-        order = stateless.order(self.seed, start.epoch, self.images, self.device)
+        keys = self._keys(stateless.order(self.seed, start.epoch, self.images, self.device))
         for number in range(start.batch, self.batches):
-            whole = order[number * self.batch_size : (number + 1) * self.batch_size]
-            yield Chosen(self._share(whole), len(whole))
+            whole = keys[number * self.batch_size : (number + 1) * self.batch_size]
+            share = self._share(whole)
+            yield Chosen(share % self.images if self.repeats > 1 else share, len(whole), share)
+
+    def _keys(self, order: torch.Tensor) -> torch.Tensor:
+        """The key of each image of an epoch, int64 (N,), from the order of the split's images, int64 (N,)."""
+        if self.repeats == 1:
+            return order
+        together = 2 if self.pairs else 1  # images that are repeated in turns: a a a or a b a b a b
+        places = torch.arange(self.images, device=order.device)
+        group, within = places // (together * self.repeats), places % (together * self.repeats)
+        return order[group * together + within % together] + within // together * self.images
 
     def _share(self, whole: torch.Tensor) -> torch.Tensor:
         """This device's images of a batch, int64 (n,)."""
@@ -124,4 +146,4 @@ class EvalOrder:
         """This device's batches."""
         for number in range(start.batch, self.batches):
             indices = self.share[number * self.batch_size : (number + 1) * self.batch_size]
-            yield Chosen(indices, len(indices))
+            yield Chosen(indices, len(indices), indices)

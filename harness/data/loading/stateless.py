@@ -34,6 +34,7 @@ class Stream(IntEnum):
     DISTORTION = 21
     LIGHTING = 22
     ERASING = 23
+    DEPTH = 30  # of residual blocks
 
 
 def _mix(value: int) -> int:

@@ -7,6 +7,7 @@ making new ones took a twentieth of its time.
 
 from __future__ import annotations
 
+import dataclasses
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -58,12 +59,14 @@ class Request(NamedTuple):
         paths: of the n files.
         draws: float64 (n, `DRAWS` or `SCALE_DRAWS`), uniform in [0, 1), of a random crop; None for an evaluation.
         operations: what random operations need; None if there are none.
+        size: side of the windows in pixels; None: that of the network's input.
     """
 
     indices: Positions
     paths: list[bytes]
     draws: npt.NDArray[np.float64] | None
     operations: OperationDraws | None = None
+    size: int | None = None
 
 
 class Decoded(NamedTuple):
@@ -107,7 +110,7 @@ class WindowDecoder(Dataset[Decoded]):
     """Turns requests into windows: it decodes, crops and resizes.
 
     Attributes:
-        preprocessing: sizes and interpolation.
+        preprocessing: sizes, unless a request has its own, and interpolation.
         decoder: `fast` or `pil`.
         ten_crop: whether an evaluation takes the six windows of ten views instead of the middle.
         crop_area: of a random crop.
@@ -136,7 +139,7 @@ class WindowDecoder(Dataset[Decoded]):
             return self._decoded(request)
 
     def _decoded(self, request: Request) -> Decoded:
-        size = self.preprocessing.size
+        size = request.size or self.preprocessing.size
         count = 6 if self.ten_crop else 1
         images = self.memory.next((len(request.paths), count, size, size, 3))
         pixels_of = images.numpy()
@@ -155,18 +158,21 @@ class WindowDecoder(Dataset[Decoded]):
     def _windows(self, pixels: Pixels, request: Request, row: int) -> Pixels:
         if request.draws is None:
             return (six_crop if self.ten_crop else centre_crop)(pixels, self.preprocessing, self.decoder)
-        window = self._random_window(pixels, request.draws[row])
+        window = self._random_window(pixels, request.draws[row], request.size)
         if request.operations is None or self.operations is None:
             return window
         seed, mirrored = int(request.operations.seeds[row]), bool(request.operations.mirrored[row])
         upright = window[0, :, ::-1] if mirrored else window[0]
         return self.operations(np.ascontiguousarray(upright), seed)[None]
 
-    def _random_window(self, pixels: Pixels, draws: npt.NDArray[np.float64]) -> Pixels:
+    def _random_window(self, pixels: Pixels, draws: npt.NDArray[np.float64], size: int | None) -> Pixels:
+        preprocessing = self.preprocessing
+        if size is not None:
+            preprocessing = dataclasses.replace(preprocessing, size=size)
         if self.resize_range:
-            return random_scale_crop(pixels, draws, self.preprocessing, self.resize_range, self.decoder)
+            return random_scale_crop(pixels, draws, preprocessing, self.resize_range, self.decoder)
         crop = (self.crop_area, self.crop_aspect)
-        return random_resized_crop(pixels, draws, self.preprocessing, *crop, self.decoder)
+        return random_resized_crop(pixels, draws, preprocessing, *crop, self.decoder)
 
 
 class _Decoding(DataLoader[Decoded]):
