@@ -103,7 +103,7 @@ def build_training(
     data = data_kind(splits, preprocessing, recipe, protocol, config.seed, limits.max_batches, decoder, limits.workers)
     weighted = recipe.class_weights is not None
     loss = WeightedCrossEntropy(balanced_weights(splits.train.labels, num_classes)) if weighted else None
-    return data, classifier_kind(network, recipe, data.steps_per_epoch, config.seed, loss)
+    return data, classifier_kind(network, recipe, data.steps_per_epoch, config.seed, loss, limits.accumulate)
 
 
 def _kinds(recipe: RecipeConfig) -> tuple[type[TrainData], type[Classifier]]:

@@ -42,8 +42,9 @@ def memory_error(error: RuntimeError) -> str | None:
     if "out of memory" not in said and "can't allocate memory" not in said:
         return None
     return (
-        "the memory of the device is full: a smaller recipe.batch_size, protocol.batch_size or network needs less, and "
-        "so does recipe.precision=bf16-mixed"
+        "the memory of the device is full: while training, trainer.accumulate=2 (or 4, 8, ...) computes each batch in "
+        "so many parts and keeps the recipe, and recipe.precision=bf16-mixed needs less, too; in an evaluation, a "
+        "smaller protocol.batch_size needs less"
     )
 
 

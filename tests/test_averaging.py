@@ -307,4 +307,4 @@ def test_the_first_step_of_an_average() -> None:
         assert first_step(recipe(**changes), 10) == step
     shares = [Reported(small(), recipe(average_last_epochs=2), 10).share(step) for step in (20, 29, 30, 35, 40)]
     assert shares == [None, None, 1.0, None, 0.5]
-    assert RECIPE.averages is False
+    assert RECIPE.reports_a_copy is False

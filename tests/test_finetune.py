@@ -114,9 +114,11 @@ class Run:
     cut_at: int | None = None
     checkpoint_every: int = 3
     callbacks: tuple[L.Callback, ...] = ()
+    accumulate: int = 1
 
     def __post_init__(self) -> None:
-        config = TrainConfig(ModelConfig("test"), self.described, self.recipe, self.protocol, CPU, seed=3)
+        trainer_config = dataclasses.replace(CPU, accumulate=self.accumulate)
+        config = TrainConfig(ModelConfig("test"), self.described, self.recipe, self.protocol, trainer_config, seed=3)
         splits = Splits(self.train, self.validation, images(0))
         self.data, self.classifier = build.build_training(config, self.network, splits, self.preprocessing, 3)
         training = {"seed": 3, "epochs": self.recipe.epochs, "max_batches": None, "recipe": vars(self.recipe)}

@@ -28,6 +28,12 @@ from harness.run.checkpoint import checkpoint_of_run, read_checkpoint, read_cont
 from harness.run.resume import read_config
 
 SETTINGS = ("recipe.epochs=3", "trainer.checkpoint_every=7", "trainer.threads=1")
+EVERYTHING = (  # that keeps a state of its own or draws; dropout is in the network
+    *("recipe.epochs=3", "trainer.checkpoint_every=7", "trainer.threads=1", "trainer.accumulate=2"),
+    *("recipe.schedule=plateau", "recipe.average_decay=0.9", "recipe.exact_batch_norm=true", "recipe.clip_norm=1"),
+    *("recipe.mixup=0.2", "recipe.cutmix=1", "recipe.label_smoothing=0.1", "recipe.distortion=[1,0.1,0.1,0.1]"),
+    *("recipe.erasing=0.2", "recipe.optimizer=adamw", "recipe.learning_rate=0.002", "recipe.nesterov=false"),
+)
 PATIENT = ("recipe.epochs=3", "recipe.patience=3", "trainer.checkpoint_every=1000", "trainer.threads=1")
 EXACT = ("metrics.csv", "result.json", "predictions.csv")
 
@@ -56,6 +62,11 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def unbroken_patient(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Of a run that reports its best epoch; that is its last one here."""
     return whole(tmp_path_factory.mktemp("patient"), *PATIENT)
+
+
+@pytest.fixture(scope="module")
+def unbroken_with_everything(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return whole(tmp_path_factory.mktemp("everything"), *EVERYTHING)
 
 
 def assert_equal_runs(run: Path, unbroken: Path) -> None:
@@ -146,14 +157,21 @@ def test_a_best_checkpoint_of_another_epoch_is_refused(unbroken_patient: Path, t
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("settings", [SETTINGS, EVERYTHING], ids=["default", "everything"])
 @pytest.mark.parametrize("seed", range(10))
 def test_killed_at_random_moments(
-    seed: int, unbroken: Path, tmp_path: Path, record_property: Callable[[str, object], None]
+    seed: int,
+    settings: tuple[str, ...],
+    unbroken: Path,
+    unbroken_with_everything: Path,
+    tmp_path: Path,
+    record_property: Callable[[str, object], None],
 ) -> None:
     chosen, kills = random.Random(seed), 0
-    moments = [f"seconds:{chosen.uniform(0.0, 0.25):.3f}" for _ in range(4)]
+    longest = 0.25 if settings == SETTINGS else 1.0  # seconds, of some that all epochs take
+    moments = [f"seconds:{chosen.uniform(0.0, longest):.3f}" for _ in range(4)]
     for number, moment in enumerate(moments):
-        arguments = [f"resume={run_of(tmp_path)}"] if number else [*SETTINGS, f"runs={tmp_path}"]
+        arguments = [f"resume={run_of(tmp_path)}"] if number else [*settings, f"runs={tmp_path}"]
         done = start(*arguments, kill_at=moment)
         if done.returncode == 0:
             break
@@ -163,7 +181,7 @@ def test_killed_at_random_moments(
         done = start(f"resume={run_of(tmp_path)}")
         assert done.returncode == 0, done.stderr
     record_property("kills", kills)  # in --junitxml
-    assert_equal_runs(run_of(tmp_path), unbroken)
+    assert_equal_runs(run_of(tmp_path), unbroken if settings == SETTINGS else unbroken_with_everything)
 
 
 def test_a_torn_checkpoint_is_passed_over_and_said_so(tmp_path: Path) -> None:

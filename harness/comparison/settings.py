@@ -21,6 +21,7 @@ OLDER = "older record"  # marks a row of an older version, which may differ from
 COMPLETE = 3  # first version of `result.json` that holds all settings
 RENAMED = 4  # first version with the present names of recipes
 TABLES = ("learning_rates", "warmups", "flips")  # keys of a recipe from which other keys have taken their values
+USUAL = {"accumulate": 1}  # what a machine's keys have in a record that leaves them out
 CALLED = {"last.ckpt": None, "best_on_validation.ckpt": "best_on_validation"}
 
 
@@ -77,7 +78,7 @@ def settings_of(content: Values) -> Settings:
         implied |= {} if folds else {key: training[key] for key in ("images", "fingerprint") if key in training}
         if recipe.get("patience") or recipe.get("trains") == "head" or recipe.get("schedule") == "plateau":
             implied |= _part("validated", training.get("validated", {}))
-        shown |= _joined(training, content, ("device", "devices", "torch", "tf32"))
+        shown |= _joined(training, content, ("device", "devices", "accumulate", "torch", "tf32"))
         rounding |= _joined(training, content, ("threads", "gpu"))
     shown["weights"] = pretrained and _weights(pretrained)
     implied |= _part("weights", {key: pretrained[key] for key in ("sha256", "part", "adapted")} if pretrained else {})
@@ -118,7 +119,7 @@ def _joined(training: Values, content: Values, keys: Sequence[str]) -> dict[str,
     if places is None:  # an older version trained it, and an older record says where it was evaluated
         known = content["version"] < COMPLETE
         places = [{"device": content.get("device"), "torch": content.get("versions", {}).get("torch")} if known else {}]
-    found = {key: list(dict.fromkeys(place.get(key) for place in places)) for key in keys}
+    found = {key: list(dict.fromkeys(place.get(key, USUAL.get(key)) for place in places)) for key in keys}
     return {
         key: ",".join("unknown" if value is None else str(value) for value in values)
         for key, values in found.items()

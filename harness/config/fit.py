@@ -159,6 +159,15 @@ def check_arithmetic(accelerator: str, **precisions: str) -> None:
             )
 
 
+def check_sync(recipe: RecipeConfig, accelerator: str, devices: int) -> None:
+    """Raise `UserError` if processes on CPUs are to share the statistics of batch norms, which torch does not offer."""
+    if recipe.sync_batch_norm and accelerator == "cpu" and devices > 1:
+        raise UserError(
+            f"recipe.sync_batch_norm=true: works between GPUs, and this run has {devices} processes on CPUs; leave it "
+            "out, or set trainer.devices=1"
+        )
+
+
 def check_validation(recipe: RecipeConfig, validation: int) -> None:
     """Raise `UserError` if the recipe waits for the validation error and there is no validation split."""
     if not validation:

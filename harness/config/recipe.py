@@ -277,6 +277,16 @@ class RecipeConfig(Declared):
         least=1,
         aliases=("swa", "swa_epochs"),
     )
+    exact_batch_norm: bool = setting(
+        "whether the network is reported with batch statistics of one more pass of training images, not running ones",
+        False,
+        aliases=("precise_bn",),
+    )
+    sync_batch_norm: bool = setting(
+        "whether batch norms use the statistics of all GPUs' images together, not of each GPU's own",
+        False,
+        aliases=("sync_bn", "sync_batchnorm", "syncbn"),
+    )
     train_size: list[int] = setting(
         "side in pixels of random crops of images in files, or the sides at the start and at the end of size_ramp; "
         "empty: the network's input size, at which every evaluation crops",
@@ -376,13 +386,20 @@ class RecipeConfig(Declared):
         self._check_average()
 
     @property
-    def averages(self) -> bool:
-        """Whether an average of the weights is reported."""
-        return self.average_decay is not None or self.average_last_epochs is not None
+    def reports_a_copy(self) -> bool:
+        """Whether another network than the trained one is reported."""
+        return self.average_decay is not None or self.average_last_epochs is not None or self.exact_batch_norm
 
     def _check_average(self) -> None:
         if self.average_every != 1 and self.average_decay is None:
             raise UserError(f"recipe.average_every={self.average_every}: needs recipe.average_decay, such as 0.999")
+        if self.exact_batch_norm and self.trains == "head":
+            raise UserError("recipe.exact_batch_norm=true recipe.trains=head: trains no batch norm; leave out one")
+        if self.exact_batch_norm and self.patience is not None:
+            raise UserError(
+                f"recipe.exact_batch_norm=true recipe.patience={self.patience}: a run that may end early does not know "
+                "its last epoch, after which statistics are computed; leave out one"
+            )
         last = f"recipe.average_last_epochs={self.average_last_epochs}"
         if self.average_last_epochs is None:
             return

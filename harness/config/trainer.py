@@ -48,6 +48,14 @@ class TrainerConfig(Declared):
         least=1,
         aliases=("limit_train_batches", "max_steps", "fast_dev_run"),
     )
+    accumulate: int = setting(
+        "number of parts, one after the other, in which each device computes its share of a batch: they need less "
+        "memory; recipe.batch_size stays, but batch norms see the images of a part, two at least",
+        1,
+        least=1,
+        most=65536,
+        aliases=("accumulate_grad_batches", "grad_accum", "gradient_accumulation_steps", "accum_steps"),
+    )
     checkpoint_every: int = setting(
         "number of steps between two checkpoints within an epoch; each epoch also ends with one", 1000, least=1
     )

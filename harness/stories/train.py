@@ -8,7 +8,7 @@ from typing import Any
 
 from harness import build
 from harness.config.commands import TrainConfig
-from harness.config.fit import check_arithmetic, check_validation
+from harness.config.fit import check_arithmetic, check_sync, check_validation
 from harness.data.images.image_files import ImageFiles
 from harness.data.sources.table import describe, load
 from harness.run.checkpoint import Trained
@@ -54,6 +54,7 @@ def train_together(config: TrainConfig, resumed: Path | None, team: Team) -> tup
     """Load data and network, make the run folder, train, evaluate the last or the best epoch, and write the record."""
     model, recipe, protocol, limits = config.model, config.recipe, config.protocol, config.trainer
     check_arithmetic(team.accelerator, recipe=recipe.precision, protocol=protocol.precision)
+    check_sync(recipe, team.accelerator, team.size)
     known = describe(config.data)
     class_names = known.class_names
     checkpoint, before = reopened(resumed, team) if resumed is not None else (None, None)
@@ -67,7 +68,7 @@ def train_together(config: TrainConfig, resumed: Path | None, team: Team) -> tup
 
     training = {"seed": config.seed, "epochs": epochs, "max_batches": limits.max_batches, "recipe": vars(recipe)}
     trained = Trained(model.name, model.options(), class_names, preprocessing, config.data, training, pretrained)
-    trained = under_conditions(trained, splits.train, protocol, team, before)
+    trained = under_conditions(trained, splits.train, protocol, team, limits.accumulate, before)
 
     name = f"{model.name}-{config.data.name}"
     folder = resumed or make_run_folder(config.runs, name, config) if team.leads else team.folder

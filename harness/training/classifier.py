@@ -9,7 +9,9 @@ from typing import Any, cast
 import lightning as L
 import torch
 from lightning.pytorch.core.optimizer import LightningOptimizer
+from lightning.pytorch.strategies import DDPStrategy
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from harness.config.recipe import RecipeConfig
 from harness.data.loading import stateless
@@ -20,7 +22,7 @@ from harness.evaluation.scores import class_scores, laid_out, prepare
 from harness.run.history import PROGRESS, Epoch, history_of
 from harness.run.log import log
 from harness.training.averaging import Reported, lag
-from harness.training.batch_norm import forward_one
+from harness.training.batch_norm import forward_one, measure, norms_that_train
 from harness.training.epoch_counters import EpochCounters
 from harness.training.losses import Loss, loss_of
 from harness.training.mixing import Mixed, draw, mix
@@ -43,13 +45,20 @@ class Classifier(L.LightningModule):
         steps_per_epoch: number of batches of an epoch.
         seed: seed of dropout and other random layers, combined with step and rank.
         loss: loss to use instead of the recipe's; None for the recipe's.
+        accumulate: number of parts in which a device computes its share of a batch.
 
     Raises:
         UserError: the warm-up is longer than the run.
     """
 
     def __init__(
-        self, network: nn.Module, recipe: RecipeConfig, steps_per_epoch: int, seed: int, loss: Loss | None = None
+        self,
+        network: nn.Module,
+        recipe: RecipeConfig,
+        steps_per_epoch: int,
+        seed: int,
+        loss: Loss | None = None,
+        accumulate: int = 1,
     ) -> None:
         super().__init__()
         steps = recipe.epochs * steps_per_epoch
@@ -60,11 +69,14 @@ class Classifier(L.LightningModule):
         self.steps_per_epoch = steps_per_epoch
         self.seed = seed
         self.loss = loss or loss_of(recipe)
+        self.accumulate = accumulate
+        if recipe.sync_batch_norm:
+            nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]  # torch's
         self._set_groups([{"params": list(network.parameters())}], (1.0,))
         rate = recipe.stochastic_depth
         self.depth = StochasticDepth(network, rate, seed) if rate else None
         prepare(network, recipe)
-        self._reported = Reported(network, recipe, steps_per_epoch) if recipe.averages else None
+        self._reported = Reported(network, recipe, steps_per_epoch) if recipe.reports_a_copy else None
         self.history: list[Epoch] = []
         self.counters = EpochCounters(steps_per_epoch)
         self.automatic_optimization = False  # training_step calls the optimiser itself
@@ -76,7 +88,7 @@ class Classifier(L.LightningModule):
 
     @property
     def reported(self) -> nn.Module:
-        """The network that is validated and reported: the trained one, or a copy with an average of its weights."""
+        """The network that is validated and reported: the trained one, or a copy with other tensors."""
         return self._reported.network if self._reported else self.network
 
     def _set_groups(self, groups: list[Group], factors: Iterable[float]) -> None:
@@ -104,7 +116,7 @@ class Classifier(L.LightningModule):
             set_momentum(optimizer.param_groups, momentum(recipe, self.global_step, self.steps_per_epoch))
         self._seed_random_layers(self.global_step)
         optimizer.zero_grad()
-        self.manual_backward(self._share_of_loss(batch, batch_idx))
+        self._add_gradients(batch, batch_idx)
         optimizer.step()
         if self._reported:
             self._reported.add(self.network, self.global_step)
@@ -125,28 +137,59 @@ class Classifier(L.LightningModule):
         if self.device.type == "cuda":
             torch.cuda.manual_seed(seed)
 
-    def _share_of_loss(self, batch: Batch, batch_idx: int) -> torch.Tensor:
-        """Return the loss of this device's share, scaled so that the mean over devices is the mean over the batch.
+    def _add_gradients(self, batch: Batch, batch_idx: int) -> None:
+        """Add the gradients of this device's share of a batch, one part after the other.
 
-        An image that could not be read counts with a loss of zero.
+        They are scaled so that their mean over devices is the gradient of the mean loss over the batch. An image that
+        could not be read counts with a loss of zero. Devices exchange gradients in the last part alone.
         """
-        images = len(batch.labels)
-        if images == 0:  # the last batch has fewer images than devices: zero gradients, no batch statistics
-            return torch.stack([parameter.sum() for parameter in self.network.parameters()]).sum() * 0.0
-        lone = images == 1 and self.recipe.batch_size > self.trainer.world_size  # in the last, smaller batch
-        mixed = self._mixed(batch) if self.recipe.mixes else None
-        pixels = laid_out(mixed.images if mixed else batch.images, self.recipe)
-        with self._skipping(batch):
-            logits = forward_one(self.network, pixels) if lone else self.network(pixels)
-        loss = self.loss(logits, mixed.targets(logits.shape[1]) if mixed else batch.labels)
-        self.counters.add(batch_idx, loss, logits, mixed.main if mixed else batch.labels)
-        return loss * (images * self.trainer.world_size / batch.global_size)
+        mixed = self._mixed(batch) if self.recipe.mixes and len(batch.labels) else None
+        images, labels = (mixed.images, mixed.main) if mixed else (batch.images, batch.labels)
+        parts = self._parts(batch)
+        for part in parts:
+            size = part.stop - part.start
+            with self._exchanging(part is parts[-1]):
+                if size == 0:
+                    self.manual_backward(self._nothing(batch))
+                    continue
+                logits = self._logits(laid_out(images[part], self.recipe), batch, part)
+                targets = mixed.targets(logits.shape[1]) if mixed else labels
+                loss = self.loss(logits, targets[part])
+                self.counters.add(batch_idx, loss, logits, labels[part])
+                self.manual_backward(loss * (size * self.trainer.world_size / batch.global_size))
 
-    def _skipping(self, batch: Batch) -> AbstractContextManager[None]:
+    def _parts(self, batch: Batch) -> list[slice]:
+        """The rows of each part; all devices have as many parts, of two images or more unless the batch has fewer."""
+        images, least = len(batch.labels), batch.global_size // self.trainer.world_size
+        parts = min(self.accumulate, max(least // 2, 1))
+        return [slice(images * part // parts, images * (part + 1) // parts) for part in range(parts)]
+
+    def _exchanging(self, last: bool) -> AbstractContextManager[None]:
+        """Let a backward pass here exchange gradients with other devices if it is the batch's last."""
+        if last or not isinstance(self.trainer.strategy, DDPStrategy):
+            return nullcontext()
+        return self.trainer.strategy.block_backward_sync()
+
+    def _nothing(self, batch: Batch) -> torch.Tensor:
+        """A loss whose gradients are zero, of a part without images: the batch has fewer than devices."""
+        if self.recipe.sync_batch_norm and batch.global_size > 1:  # the other devices wait for this one's statistics
+            nothing: torch.Tensor = self.network(laid_out(batch.images[:0], self.recipe))
+            return nothing.sum() * 0.0
+        return torch.stack([parameter.sum() for parameter in self.network.parameters()]).sum() * 0.0
+
+    def _logits(self, images: torch.Tensor, batch: Batch, part: slice) -> torch.Tensor:
+        """Logits (n, K) of a part; an image that is alone in the last, smaller batch has no batch statistics."""
+        shared = self.recipe.sync_batch_norm and batch.global_size > 1
+        lone = len(images) == 1 and self.recipe.batch_size > self.trainer.world_size and not shared
+        with self._skipping(batch, part):
+            logits: torch.Tensor = forward_one(self.network, images) if lone else self.network(images)
+        return logits
+
+    def _skipping(self, batch: Batch, part: slice) -> AbstractContextManager[None]:
         """Let images skip layers of residual blocks here if the recipe wants it."""
         if self.depth is None:
             return nullcontext()
-        keys = batch.indices if batch.keys is None else batch.keys
+        keys = (batch.indices if batch.keys is None else batch.keys)[part]
         return self.depth.skipping(self.global_step // self.steps_per_epoch, keys.to(self.device, non_blocking=True))
 
     def _mixed(self, batch: Batch) -> Mixed:
@@ -162,6 +205,8 @@ class Classifier(L.LightningModule):
             self.check_losses(batch_idx + 1)
         if ends_epoch and self._reported:
             self._make_reported(self._reported)
+            if self.recipe.exact_batch_norm and len(self.history) + 1 == self.trainer.max_epochs:
+                self._measure_batch_norms(self._reported.network)
 
     def _make_reported(self, reported: Reported) -> None:
         """Make the network that is validated and reported, with the batch norms of rank 0, as a checkpoint has them."""
@@ -169,6 +214,20 @@ class Classifier(L.LightningModule):
         if self.trainer.world_size > 1:
             for buffer in reported.network.buffers():
                 torch.distributed.broadcast(buffer, 0)
+
+    def _measure_batch_norms(self, network: nn.Module) -> None:
+        """Give a copy of the network batch norms with exact statistics, over one more epoch of training images."""
+        layers = norms_that_train(self.network)
+        if not layers:
+            return
+        log.info("batch norms: statistics over one more pass of the training images")
+        with self.trainer.precision_plugin.forward_context():
+            measure(
+                [cast(_BatchNorm, network.get_submodule(name)) for name in layers],
+                lambda images: network(laid_out(images, self.recipe)),
+                self.trainer.datamodule.train_dataloader(),  # type: ignore[attr-defined]
+                self._reduced,
+            )
 
     def check_losses(self, done: int) -> None:
         """Stop on all devices if a loss of the epoch's first `done` batches was not finite.

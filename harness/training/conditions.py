@@ -18,7 +18,7 @@ UNKNOWN = {"device": None, "devices": None, "threads": None, "torch": None}  # a
 
 
 def under_conditions(
-    trained: Trained, images: Split, protocol: ProtocolConfig, team: Team, before: Trained | None
+    trained: Trained, images: Split, protocol: ProtocolConfig, team: Team, accumulate: int, before: Trained | None
 ) -> Trained:
     """Add training images, validation and machine to the description that a run's checkpoints and records carry.
 
@@ -30,12 +30,13 @@ def under_conditions(
         images: training images.
         protocol: protocol of the run.
         team: processes of the run.
+        accumulate: number of parts in which each computes its share of a batch.
         before: description in the checkpoint that the run is resumed from; None for a new run.
 
     Raises:
         UserError: the run began with other images.
     """
-    here = place(team)
+    here = place(team, accumulate)
     began: dict[str, Any] = (before and before.training) or {}
     fingerprint = images.listing() if isinstance(images, ImageFiles) else images.fingerprint()
     if began.get("fingerprint", fingerprint) != fingerprint:
@@ -54,8 +55,11 @@ def under_conditions(
     return dataclasses.replace(trained, training={**own, **known})
 
 
-def place(team: Team) -> dict[str, Any]:
-    """Return what can change the last bits of a run: device, number of devices, CPU threads, version of torch."""
+def place(team: Team, accumulate: int) -> dict[str, Any]:
+    """Return what can change the last bits of a run: device, number of devices, CPU threads, version of torch.
+
+    Parts of a batch have a key if there are several: they also change what batch norms see.
+    """
     device = team.accelerator
     here = {
         "device": device,
@@ -63,6 +67,8 @@ def place(team: Team) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "torch": str(torch.__version__).partition("+")[0],
     }
+    if accumulate > 1:
+        here["accumulate"] = accumulate
     if device == "cuda":  # with precision=32-true a convolution may still use TensorFloat-32
         here |= {"gpu": torch.cuda.get_device_name(), "tf32": torch.backends.cudnn.allow_tf32}
     return here

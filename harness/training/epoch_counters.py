@@ -47,7 +47,7 @@ class EpochCounters:
         self.losses, self.right = self.losses.to(device), self.right.to(device)
 
     def add(self, number: int, loss: torch.Tensor, logits: torch.Tensor, labels: torch.Tensor) -> None:
-        """Add a batch.
+        """Add a batch, or a part of one.
 
         Args:
             number: number of the batch in the epoch, from 0.
@@ -63,7 +63,8 @@ class EpochCounters:
             return
         numbers, losses, logits, labels = zip(*self._pending, strict=True)
         images = torch.tensor([len(batch) for batch in labels], device=self.losses.device)
-        self.losses[list(numbers)] = torch.stack(losses) * images  # stays 0 for a batch that was not added
+        places = torch.tensor(numbers, device=self.losses.device)
+        self.losses.index_add_(0, places, torch.stack(losses) * images)  # stays 0 for a batch that was not added
         self.right += count_correct(torch.cat(logits), torch.cat(labels))
         self._pending.clear()
 

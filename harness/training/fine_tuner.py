@@ -28,15 +28,22 @@ class FineTuner(Classifier):
         steps_per_epoch: number of batches of an epoch.
         seed: seed of dropout and other random layers, combined with step and rank.
         loss: loss to use instead of the recipe's; None for the recipe's.
+        accumulate: number of parts in which a device computes its share of a batch.
 
     Raises:
         UserError: the network has no stage of a name in `recipe.freeze`, or no stage is left to train.
     """
 
     def __init__(
-        self, network: nn.Module, recipe: RecipeConfig, steps_per_epoch: int, seed: int, loss: Loss | None = None
+        self,
+        network: nn.Module,
+        recipe: RecipeConfig,
+        steps_per_epoch: int,
+        seed: int,
+        loss: Loss | None = None,
+        accumulate: int = 1,
     ) -> None:
-        super().__init__(network, recipe, steps_per_epoch, seed, loss)
+        super().__init__(network, recipe, steps_per_epoch, seed, loss, accumulate)
         assert isinstance(recipe, FineTuneConfig)
         self.frozen = recipe.freeze
         self.thaws_at = recipe.unfreeze_epoch

@@ -24,16 +24,23 @@ class LinearProbe(Classifier):
         steps_per_epoch: number of batches of an epoch.
         seed: seed of the order of images.
         loss: loss to use instead of the recipe's; None for the recipe's.
+        accumulate: number of parts in which a device computes its share of a batch.
 
     Raises:
         UserError: the network does not end in a linear layer.
     """
 
     def __init__(
-        self, network: nn.Module, recipe: RecipeConfig, steps_per_epoch: int, seed: int, loss: Loss | None = None
+        self,
+        network: nn.Module,
+        recipe: RecipeConfig,
+        steps_per_epoch: int,
+        seed: int,
+        loss: Loss | None = None,
+        accumulate: int = 1,
     ) -> None:
         plain = dataclasses.replace(recipe, channels_last=False, compile=False)  # a matrix of features has no channels
-        super().__init__(head_of(network), plain, steps_per_epoch, seed, loss)
+        super().__init__(head_of(network), plain, steps_per_epoch, seed, loss, accumulate)
         prepare(
             network, dataclasses.replace(recipe, compile=False)
         )  # compiling does not pay: each image goes through once
