@@ -49,29 +49,29 @@ LOADING = [
     Fault(
         "the order of images in memory is the same in every epoch",
         ORDER,
-        "order = stateless.order(self.seed, start.epoch,",
-        "order = stateless.order(self.seed, 0,",
+        "stateless.order(self.seed, start.epoch,",
+        "stateless.order(self.seed, 0,",
         "test_loader.py::test_epochs_differ_in_order_and_pixels",
     ),
     Fault(
         "the order of images in files is the same in every epoch",
         ORDER,
-        "order = stateless.order(self.seed, start.epoch,",
-        "order = stateless.order(self.seed, 0,",
+        "stateless.order(self.seed, start.epoch,",
+        "stateless.order(self.seed, 0,",
         "test_file_loader.py::test_training_does_not_depend_on_workers_devices_or_position",
     ),
     Fault(
         "the order of features is the same in every epoch",
         ORDER,
-        "order = stateless.order(self.seed, start.epoch,",
-        "order = stateless.order(self.seed, 0,",
+        "stateless.order(self.seed, start.epoch,",
+        "stateless.order(self.seed, 0,",
         "test_finetune.py::test_a_linear_probe_is_sgd_on_the_features_of_the_network",
     ),
     Fault(
         "the order does not depend on the seed",
         ORDER,
-        "order = stateless.order(self.seed, start.epoch,",
-        "order = stateless.order(0, start.epoch,",
+        "stateless.order(self.seed, start.epoch,",
+        "stateless.order(0, start.epoch,",
         "test_loader.py::test_an_epoch_is_a_function_of_its_number_and_the_seed",
     ),
     Fault(
@@ -163,9 +163,9 @@ LOADING = [
         MODULE,
         "position=lambda: trainer.global_step,\n            device=trainer.strategy.root_device,\n"
         "            rank=trainer.global_rank,\n            devices=trainer.world_size,\n"
-        "            max_batches=self.max_batches,\n        )\n\n    def _train_files",
+        "            max_batches=self.max_batches,\n        )\n\n    @property",
         "position=lambda: trainer.global_step,\n            device=trainer.strategy.root_device,\n"
-        "            max_batches=self.max_batches,\n        )\n\n    def _train_files",
+        "            max_batches=self.max_batches,\n        )\n\n    @property",
         "test_module.py::test_devices_share_each_batch_of_an_epoch",
     ),
     Fault(
@@ -244,8 +244,8 @@ PICTURES = [
     Fault(
         "an image is mirrored in all epochs or in none",
         FILE_LOADER,
-        "stateless.integers(2, self.seed, start.epoch, Stream.FLIP, indices)",
-        "stateless.integers(2, self.seed, 0, Stream.FLIP, indices)",
+        "stateless.integers(2, self.seed, start.epoch, Stream.FLIP, keys)",
+        "stateless.integers(2, self.seed, 0, Stream.FLIP, keys)",
         "test_file_loader.py::test_half_of_the_training_images_are_mirrored",
     ),
     Fault(
@@ -265,8 +265,8 @@ PICTURES = [
     Fault(
         "row and column of the crop out of padded images are the same draw",
         LOADER,
-        "*drawn, Stream.CROP_X, images_of_split",
-        "*drawn, Stream.CROP_Y, images_of_split",
+        "*drawn, Stream.CROP_X, all_keys",
+        "*drawn, Stream.CROP_Y, all_keys",
         "test_loader.py::test_pixels_equal_a_slow_reference",
     ),
     Fault(
@@ -330,8 +330,8 @@ PICTURES = [
     Fault(
         "the windows of an image are the same in every epoch",
         FILE_LOADER,
-        "stateless.uniform(self.draws_of_window, self.seed, start.epoch, Stream.WINDOW, indices)",
-        "stateless.uniform(self.draws_of_window, self.seed, 0, Stream.WINDOW, indices)",
+        "stateless.uniform(self.draws_of_window, self.seed, start.epoch, Stream.WINDOW, keys)",
+        "stateless.uniform(self.draws_of_window, self.seed, 0, Stream.WINDOW, keys)",
         "test_file_loader.py::test_half_of_the_training_images_are_mirrored",
     ),
     Fault(
@@ -615,9 +615,11 @@ TRAINING = [
     Fault(
         "float16's gradients are clipped with their scale",
         CLASSIFIER,
-        "        optimizer.step()\n\n    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:",
-        "        self.on_before_it(optimizer)\n        optimizer.step()\n\n"
-        "    def on_before_it(self, optimizer: torch.optim.Optimizer) -> None:",
+        "        optimizer.step()\n        if self._reported:\n"
+        "            self._reported.add(self.network, self.global_step)\n"
+        "\n    def on_before_optimizer_step(self, ",
+        "        self.on_before_it(optimizer)\n        optimizer.step()\n        if self._reported:\n"
+        "            self._reported.add(self.network, self.global_step)\n\n    def on_before_it(self, ",
         "test_optimisers.py::test_gradients_of_float16_are_clipped_without_their_scale",
     ),
     Fault(
@@ -722,7 +724,7 @@ TRAINING = [
     Fault(
         "every device's share of the loss weighs alike",
         CLASSIFIER,
-        "loss * (images * self.trainer.world_size / batch.global_size)",
+        "loss * (size * self.trainer.world_size / batch.global_size)",
         "loss",
         "test_training.py::test_the_mean_of_the_devices_losses_is_that_over_the_batch",
     ),
@@ -764,8 +766,8 @@ TRAINING = [
     Fault(
         "a lone image changes the running statistics",
         "harness/training/batch_norm.py",
-        "        layer.eval()\n",
-        "        layer.train()\n",
+        "        layer.eval()\n    try",
+        "        layer.train()\n    try",
         "test_finetune.py::test_a_lone_last_image_is_trained_on_with_running_statistics",
     ),
     Fault(
@@ -820,8 +822,8 @@ TRAINING = [
     Fault(
         "images of training do not lie channels last",
         CLASSIFIER,
-        "pixels = laid_out(mixed.images if mixed else batch.images, self.recipe)",
-        "pixels = mixed.images if mixed else batch.images",
+        "self._logits(laid_out(images[part], self.recipe), batch, part)",
+        "self._logits(images[part], batch, part)",
         "test_memory_format.py",
     ),
     Fault(
@@ -1440,8 +1442,8 @@ AUGMENTATION = [
     Fault(
         "random operations are the same in every epoch",
         FILE_LOADER,
-        "stateless.bits(self.seed, start.epoch, Stream.OPERATIONS, indices)",
-        "stateless.bits(self.seed, 0, Stream.OPERATIONS, indices)",
+        "stateless.bits(self.seed, start.epoch, Stream.OPERATIONS, keys)",
+        "stateless.bits(self.seed, 0, Stream.OPERATIONS, keys)",
         "test_augmentation.py::test_operations_on_files_are_torchvisions_after_crop_and_flip",
     ),
     Fault(
@@ -1496,8 +1498,8 @@ AUGMENTATION = [
     Fault(
         "the erased rectangle depends on the image's place in the batch",
         "harness/data/loading/finish.py",
-        "Stream.ERASING, indices)",
-        "Stream.ERASING, torch.arange(len(indices)))",
+        "Stream.ERASING, keys)",
+        "Stream.ERASING, torch.arange(len(keys)))",
         "test_augmentation.py::test_images_in_memory_do_not_depend_on_devices_or_position",
     ),
     Fault(
@@ -1569,4 +1571,103 @@ AVERAGED = [
     ),
 ]
 
-FAULTS = [*LOADING, *AUGMENTATION, *PICTURES, *TRAINING, *MIXED, *RESUMING, *EVALUATION, *STATISTICS, *AVERAGED]
+BATCH_NORM, DEPTH, ORDER = (
+    "harness/training/batch_norm.py",
+    "harness/training/stochastic_depth.py",
+    "harness/data/loading/order.py",
+)
+PARTS = [
+    Fault(
+        "each part of a batch counts as if it were all of it",
+        CLASSIFIER,
+        "loss * (size * self.trainer.world_size / batch.global_size)",
+        "loss * (len(labels) * self.trainer.world_size / batch.global_size)",
+        "test_accumulation.py::test_parts_make_the_steps_of_the_whole_batch",
+    ),
+    Fault(
+        "the labels of a part are those of the first",
+        CLASSIFIER,
+        "loss = self.loss(logits, targets[part])",
+        "loss = self.loss(logits, targets[:size])",
+        "test_accumulation.py::test_parts_make_the_steps_of_the_whole_batch",
+    ),
+    Fault(
+        "a device with few images has fewer parts",
+        CLASSIFIER,
+        "batch.global_size // self.trainer.world_size\n",
+        "len(batch.labels)\n",
+        "test_accumulation.py::test_all_devices_have_as_many_parts",
+    ),
+    Fault(
+        "a record does not say that batches were computed in parts",
+        "harness/training/conditions.py",
+        "if accumulate > 1:",
+        "if accumulate > 2:",
+        "test_accumulation.py::test_a_record_says_it_and_a_comparison_tells_it_apart",
+    ),
+    Fault(
+        "exact statistics are those of a network with running ones",
+        BATCH_NORM,
+        "        layer.train()\n    usual",
+        "    usual",
+        "test_exact_batch_norm.py::test_statistics_are_those_of_one_more_pass",
+    ),
+    Fault(
+        "exact statistics are a moving average",
+        BATCH_NORM,
+        "layer.momentum = None  # the mean over all batches",
+        "layer.momentum = 0.1",
+        "test_exact_batch_norm.py::test_statistics_are_those_of_one_more_pass",
+    ),
+    Fault(
+        "frozen batch norms get new statistics",
+        BATCH_NORM,
+        "isinstance(layer, _BatchNorm) and layer.training]\n\n\n@torch",
+        "isinstance(layer, _BatchNorm)]\n\n\n@torch",
+        "test_exact_batch_norm.py::test_layers_that_are_frozen_keep_their_statistics",
+    ),
+    Fault(
+        "all repeats of an image have the same draws",
+        ORDER,
+        " + within // together * self.images",
+        "",
+        "test_repeats.py::test_each_repeat_has_draws_of_its_own_and_the_first_those_of_a_run_without",
+    ),
+    Fault(
+        "repeats are mixed with each other",
+        ORDER,
+        "together = 2 if self.pairs else 1",
+        "together = 1",
+        "test_repeats.py::test_no_image_is_mixed_with_itself",
+    ),
+    Fault(
+        "layers that are not skipped are not scaled",
+        DEPTH,
+        "((draws < stays) / stays).float()",
+        "(draws < stays).float()",
+        "test_stochastic_depth.py::test_a_block_skips_what_timms_drop_path_drops",
+    ),
+    Fault(
+        "all blocks are skipped alike",
+        DEPTH,
+        "1 - rate * torch.arange(len(blocks)).double() / max(len(blocks) - 1, 1)",
+        "1 - rate * torch.ones(len(blocks)).double()",
+        "test_stochastic_depth.py::test_rates_rise_evenly_with_depth",
+    ),
+    Fault(
+        "a ramp of sizes stays at its first",
+        "harness/config/recipe.py",
+        "(epoch - start) / (end - start)",
+        "0",
+        "test_train_size.py::test_the_size_of_every_epoch_is_ffcvs",
+    ),
+    Fault(
+        "validation crops at the size of training",
+        "harness/data/loading/file_loader.py",
+        "        return None\n\n    def _requests",
+        "        return 4\n\n    def _requests",
+        "test_train_size.py::test_validation_and_checkpoint_have_the_networks_own_size",
+    ),
+]
+
+FAULTS = [*LOADING, *AUGMENTATION, *PICTURES, *TRAINING, *MIXED, *RESUMING, *EVALUATION, *STATISTICS, *AVERAGED, *PARTS]
