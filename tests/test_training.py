@@ -396,19 +396,20 @@ def test_a_network_that_does_not_learn_is_said_with_the_usual_cause(
 
 
 @pytest.mark.parametrize(
-    ("loss", "step", "changes", "said"),
+    ("loss", "right", "step", "changes", "said"),
     [
-        (6.9077, 500, {}, True),
-        (6.85, 500, {}, True),
-        (6.80, 500, {}, False),
-        (6.9077, 49, {}, False),
-        (6.9077, 500, {"mixup": 0.2, "label_smoothing": 0.1}, True),
-        (6.9077, 500, {"loss": "lecun_map"}, False),
+        (6.9077, 1, 500, {}, True),
+        (6.9077, 2, 500, {}, False),
+        (6.85, 1, 500, {}, True),
+        (6.80, 1, 500, {}, False),
+        (6.9077, 1, 49, {}, False),
+        (6.9077, 1, 500, {"mixup": 0.2, "label_smoothing": 0.1}, True),
+        (6.9077, 1, 500, {"loss": "lecun_map"}, False),
     ],
 )
 def test_a_loss_near_ln_k_means_that_nothing_is_learnt(
-    loss: float, step: int, changes: dict[str, Any], said: bool
+    loss: float, right: int, step: int, changes: dict[str, Any], said: bool
 ) -> None:
-    counts = Counts(1, 5, 1000)
+    counts = Counts(right, 5, 1000)
     line = stuck(Epoch(1, step, 0.1, loss, counts, None, None), recipe(**changes), 1000)
     assert (line is not None) == said
