@@ -7,7 +7,7 @@ Multiply-adds are those of the convolutions and fully connected layers alone, wi
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
@@ -33,6 +33,10 @@ class Published:
         top1_error: percent; None where the source does not give it.
         top5_error: percent; None where the source does not give it.
         source: paper and table.
+        options: options of our network that make it theirs, by name; others of its options may have any value.
+        distorted: whether distorted training images were added.
+        other: why a result of ours cannot be compared with it, whatever the protocol; empty if it can.
+        note: how our network differs from theirs; empty if it does not.
     """
 
     data: str
@@ -40,6 +44,10 @@ class Published:
     top1_error: float | None
     top5_error: float | None
     source: str
+    options: tuple[tuple[str, object], ...] = ()
+    distorted: bool = False
+    other: str = ""
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -114,8 +122,18 @@ _HE_2015 = "He, Zhang, Ren, Sun: Deep Residual Learning for Image Recognition, a
 _HE_2016 = "He, Zhang, Ren, Sun: Identity Mappings in Deep Residual Networks, arXiv 1603.05027"
 
 
-def _mnist(top1_error: float, row: str) -> Published:
-    return Published("MNIST test", "whole image", top1_error, None, f"LeCun 1998, Fig. 9: {row}")
+def _mnist(top1_error: float, row: str, *, distorted: bool = False, other: str = "", note: str = "") -> Published:
+    source = f"LeCun 1998, Fig. 9: {row}"
+    return Published("MNIST test", "whole image", top1_error, None, source, (), distorted, other, note)
+
+
+def _fully_connected(top1_error: float, distorted: float, *hidden: int) -> tuple[Published, Published]:
+    """A network of these hidden units; trained on MNIST, and with distorted digits as well."""
+    row, note = "-".join(map(str, ("28x28", *hidden, 10))), "theirs has units with tanh, ours with ReLU"
+    plain = _mnist(top1_error, row, note=note)
+    more = _mnist(distorted, f"[dist] {row}", distorted=True, note=note)
+    options = (("hidden", hidden),)
+    return replace(plain, options=options), replace(more, options=options)
 
 
 def _torchvision(top1_error: float, top5_error: float, weights: str = "IMAGENET1K_V1", resized: int = 256) -> Published:
@@ -131,9 +149,11 @@ def _dense(top1_error: float, top5_error: float, train: str, test: str) -> Publi
 
 
 def _he(
-    top1_error: float, top5_error: float | None, protocol: str, source: str, data: str = "ImageNet val"
+    top1_error: float, top5_error: float | None, protocol: str, source: str, shortcut: str | None = None
 ) -> Published:
-    return Published(data, protocol, top1_error, top5_error, source)
+    options: tuple[tuple[str, object], ...] = (("shortcut", shortcut),) if shortcut else ()
+    option = f", option {shortcut}" if shortcut else ""
+    return Published("ImageNet val", protocol, top1_error, top5_error, f"{source}{option}", options)
 
 
 def _fb_torch(one_crop: tuple[float, float], ten_crop: tuple[float, float]) -> tuple[Published, Published]:
@@ -233,7 +253,12 @@ _ENTRIES = (
         input_size=28,
         min_size=1,
         max_size=None,
-        published=(_mnist(4.7, "28x28-300-10"),),
+        published=(
+            *_fully_connected(4.7, 3.6, 300),
+            *_fully_connected(4.5, 3.8, 1000),
+            *_fully_connected(3.05, 2.5, 300, 100),
+            *_fully_connected(2.95, 2.45, 500, 150),
+        ),
     ),
     _lenet(
         name="lenet1",
@@ -244,7 +269,7 @@ _ENTRIES = (
         input_size=28,
         min_size=28,
         max_size=28,
-        published=(_mnist(1.7, "LeNet-1 on digits reduced to 16x16"),),
+        published=(_mnist(1.7, "LeNet-1 on digits reduced to 16x16", other="its digits were reduced to 16x16"),),
     ),
     _lenet(
         name="lenet4",
@@ -255,7 +280,7 @@ _ENTRIES = (
         input_size=32,
         min_size=32,
         max_size=32,
-        published=(_mnist(1.1, "LeNet-4"),),
+        published=(_mnist(1.1, "LeNet-4", note="its connections from S2 to C3 were not published"),),
     ),
     _lenet(
         name="lenet5_1998",
@@ -267,7 +292,7 @@ _ENTRIES = (
         min_size=32,
         max_size=32,
         fixed_classes=True,
-        published=(_mnist(0.95, "LeNet-5"), _mnist(0.8, "LeNet-5, distorted training digits added")),
+        published=(_mnist(0.95, "LeNet-5"), _mnist(0.8, "[dist] LeNet-5", distorted=True)),
     ),
     _lenet(
         name="lenet5",
@@ -278,7 +303,12 @@ _ENTRIES = (
         input_size=32,
         min_size=32,
         max_size=32,
-        published=(_mnist(0.95, "LeNet-5, the paper's form"),),
+        published=(
+            _mnist(0.95, "LeNet-5", other="it is the paper's network, and this is the one that is taught today"),
+            _mnist(
+                0.8, "[dist] LeNet-5", distorted=True, other="it is the paper's network, and this is the one of today"
+            ),
+        ),
     ),
     _alexnet(
         name="alexnet_2012",
@@ -437,7 +467,7 @@ _ENTRIES = (
         multiply_adds=1_814_073_344,
         num_features=512,
         published=(
-            _he(27.88, None, "10-crop", "He 2015, Table 2, option A"),
+            _he(27.88, None, "10-crop", "He 2015, Table 2", shortcut="A"),
             *_fb_torch((30.43, 10.76), (28.22, 9.42)),
             _torchvision(30.242, 10.922),
         ),
@@ -450,11 +480,11 @@ _ENTRIES = (
         multiply_adds=3_663_761_408,
         num_features=512,
         published=(
-            _he(24.52, 7.46, "10-crop", "He 2015, Table 3, option B"),
-            _he(25.03, 7.76, "10-crop", "He 2015, Table 3, option A"),
-            _he(24.19, 7.40, "10-crop", "He 2015, Table 3, option C"),
-            _he(21.84, 5.71, "fully convolutional, scales 224, 256, 384, 480, 640", "He 2015, Table 4, option B"),
-            _he(21.53, 5.60, "fully convolutional, scales 224, 256, 384, 480, 640", "He 2015, Table 4, option C"),
+            _he(24.52, 7.46, "10-crop", "He 2015, Table 3", shortcut="B"),
+            _he(25.03, 7.76, "10-crop", "He 2015, Table 3", shortcut="A"),
+            _he(24.19, 7.40, "10-crop", "He 2015, Table 3", shortcut="C"),
+            _he(21.84, 5.71, "fully convolutional, scales 224, 256, 384, 480, 640", "He 2015, Table 4", shortcut="B"),
+            _he(21.53, 5.60, "fully convolutional, scales 224, 256, 384, 480, 640", "He 2015, Table 4", shortcut="C"),
             *_fb_torch((26.73, 8.74), (24.76, 7.35)),
             _torchvision(26.686, 8.580),
         ),

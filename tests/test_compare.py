@@ -98,16 +98,23 @@ def test_what_changes_the_scores_of_the_same_weights_is_another_comparison(tmp_p
     ]
 
 
-def test_the_published_number_stands_beside_ours(tmp_path: Path) -> None:
-    write_record(tmp_path / "a", "m", {1, 2}, published={"top1_error": 4.5, "top5_error": 0.25})
-    write_record(tmp_path / "b", "n", {1})
+def test_the_published_number_stands_beside_ours(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of all seeds together; a network that nobody published has none."""
+    mnist = {"name": "mnist", "split": "test", "images": IMAGES, "fingerprint": "f"}
+    write_record(tmp_path / "a", "lenet4", {1, 2}, data=mnist)
+    write_record(tmp_path / "b", "n", {1}, data=mnist)
     comparisons = compare(find_records([str(tmp_path)])[0])
     text = markdown(comparisons)
-    assert "| 5.00 (1.38-16.50), published 4.50 | 0.00 (0.00-8.76), published 0.25 |" in text
-    assert text.count("published") == 2
-    first, second, third = (line.split(",") for line in comparison_csv(comparisons).splitlines())
-    assert first[-2:] == ["top1_published", "top5_published"]
-    assert second[-2:] == ["", ""] and third[-2:] == ["4.5", "0.25"]
+    why = "not comparable: this is the error on 40 of 10,000 images"
+    assert f"| 5.00 (1.38-16.50) | 0.00 (0.00-8.76) | 1.1/-, {why} [LeCun 1998, Fig. 9: LeNet-4] |" in text
+    assert "| 2.50 (0.44-12.88) | 0.00 (0.00-8.76) | - |" in text
+    head, first, second = csv.reader(comparison_csv(comparisons).splitlines())
+    assert head[-5:] == ["top1_published", "top5_published", "verdict", "why", "source"]
+    assert first[-5:] == [""] * 5 and second[-5:-2] == ["1.1", "", "not comparable"]
+    show(comparisons)
+    assert "published" in capsys.readouterr().out
+    write_record(tmp_path / "other" / "c", "n", {1})
+    assert "published" not in markdown(compare(find_records([str(tmp_path / "other")])[0]))
 
 
 def test_seeds_are_one_row_and_models_are_paired_by_seed(tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ ROOMS = {  # of `harness`, and which others each may import; `errors` is everybo
     "config": {"models.catalogue"},
     "run": {"config"},
     "data": {"run", "config"},
-    "evaluation": {"data", "run", "config"},
+    "evaluation": {"data", "run", "config", "models.catalogue"},
     "weights": {"models", "data", "run", "config"},
     "comparison": {"evaluation", "run", "config"},
     "training": {"evaluation", "data", "run", "config"},

@@ -94,7 +94,7 @@ def test_the_record_holds_what_can_move_its_number(tmp_path: Path) -> None:
         tmp_path / "a", "data.validation=100", "data.std=[0.2]", "protocol.batch_size=50", "trainer.max_epochs=1"
     )
     found = record(run)
-    assert found["version"] == 4
+    assert found["version"] == 5
     assert found["training_data"] == {"name": "digits", "validation": 100, "mean": [0.1716], "std": [0.2]}
     training = found["training"]
     assert (training["images"], training["epochs"], training["recipe"]["epochs"]) == (1337, 1, 2)

@@ -25,6 +25,7 @@ from harness.comparison.settings import Settings, labels, settings_of
 from harness.config.data import DECODERS
 from harness.config.protocol import PRECISIONS
 from harness.evaluation.intervals import wilson
+from harness.evaluation.published import published_beside
 from harness.evaluation.schema import READABLE_RESULTS, RESULT_SCHEMA
 from harness.run.files import RESULT_FILE, sha256_of_file
 
@@ -104,8 +105,7 @@ class Row:
     """Runs that differ only in the seed; errors, intervals and deviations over seeds (None for one) in percent.
 
     `model` is the label of the row: the model, and the settings in which the rows of the comparison differ. `settings`
-    is a SHA-256 of everything that can change the error. `published` holds the top-1 and top-5 errors that the weights'
-    publisher measured by the same protocol.
+    is a SHA-256 of everything that can change the error. `published` is what `published_beside` says of the mean.
     """
 
     model: str
@@ -119,7 +119,7 @@ class Row:
     top5_error: float
     top5_interval: tuple[float, float]
     top5_deviation: float | None
-    published: tuple[float, float] | None
+    published: dict[str, Any] | None
 
 
 @dataclass(frozen=True)
@@ -288,10 +288,11 @@ def _row(label: str, runs: Sequence[Record]) -> Row:
         return mean, wilson(mean * images / 100, images), statistics.stdev(errors) if len(errors) > 1 else None
 
     seeds = tuple(run.seed for run in runs if run.seed is not None)
-    beside = contents[0].get("published")
-    published = (beside["top1_error"], beside["top5_error"]) if beside else None
     parameters, settings = contents[0]["model"]["parameters"], runs[0].settings.key
-    return Row(label, settings, parameters, images, seeds, *summary(1), *summary(5), published)
+    top1, top5 = summary(1), summary(5)
+    intervals = {"top1_error_interval_95": top1[1], "top5_error_interval_95": top5[1]}
+    published = published_beside({**contents[0], **intervals})  # a mean's verdict need not be that of each seed
+    return Row(label, settings, parameters, images, seeds, *top1, *top5, published)
 
 
 def _tests(rows: Mapping[str, Sequence[Record]]) -> list[Paired]:

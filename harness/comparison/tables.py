@@ -10,37 +10,34 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
-from harness.comparison.records import Comparison
+from harness.comparison.records import Comparison, Row
 from harness.run.files import csv_text
 from harness.run.program import typed
 
 WIDTH = 120  # characters of a line if the output is no terminal
 MOST_TESTS = 40  # most tests to print; `comparison.md` has all
 ERROR_COLUMNS = ("model", "parameters", "images", "seeds", "top-1 error (%)", "top-5 error (%)")
+PUBLISHED_COLUMN = "published top-1/top-5 (%)"
+ERRORS = ("top1_error", "top5_error")  # keys of what was published
 TEST_COLUMNS = ("model", "other model", "seed", "only it right", "only the other", "p", "p (Holm)")
 CSV_COLUMNS = (
     *("data", "split", "protocol", "model", "settings", "parameters", "images", "seeds"),
     *(f"top{k}_{what}" for k in (1, 5) for what in ("error", "low_95", "high_95", "deviation")),
-    *("top1_published", "top5_published"),
+    *("top1_published", "top5_published", "verdict", "why", "source"),
 )
 
 
 def error_cells(comparison: Comparison) -> list[tuple[str, ...]]:
     """Return a row for each model: `0.61 ± 0.05 (0.47-0.78)` is mean, deviation over seeds, and 95% Wilson interval.
 
-    If the publisher of the weights measured the error by the same protocol, the published value follows.
+    What was published follows in a last column if anything was for one of the models: errors, verdict and source.
     """
 
-    def cell(
-        error: float,
-        deviation: float | None,
-        interval: tuple[float, float],
-        published: tuple[float, float] | None,
-        k: int,
-    ) -> str:
+    def cell(error: float, deviation: float | None, interval: tuple[float, float]) -> str:
         spread = "" if deviation is None else f" ± {deviation:.2f}"
-        beside = "" if published is None else f", published {published[k]:.2f}"
-        return f"{error:.2f}{spread} ({interval[0]:.2f}-{interval[1]:.2f}){beside}"
+        return f"{error:.2f}{spread} ({interval[0]:.2f}-{interval[1]:.2f})"
+
+    any_published = any(row.published for row in comparison.rows)
 
     return [
         (
@@ -48,11 +45,26 @@ def error_cells(comparison: Comparison) -> list[tuple[str, ...]]:
             f"{row.parameters:,}",
             f"{row.images:,}",
             str(len(row.seeds) or "-"),
-            cell(row.top1_error, row.top1_deviation, row.top1_interval, row.published, 0),
-            cell(row.top5_error, row.top5_deviation, row.top5_interval, row.published, 1),
+            cell(row.top1_error, row.top1_deviation, row.top1_interval),
+            cell(row.top5_error, row.top5_deviation, row.top5_interval),
+            *([_published(row)] if any_published else []),
         )
         for row in comparison.rows
     ]
+
+
+def error_columns(comparison: Comparison) -> tuple[str, ...]:
+    """Return the heads of what `error_cells` returns."""
+    published = (PUBLISHED_COLUMN,) if any(row.published for row in comparison.rows) else ()
+    return (*ERROR_COLUMNS, *published)
+
+
+def _published(row: Row) -> str:
+    if row.published is None:
+        return "-"
+    errors = "/".join("-" if row.published[key] is None else f"{row.published[key]:g}" for key in ERRORS)
+    why = f": {row.published['why']}" if row.published["why"] else ""
+    return f"{errors}, {row.published['verdict']}{why} [{row.published['source']}]"
 
 
 def test_cells(comparison: Comparison) -> list[tuple[str, ...]]:
@@ -70,7 +82,7 @@ def show(comparisons: Sequence[Comparison]) -> None:
     for comparison in comparisons:
         number = {row.model: str(place) for place, row in enumerate(comparison.rows, 1)}
         errors = [(number[cells[0]], *cells) for cells in error_cells(comparison)]
-        _print(console, comparison.title, ("#", *ERROR_COLUMNS), errors)
+        _print(console, comparison.title, ("#", *error_columns(comparison)), errors)
         tests = [(number[first], number[second], *rest) for first, second, *rest in test_cells(comparison)]
         if tests:
             columns = ("#", "other #", *TEST_COLUMNS[2:])
@@ -94,7 +106,7 @@ def markdown(comparisons: Sequence[Comparison]) -> str:
     """Return every comparison and its paired tests as Markdown."""
     parts = []
     for comparison in comparisons:
-        parts.append(f"## {comparison.title}\n\n{_markdown_table(ERROR_COLUMNS, error_cells(comparison))}")
+        parts.append(f"## {comparison.title}\n\n{_markdown_table(error_columns(comparison), error_cells(comparison))}")
         if comparison.tests:
             table = _markdown_table(TEST_COLUMNS, test_cells(comparison))
             parts.append(f"McNemar's exact test on the same images, paired by seed:\n\n{table}")
@@ -127,7 +139,7 @@ def comparison_csv(comparisons: Sequence[Comparison]) -> str:
                     seeds,
                     *top1,
                     *top5,
-                    *(row.published or ("", "")),
+                    *((row.published or {}).get(key, "") for key in (*ERRORS, "verdict", "why", "source")),
                 )
             )
     return csv_text(CSV_COLUMNS, rows)

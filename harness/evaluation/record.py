@@ -17,13 +17,13 @@ from typing import Any
 import torch
 
 from harness.config.data import DataConfig, ImageFilesConfig
-from harness.config.protocol import ProtocolConfig
 from harness.data.images.image_files import ImageFiles
 from harness.data.loading.stateless import HASH_VERSION
 from harness.data.loading.waiting import advice
 from harness.data.sources.table import recorded
 from harness.evaluation.evaluator import Evaluator, Predictions
 from harness.evaluation.intervals import wilson
+from harness.evaluation.published import line_about, published_beside
 from harness.evaluation.schema import (
     PREDICTIONS_COLUMNS,
     PREDICTIONS_VERSION,
@@ -118,26 +118,6 @@ def read_unreadable(path: Path) -> dict[str, str]:
         return {row["image"]: row["reason"] for row in csv.DictReader(file)}
 
 
-def published_beside(
-    trained: Trained, data: DataConfig, protocol: ProtocolConfig, rates: Mapping[str, Any]
-) -> dict[str, Any] | None:
-    """Return the errors that the weights' publisher measured by the same protocol, and if our intervals cover them.
-
-    Publishers of ImageNet weights measure errors on the central crop, with the sizes that come with the weights.
-    """
-    weights = trained.pretrained if trained.training is None else None
-    if weights is None or weights.published is None or (data.name, protocol.name) != ("imagenet", "center_crop"):
-        return None
-    errors = weights.published.get("ImageNet-1K")
-    if errors is None:
-        return None
-    covered = {}
-    for k in (1, 5):
-        low, high = rates[f"top{k}_error_interval_95"]
-        covered[f"top{k}_in_interval"] = low <= errors[f"top{k}_error"] <= high
-    return {**errors, **covered, "source": f"the publisher of {weights.name}"}
-
-
 def training_data(trained: Trained) -> dict[str, Any] | None:
     """Return the config of the training data without its paths; None if the network was not trained here."""
     if trained.data is None or trained.training is None:
@@ -170,7 +150,7 @@ def write_record(
     predictions = predictions_csv(ids, evaluator.predictions)
     write_text(folder / "predictions.csv", predictions)
     network = evaluator.network
-    result = {
+    result: dict[str, Any] = {
         "schema": RESULT_SCHEMA,
         "version": RESULT_VERSION,
         "model": {
@@ -189,7 +169,6 @@ def write_record(
         "protocol": vars(protocol),
         **rates,
         "unreadable": len(evaluator.unreadable),
-        "published": published_beside(trained, data, evaluator.protocol, rates),
         "weights": {
             "source": "trained here" if trained.training else "pretrained",
             **(vars(moment) if moment else {"epoch": None}),
@@ -215,6 +194,7 @@ def write_record(
     if evaluator.unreadable:
         reasons = {ids[index]: reason for index, reason in evaluator.unreadable}
         write_text(folder / UNREADABLE_FILE, unreadable_csv(reasons))
+    result["published"] = published_beside(result)
     write_json(folder / RESULT_FILE, result)
     _tell(folder, evaluator, result, data)
 
@@ -233,8 +213,10 @@ def _tell(folder: Path, evaluator: Evaluator, result: Mapping[str, Any], data: D
         wrong = images - result[f"correct_top{k}"]
         log.info(
             f"test top-{k} error {result[f'top{k}_error']:.2f}% ({wrong:,} of {images:,} images; "
-            f"95% interval {low:.2f} to {high:.2f}%){_beside(result['published'], k)}"
+            f"95% interval {low:.2f} to {high:.2f}%)"
         )
+    if result["published"] is not None:
+        log.info(line_about(result["published"]))
     log.info(
         f"{timing.images_per_second:,.0f} images/s, {100 * timing.waiting_share:.0f}% of the time waiting for input"
     )
@@ -244,10 +226,3 @@ def _tell(folder: Path, evaluator: Evaluator, result: Mapping[str, Any], data: D
         if line:
             log.info(line)
     log.info(f"record: {folder / 'result.json'}")
-
-
-def _beside(published: Mapping[str, Any] | None, k: int) -> str:
-    if published is None:
-        return ""
-    covers = "covers" if published[f"top{k}_in_interval"] else "does not cover"
-    return f"; the interval {covers} the published {published[f'top{k}_error']:.2f}%"

@@ -1,0 +1,110 @@
+"""The error that was published for a network, beside the one that was measured here. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from models.catalogue import MODELS, Published
+
+SPLITS = {  # name of the data here: the catalogue's, and the number of its images
+    "mnist": ("MNIST test", 10_000),
+    "cifar10": ("CIFAR-10 test", 10_000),
+    "cifar100": ("CIFAR-100 test", 10_000),
+    "imagenet": ("ImageNet val", 50_000),
+}
+INSIDE, BETTER, WORSE, NOT_COMPARABLE = "inside the interval", "better", "worse", "not comparable"
+
+
+def published_beside(content: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the published errors that come closest to a record's conditions, and a verdict; None if there are none.
+
+    Weights that were only evaluated stand beside what their publisher measured, every other network beside the first
+    row of the catalogue of its data, protocol and options.
+
+    Args:
+        content: of a `result.json`; the verdict follows from its 95% interval.
+    """
+    data, images = SPLITS.get(content["data"]["name"], ("", 0))
+    entry = MODELS.get(content["model"]["name"])
+    known = _of_weights(content, data) or [row for row in (entry.published if entry else ()) if row.data == data]
+    if not known:
+        return None
+    row, why = min(((row, _why_not(row, content, images)) for row in known), key=lambda found: len(found[1]))
+    return {
+        "top1_error": row.top1_error,
+        "top5_error": row.top5_error,
+        "data": row.data,
+        "protocol": row.protocol,
+        "source": row.source,
+        "verdict": NOT_COMPARABLE if why else _verdict(row, content),
+        "why": "; ".join(why) or None,
+        "note": row.note or None,
+    }
+
+
+def compared(published: float, interval: tuple[float, float]) -> str:
+    """Return whether a published error lies in the interval of ours, or ours is better or worse."""
+    low, high = interval
+    return INSIDE if low <= published <= high else BETTER if published > high else WORSE
+
+
+def line_about(published: Mapping[str, Any]) -> str:
+    """Return a line about what `published_beside` returned: `published 0.95% top-1 (LeCun 1998, Fig. 9): better`."""
+    errors = " and ".join(
+        f"{published[f'top{k}_error']:g}% top-{k}" for k in (1, 5) if published[f"top{k}_error"] is not None
+    )
+    why = f": {published['why']}" if published["why"] else ""
+    note = f" ({published['note']})" if published["note"] else ""
+    return f"published {errors} [{published['source']}]{note}: {published['verdict']}{why}"
+
+
+def _verdict(row: Published, content: Mapping[str, Any]) -> str:
+    k, error = (1, row.top1_error) if row.top1_error is not None else (5, row.top5_error)
+    assert error is not None, "a row has an error"
+    return compared(error, content[f"top{k}_error_interval_95"])
+
+
+def _of_weights(content: Mapping[str, Any], data: str) -> list[Published]:
+    """What the publisher of weights measured on ImageNet, on the central crop of the size that comes with them."""
+    weights = content.get("pretrained") or {}  # records of version 1 lack it
+    errors = (weights.get("published") or {}).get("ImageNet-1K")
+    if content["training"] is not None or errors is None or data != "ImageNet val":
+        return []
+    crop = _protocol({**content, "protocol": {"name": "center_crop"}})
+    return [Published(data, crop, errors["top1_error"], errors["top5_error"], f"the publisher of {weights['name']}")]
+
+
+def _protocol(content: Mapping[str, Any]) -> str:
+    """The protocol by the catalogue's name."""
+    name = content["protocol"]["name"]
+    if name == "whole_image":
+        return "whole image"
+    sizes = f"{content['preprocessing']['size']} of {content['preprocessing']['resize']}"
+    return f"{'10-crop' if name == 'ten_crop' else 'center crop'} {sizes}"
+
+
+def _why_not(row: Published, content: Mapping[str, Any], images: int) -> list[str]:
+    """The reasons for which the error of a record cannot be compared with a published one, the strongest first."""
+    usual = {"1-crop": "center crop 224 of 256", "10-crop": "10-crop 224 of 256"}
+    options, training = content["model"]["options"], content["training"]
+    differing = [name for name, value in row.options if _plain(options.get(name)) != _plain(value)]
+    distorted = bool(training and training["recipe"].get("distortion"))
+    why = [f"its network has other {name}" for name in differing]
+    if usual.get(row.protocol, row.protocol) != _protocol(content):
+        why.append(f"it was measured by another protocol: {row.protocol}")
+    if training and distorted != row.distorted:
+        why.append(f"it was trained {'with' if row.distorted else 'without'} distorted images")
+    if row.other:
+        why.append(row.other)
+    if content["seen"] != images:
+        why.append(f"this is the error on {content['seen']:,} of {images:,} images")
+    if training and content.get("pretrained"):
+        why.append("this training began with the weights of another one")
+    if training and training["max_batches"] is not None:
+        why.append("this training was cut short by trainer.max_batches")
+    return why
+
+
+def _plain(value: object) -> object:
+    return tuple(value) if isinstance(value, list) else value
