@@ -60,7 +60,7 @@ def row(entry: Entry) -> tuple[str, ...]:
         f"{entry.in_channels}x{entry.input_size}x{entry.input_size}",
         f"{entry.num_features:,}",
         entry.classifier,
-        ", ".join(entry.weights) or "-",
+        ", ".join((*entry.weights, *(row.name for row in entry.released))) or "-",
     )
 
 

@@ -7,8 +7,10 @@ Multiply-adds are those of the convolutions and fully connected layers alone, wi
 from __future__ import annotations
 
 import difflib
+import json
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Literal
 
 # fmt: off
@@ -51,6 +53,32 @@ class Published:
 
 
 @dataclass(frozen=True)
+class Released:
+    """Weights of ours: a safetensors file, with a card beside it in `models/weights/`.
+
+    Attributes:
+        model: name of the network.
+        name: name of the weights, after their data: `MNIST`.
+        file: name of the file.
+        sha256: SHA-256 of the file.
+        bytes: size of the file.
+        data: name of the data in `configs/data/`.
+    """
+
+    model: str
+    name: str
+    file: str
+    sha256: str
+    bytes: int
+    data: str
+
+
+WEIGHTS = Path(__file__).parent / "weights"
+RELEASED_FILE = "released.json"  # `tools/release.py` writes it
+RELEASED = tuple(Released(**row) for row in json.loads((WEIGHTS / RELEASED_FILE).read_text(encoding="utf-8")))
+
+
+@dataclass(frozen=True)
 class Entry:
     """One network of the zoo.
 
@@ -71,7 +99,7 @@ class Entry:
         num_classes: classes in the paper.
         fixed_classes: whether `num_classes` is part of the definition.
         published: error rates with their protocol.
-        weights: names of pretrained weights.
+        weights: names of torchvision's pretrained weights.
     """
 
     name: str
@@ -99,6 +127,11 @@ class Entry:
             near = difflib.get_close_matches(name, MODELS, n=3, cutoff=0.4) or sorted(MODELS)
             raise ValueError(f"no model is called {name!r}; did you mean {', '.join(near)}?")
         return MODELS[name]
+
+    @property
+    def released(self) -> tuple[Released, ...]:
+        """Weights of ours for this network."""
+        return tuple(row for row in RELEASED if row.model == self.name)
 
     def check_input(self, image_size: int) -> None:
         """Raise `ValueError` if the network cannot take square images of this side, in pixels."""

@@ -175,3 +175,13 @@ def test_networks_without_batch_norm_learn_at_a_tenth_of_the_rate(name: str) -> 
     usual = of("data=imagenet", f"recipe={name}", "model=resnet50").recipe.learning_rate
     for model in WITHOUT_BATCH_NORM:
         assert of("data=imagenet", f"recipe={name}", f"model={model}").recipe.learning_rate == pytest.approx(usual / 10)
+
+
+@pytest.mark.parametrize("name", ["torchvision_v1", "he_2015_imagenet"])
+def test_vgg_with_batch_norm_warms_up(name: str) -> None:
+    """Its fully connected layers have no batch norm: at the full rate its loss grew from the first steps."""
+    warm = of("data=imagenet", f"recipe={name}", "model=vgg16_bn").recipe
+    assert [learning_rate(warm, step, 5000) for step in (0, 199, 399, 400)] == pytest.approx(
+        [0.1 / 400, 0.05, 0.1, 0.1]
+    )
+    assert learning_rate(of("data=imagenet", f"recipe={name}", "model=resnet50").recipe, 0, 5000) == 0.1

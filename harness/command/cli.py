@@ -84,8 +84,9 @@ def _run(config: TrainConfig | EvalConfig | CompareConfig) -> None:
         train(config)
     elif isinstance(config, EvalConfig):
         from harness.stories.evaluate import evaluate_network
+        from harness.stories.verify import verify
 
-        evaluate_network(config)
+        (evaluate_network if config.verify is None else verify)(config)
     else:
         from harness.stories.compare import compare_records
 

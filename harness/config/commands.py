@@ -75,20 +75,28 @@ class EvalConfig(Declared):
         path=True,
         aliases=("pretrained",),
     )
+    verify: str | None = setting(
+        "all: evaluate every released file of weights whose data are there, and compare it with its record; data= and "
+        "model= choose some",
+        None,
+        choices=("all",),
+    )
     force: bool = setting("whether to record a score even if it means nothing", False)
     runs: str = setting("folder in which the evaluation's own folder is made", "runs", path=True)
     overrides: list[str] = field(default_factory=list, compare=False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if sum(given is not None for given in (self.run, self.checkpoint, self.weights)) != 1:
-            raise UserError("say what to evaluate: run=FOLDER, checkpoint=FILE, or model=NAME weights=... data=NAME")
+        if sum(given is not None for given in (self.run, self.checkpoint, self.weights, self.verify)) != 1:
+            raise UserError(
+                "say what to evaluate: run=FOLDER, checkpoint=FILE, model=NAME weights=... data=NAME, or verify=all"
+            )
         if self.weights is not None and (self.model is None or self.data is None):
             raise UserError(
                 f"weights={self.weights}: say which network they belong to and which data to evaluate on: "
                 "model=NAME data=NAME"
             )
-        if self.weights is None and self.model is not None:
+        if self.weights is None and self.verify is None and self.model is not None:
             raise UserError(
                 f"model={self.model.name}: works only with weights=; a run or checkpoint names its own network: "
                 "leave model= out"

@@ -1,4 +1,4 @@
-"""Check what a user writes after `weights=`: a name of torchvision, `timm:<model>.<tag>`, a file or a run folder."""
+"""Check what a user writes after `weights=`: a name of ours or torchvision's, `timm:<model>.<tag>`, a file, a run."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ def check_name(weights: str, model: str) -> None:
 
 
 def _names(model: str) -> tuple[str, ...]:
-    names = MODELS[model].weights
-    return (*names, DEFAULT) if names else ()
+    names, ours = MODELS[model].weights, tuple(row.name for row in MODELS[model].released)
+    return (*names, DEFAULT, *ours) if names else ours
 
 
 def _why_not(weights: str, model: str) -> str:
@@ -63,5 +63,5 @@ def _why_not(weights: str, model: str) -> str:
     has = f"; {model} has {', '.join(own)}" if own else ""
     if holders:
         return f"{weights} belongs to other networks: {', '.join(holders)}{has}"
-    known = own or {name for entry in MODELS.values() for name in entry.weights}
+    known = own or {name for holder in MODELS for name in _names(holder)}
     return f"no weights have this name; the nearest are: {nearest(weights, known)}; a file ends in {', '.join(ENDINGS)}"

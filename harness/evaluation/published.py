@@ -13,6 +13,7 @@ SPLITS = {  # name of the data here: the catalogue's, and the number of its imag
     "cifar100": ("CIFAR-100 test", 10_000),
     "imagenet": ("ImageNet val", 50_000),
 }
+PUBLISHER = "the publisher of"
 INSIDE, BETTER, WORSE, NOT_COMPARABLE = "inside the interval", "better", "worse", "not comparable"
 
 
@@ -72,7 +73,7 @@ def _of_weights(content: Mapping[str, Any], data: str) -> list[Published]:
     if content["training"] is not None or errors is None or data != "ImageNet val":
         return []
     crop = _protocol({**content, "protocol": {"name": "center_crop"}})
-    return [Published(data, crop, errors["top1_error"], errors["top5_error"], f"the publisher of {weights['name']}")]
+    return [Published(data, crop, errors["top1_error"], errors["top5_error"], f"{PUBLISHER} {weights['name']}")]
 
 
 def _protocol(content: Mapping[str, Any]) -> str:
@@ -99,6 +100,8 @@ def _why_not(row: Published, content: Mapping[str, Any], images: int) -> list[st
         why.append(row.other)
     if content["seen"] != images:
         why.append(f"this is the error on {content['seen']:,} of {images:,} images")
+    if training is None and not row.source.startswith(PUBLISHER):
+        why.append("this record does not hold how the weights were trained")
     if training and content.get("pretrained"):
         why.append("this training began with the weights of another one")
     if training and training["max_batches"] is not None:

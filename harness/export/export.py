@@ -21,7 +21,7 @@ from harness.data.images.pixels import Normalise
 from harness.errors import UserError
 from harness.export.endings import BESIDE, check_out
 from harness.export.formats import FORMATS, Runnable
-from harness.prediction.network import Loaded, description
+from harness.prediction.network import Loaded
 from harness.run.files import atomic, write_text
 
 BATCHES = (1, 3)  # sizes that every file is tried with
@@ -81,7 +81,7 @@ def export(loaded: Loaded, format_name: str, out: Path, pictures: Sequence[bytes
         run = wanted.run(Path(file.name), loaded)
         compared = [_compare(loaded, run, images, wanted.tolerance) for images in tried]
         if format_name in BESIDE:
-            known = {**json.loads(description(loaded.trained)), "sha256": hashlib.sha256(content).hexdigest()}
+            known = {**json.loads(loaded.trained.described()), "sha256": hashlib.sha256(content).hexdigest()}
             write_text(beside(out), json.dumps(known, ensure_ascii=False) + "\n")
     return compared
 

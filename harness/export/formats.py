@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from harness.errors import UserError
-from harness.prediction.network import Loaded, description
+from harness.prediction.network import Loaded
 from harness.run.checkpoint import KEY, read_content
 from harness.weights.convert import under_our_keys, under_torchvisions_keys
 from harness.weights.diagnosis import skeleton
@@ -46,7 +46,7 @@ def _write_safetensors(loaded: Loaded) -> bytes:
     from safetensors.torch import save
 
     tensors = {key: value.contiguous() for key, value in loaded.network.state_dict().items()}
-    return save(tensors, {KEY: description(loaded.trained), "format": "pt"})
+    return save(tensors, {KEY: loaded.trained.described(), "format": "pt"})
 
 
 def _run_safetensors(path: Path, loaded: Loaded) -> Runnable:
@@ -86,7 +86,7 @@ def _program(loaded: Loaded) -> torch.export.ExportedProgram:
 
 def _write_torch_export(loaded: Loaded) -> bytes:
     content = io.BytesIO()
-    torch.export.save(_program(loaded), content, extra_files={EXTRA_FILE: description(loaded.trained)})
+    torch.export.save(_program(loaded), content, extra_files={EXTRA_FILE: loaded.trained.described()})
     return content.getvalue()
 
 
@@ -110,7 +110,7 @@ def _write_onnx(loaded: Loaded) -> bytes:
     assert program is not None
     proto = program.model_proto
     entry = proto.metadata_props.add()
-    entry.key, entry.value = KEY, description(loaded.trained)
+    entry.key, entry.value = KEY, loaded.trained.described()
     content: bytes = proto.SerializeToString()
     return content
 

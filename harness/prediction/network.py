@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -163,11 +162,3 @@ def _composed(model: str, data: Sequence[str]) -> tuple[ModelConfig, DataConfig 
     words = [f"model={model}", *(word if "=" in word else f"data={word}" for word in data)]
     model_config, data_config = compose_groups("eval", words, "model", "data")
     return model_config, data_config
-
-
-def description(trained: Trained) -> str:
-    """Describe a network as JSON, which is written beside its weights; without the folder of its data."""
-    plain = trained.as_plain()
-    if plain["data"]:
-        plain["data"] = {**plain["data"], "root": "."}
-    return json.dumps(plain, ensure_ascii=False)

@@ -7,6 +7,7 @@ preprocessing, data and training. A checkpoint can therefore be evaluated withou
 from __future__ import annotations
 
 import io
+import json
 import pickle
 import re
 import warnings
@@ -142,6 +143,13 @@ class Trained:
             "training": self.training,
             "pretrained": self.pretrained and self.pretrained.as_plain(),
         }
+
+    def described(self) -> str:
+        """Return the same as JSON, to be written beside weights; without the folder of the data."""
+        plain = self.as_plain()
+        if plain["data"]:
+            plain["data"] = {**plain["data"], "root": "."}
+        return json.dumps(plain, ensure_ascii=False)
 
     @classmethod
     def from_plain(cls, plain: dict[str, Any]) -> Trained:

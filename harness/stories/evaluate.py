@@ -35,11 +35,16 @@ from harness.weights.load import KEPT, Weights
 
 def evaluate_network(config: EvalConfig) -> dict[str, Any]:
     """Evaluate a network (every process of the evaluation calls this) and return the content of `result.json`."""
+    return read_json(evaluate_into_folder(config) / RESULT_FILE)
+
+
+def evaluate_into_folder(config: EvalConfig) -> Path:
+    """Evaluate a network and return the evaluation's folder, which holds its record."""
     with gather(config.trainer) as team:
         if not team.leads:
             team.follow()
         evaluate_together(config, team)
-    return read_json(team.folder / RESULT_FILE)
+    return team.folder
 
 
 def evaluate_together(config: EvalConfig, team: Team) -> None:

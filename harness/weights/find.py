@@ -1,4 +1,4 @@
-"""Turn the user's word into a verified file: torchvision's entries, timm's on the Hugging Face hub, local files."""
+"""Turn the user's word into a verified file: our own, torchvision's, timm's on the Hugging Face hub, local files."""
 
 from __future__ import annotations
 
@@ -21,8 +21,10 @@ from harness.errors import UserError
 from harness.run.checkpoint import checkpoint_of_run
 from harness.run.files import sha256_of_file
 from harness.run.hub import HubError, fetch
+from models.catalogue import MODELS, WEIGHTS, Released
 
 HUB_FILE = "model.safetensors"
+RELEASED_HERE = "released with this program"
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ def find(weights: str, model: str) -> Found:
     """Return the verified file that `weights` stands for; download it if it is not on this machine.
 
     Args:
-        weights: a name of torchvision, `timm:<model>.<tag>`, or the path of a file or a run folder.
+        weights: a name of ours or torchvision's, `timm:<model>.<tag>`, or the path of a file or a run folder.
         model: name in the catalogue.
 
     Raises:
@@ -68,7 +70,24 @@ def find(weights: str, model: str) -> Found:
     if is_file(weights):
         file = checkpoint_of_run(Path(weights), "weights") if Path(weights).is_dir() else Path(weights)
         return Found(file.name, file, _sha256(file), LOCAL_FILE)
-    return _torchvision(weights, model)
+    released = next((row for row in MODELS[model].released if row.name == weights), None)
+    return _torchvision(weights, model) if released is None else _released(released)
+
+
+def _released(row: Released) -> Found:
+    """Weights of ours, which come with the program, or have to be put beside those that do."""
+    file = WEIGHTS / row.file
+    if not file.is_file():
+        raise UserError(
+            f"weights={row.name}: {file} is not there: get {row.file} ({row.bytes:,} bytes, SHA-256 {row.sha256}) from "
+            f"the releases of this project and put it into {WEIGHTS}"
+        )
+    digest = _sha256(file)
+    if digest != row.sha256:
+        raise UserError(
+            f"weights={row.name}: {file} is damaged or another file: its SHA-256 is {digest}, not {row.sha256}"
+        )
+    return Found(row.name, file, digest, RELEASED_HERE)
 
 
 def imagenet_names(classes: Sequence[str]) -> dict[str, str]:

@@ -1,0 +1,99 @@
+"""The card of released weights: data, recipe, errors, limits, licences."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from harness.evaluation.intervals import wilson
+from harness.evaluation.published import line_about
+
+
+class Notes(NamedTuple):
+    """What a card says of data: what else images must be like, and under which licence they are."""
+
+    limits: str
+    licence: str
+
+
+NOTES = {
+    "mnist": Notes(
+        "It knows single digits, white on black, of a person's hand, centred by their mass and about 20 pixels high in "
+        "28. To anything else, a digit in black on white as well, it gives an answer that means nothing.",
+        "MNIST (LeCun, Cortes, Burges) was made of NIST's databases and published for research; others pass it on "
+        "under CC BY-SA 3.0. No image is in the file.",
+    ),
+    "digits": Notes(
+        "It knows single digits of 8x8 pixels in 17 greys, white on black, enlarged as `data=digits` does. To anything "
+        "else it gives an answer that means nothing.",
+        "Optical Recognition of Handwritten Digits (Alpaydin, Kaynak), UCI Machine Learning Repository, CC BY 4.0. No "
+        "image is in the file.",
+    ),
+}
+UNKNOWN = Notes("It knows nothing but images like those it was trained on.", "see the publisher of the data.")
+
+
+def card(row: Mapping[str, Any], precision: str, records: Sequence[Mapping[str, Any]], words: Sequence[str]) -> str:
+    """Return the card of released weights as Markdown.
+
+    Args:
+        row: the weights' line in the list of released weights.
+        precision: of the numbers in the file, in words.
+        records: contents of the records of all seeds; the first is that of the released run.
+        words: the words of the command line that trained it.
+    """
+    first = records[0]
+    model, data, training, inputs = (first[key] for key in ("model", "data", "training", "preprocessing"))
+    notes = NOTES.get(data["name"], UNKNOWN)
+    options = "".join(f", `model.{key}={json.dumps(value)}`" for key, value in model["options"].items())
+    network = f"`{row['model']}`{options}, {model['parameters']:,} parameters; images of"
+    lines = [
+        f"# {row['model']}, `weights={row['name']}`",
+        "",
+        f"    python tools/predict.py --model {row['model']} --weights {row['name']} photo.png",
+        f"    python eval.py model={row['model']} weights={row['name']} data={data['name']}",
+        "",
+        f"- **Network**: {network} {inputs['channels']} x {inputs['size']} x {inputs['size']} pixels.",
+        f"- **Data**: `data={data['name']}`: {training['images']:,} images to train on, {data['images']:,} to test.",
+        f"- **Recipe**: `recipe={training['recipe']['name']}`, {training['epochs']} epochs: "
+        f"`python train.py {' '.join(words)}`. The file holds every setting, the record and the errors of each epoch.",
+        f"- **File**: `{row['file']}`, {row['bytes']:,} bytes, {precision}, SHA-256 `{row['sha256']}`. Evaluated "
+        "again, it gives the counts of the record, and the same likeliest class for every image.",
+        "",
+        *_errors(records),
+        "",
+        "## Limits and licences",
+        "",
+        f"- {notes.limits}",
+        "- Licence of the weights: BSD-3-Clause, like this program.",
+        f"- Licence of the data: {notes.licence}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _errors(records: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The errors of all seeds, their mean, and the published one."""
+    first = records[0]
+    errors = [content["top1_error"] for content in records]
+    mean, images = statistics.mean(errors), first["data"]["images"]
+    low, high = wilson(mean * images / 100, images)
+    spread = f" ± {statistics.stdev(errors):.2f} (standard deviation)" if len(errors) > 1 else ""
+    seeds = "1 seed" if len(errors) == 1 else f"{len(errors)} seeds"
+    seed = first["training"]["seed"]
+    published = first["published"] and f"Seed {seed} beside others: {line_about(first['published'])}."
+    return [
+        "## Errors on the test split (%)",
+        "",
+        "| seed | top-1 | top-5 |",
+        "| --- | --- | --- |",
+        *(
+            f"| {content['training']['seed']} | {content['top1_error']:.2f} | {content['top5_error']:.2f} |"
+            for content in records
+        ),
+        "",
+        f"Top-1 of {seeds}: mean {mean:.2f}{spread}; 95% interval by the number of images {low:.2f} to {high:.2f}. The "
+        f"file is that of seed {seed}, whatever it scored.",
+        *(["", published] if published else []),
+    ]
