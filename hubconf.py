@@ -1,10 +1,11 @@
 """Networks and weights for `torch.hub`: `torch.hub.load(FOLDER, "resnet50", source="local", weights="IMAGENET1K_V2")`.
 
-This file needs nothing but torch. Published weights are torchvision's files and need torchvision, too.
+This file needs nothing but torch. Weights of torchvision need torchvision, and ours need safetensors, too.
 """
 
 from __future__ import annotations
 
+import hashlib as _hashlib
 import importlib as _importlib
 import importlib.util as _util
 import inspect as _inspect
@@ -40,11 +41,30 @@ _NAME = _import_models()
 _models = _importlib.import_module(_NAME)
 _builders = _importlib.import_module(f"{_NAME}.builders")
 _keymaps = _importlib.import_module(f"{_NAME}.keymaps")
+_catalogue = _importlib.import_module(f"{_NAME}.catalogue")
+
+
+def _read_released(row: _Any) -> dict[str, _Any]:
+    """The tensors of a file of ours, in single precision."""
+    try:
+        from safetensors.torch import load
+    except ImportError as error:
+        raise ImportError(f"weights={row.name} is a file of safetensors: pip install safetensors") from error
+    file = _catalogue.WEIGHTS / row.file
+    if not file.is_file():
+        raise ValueError(f"weights={row.name}: {file} is not there; this project's releases have it")
+    content = file.read_bytes()
+    if _hashlib.sha256(content).hexdigest() != row.sha256:
+        raise ValueError(f"weights={row.name}: {file} is damaged or another file: its SHA-256 is not {row.sha256}")
+    return {key: value.float() if value.is_floating_point() else value for key, value in load(content).items()}
 
 
 def _read(name: str, weights: str) -> dict[str, _Any]:
     """The tensors of a published file or of a file on this machine, under our keys."""
     published = _models.MODELS[name].weights
+    released = {row.name: row for row in _models.MODELS[name].released}
+    if weights in released:
+        return _read_released(released[weights])
     if published and weights in (*published, "DEFAULT"):
         try:
             from torchvision.models import get_model_weights
@@ -55,7 +75,8 @@ def _read(name: str, weights: str) -> dict[str, _Any]:
     elif _Path(weights).is_file():
         content = _torch.load(weights, map_location="cpu", weights_only=True)
     else:
-        known = f"{name} has {', '.join(published)}" if published else f"there are no published weights of {name}"
+        names = ", ".join((*published, *released))
+        known = f"{name} has {names}" if names else f"there are no published weights of {name}"
         raise ValueError(f"weights={weights}: neither a name nor a file; {known}")
     if not isinstance(content, dict) or not content:
         raise ValueError(f"weights={weights}: neither a checkpoint nor a state_dict")
@@ -87,6 +108,10 @@ def _load(network: _torch.nn.Module, name: str, weights: str) -> None:
     network.load_state_dict(tensors)
 
 
+def _words(entry: _Any) -> tuple[str, ...]:
+    return (*entry.weights, *(row.name for row in entry.released))
+
+
 def _entrypoint(name: str) -> _Callable[..., _torch.nn.Module]:
     def build(weights: str | None = None, **options: _Any) -> _torch.nn.Module:
         network: _torch.nn.Module = _models.build_model(name, **options)
@@ -103,7 +128,7 @@ def _entrypoint(name: str) -> _Callable[..., _torch.nn.Module]:
 Paper: {entry.paper}, {entry.year}.
 
 Args:
-    weights: None for fresh weights, {"".join(f"{word}, " for word in entry.weights)}or the path of a file: a checkpoint
+    weights: None for fresh weights, {"".join(f"{word}, " for word in _words(entry))}or the path of a file: a checkpoint
         of train.py, or a state_dict that `torch.save` wrote.
     **options: {options}.
 

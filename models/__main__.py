@@ -35,8 +35,9 @@ classifier = network.get_classifier()  # the layer that gives the logits
 network = torch.hub.load("path/to/this/repository", "resnet50", source="local", weights="IMAGENET1K_V2")
 ```
 
-`weights=` takes a name of the table, or the path of a checkpoint or a state_dict. torchvision knows how the images
-have to be prepared: `torchvision.models.get_model_weights("resnet50")["IMAGENET1K_V2"].transforms()`."""
+`weights=` takes a name of the table, or the path of a checkpoint or a state_dict. Names that do not begin with
+IMAGENET are ours, and come with the repository: `models/weights/` has a card for each. torchvision knows how its own
+images have to be prepared: `torchvision.models.get_model_weights("resnet50")["IMAGENET1K_V2"].transforms()`."""
 
 
 def errors(entry: Entry) -> list[str]:

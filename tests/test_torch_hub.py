@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -127,6 +128,7 @@ def test_a_fresh_network_is_that_of_build_model(name: str, options: dict[str, An
 def test_two_versions_of_the_zoo_do_not_mix(tmp_path: Path, cache: Path) -> None:
     (tmp_path / "other" / "models").mkdir(parents=True)
     (tmp_path / "other" / "hubconf.py").write_text((ROOT / "hubconf.py").read_text())
+    shutil.copytree(ROOT / "models" / "weights", tmp_path / "other" / "models" / "weights")
     for file in (ROOT / "models").glob("*.py"):
         text = file.read_text().replace("class LeNet5(Network):", "class LeNet5(Network):\n    other = True\n")
         (tmp_path / "other" / "models" / file.name).write_text(text)
@@ -189,8 +191,8 @@ def test_files_of_this_machine(tmp_path: Path, cache: Path) -> None:
 def test_weights_that_do_not_exist_or_hold_nothing(cache: Path) -> None:
     with pytest.raises(ValueError, match="neither a name nor a file; resnet50 has IMAGENET1K_V1, IMAGENET1K_V2"):
         load("resnet50", weights="IMAGENET1K_V3")
-    with pytest.raises(ValueError, match="neither a name nor a file; there are no published weights of lenet5"):
-        load("lenet5", weights="DEFAULT")
+    with pytest.raises(ValueError, match="neither a name nor a file; there are no published weights of plain20"):
+        load("plain20", weights="DEFAULT")
     with pytest.raises(ValueError, match="model resnet20 has no option 'depth'; it has: shortcut"):
         load("resnet20", depth=32)
     tensors = to_torchvision("resnet18", randomised("resnet18").state_dict())

@@ -131,9 +131,8 @@ class Classifier(L.LightningModule):
 
     def _seed_random_layers(self, step: int) -> None:
         seed = stateless.state(self.seed, step * self.trainer.world_size + self.global_rank, Stream.STEP)
-        torch.default_generator.manual_seed(
-            seed
-        )  # torch.manual_seed is slow: it formats a stack trace for each idle backend
+        # torch.manual_seed is slow: it formats a stack trace for each idle backend
+        torch.default_generator.manual_seed(seed)
         if self.device.type == "cuda":
             torch.cuda.manual_seed(seed)
 
