@@ -38,9 +38,7 @@ def page(sections: Sequence[Section], pictures: Mapping[str, str], records: str)
         if section.title in pictures:
             parts.append(f"![Bars of the errors in the table below]({pictures[section.title]})")
         rows = [_row(line) for line in section.lines]
-        rows += [
-            (_paper_row(row), "-", "-", "-", "not run here", _errors(vars(row)), "-", "-") for row in section.not_run
-        ]
+        rows += [_not_run(row) for row in section.not_run]
         parts.append(markdown_table(COLUMNS, rows))
         parts += _experiments(section.lines, records)
         parts += _recipes(section.lines)
@@ -91,8 +89,9 @@ def _verdict(line: Line) -> str:
     return f"**{verdict}**" if verdict == WORSE else verdict
 
 
-def _paper_row(row: Published) -> str:
-    return row.source.partition(": ")[2]
+def _not_run(row: Published) -> tuple[str, ...]:
+    source, _, network = row.source.partition(": ")
+    return network, "-", "-", "-", "not run here", f"{_errors(vars(row))} [{source}]", "-", row.note or "-"
 
 
 def _experiments(lines: Sequence[Line], records: str) -> list[str]:
