@@ -8,6 +8,7 @@ first: `lenet5-seed0.json`. A record of other settings than those of the experim
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,7 +106,8 @@ def _read(path: Path, config: TrainConfig, seed: int) -> Record:
 def _line(experiment: str, swept: str, config: TrainConfig, seeds: Sequence[int], records: tuple[Record, ...]) -> Line:
     if len({record.settings.key for record in records}) > 1:
         raise UserError(f"{records[0].path.parent}: its runs differ in more than the seed, such as device or torch")
-    name = swept or describe("experiment", experiment).partition(" on ")[0].rstrip(",")
+    title = describe("experiment", experiment)
+    name = swept or title.replace(f" on {_name_of(config.data.name)}", "").rstrip(",")
     row = mean_row(name, records) if records else None
     state = remarks("experiment", experiment).get("not run here", "not measured yet")
     if records:
@@ -117,14 +119,19 @@ def _line(experiment: str, swept: str, config: TrainConfig, seeds: Sequence[int]
 
 def sections_of(lines: Sequence[Line]) -> list[Section]:
     """Divide lines into tables: one for each paper and data, and one for each experiment with several networks."""
+    networks = Counter(line.experiment for line in lines)
     found: dict[str, list[Line]] = {}
-    for line in lines:
-        whole = sum(other.experiment == line.experiment for other in lines) > 1
-        entry = MODELS[line.config.model.name]
-        data, _, _ = describe("data", line.config.data.name).partition(",")
-        title = describe("experiment", line.experiment) if whole else f"{data}: {entry.paper}, {entry.year}"
+    for line in sorted(lines, key=lambda line: networks[line.experiment] > 1):
+        entry, data = MODELS[line.config.model.name], _name_of(line.config.data.name)
+        alone = networks[line.experiment] == 1
+        title = f"{data}: {entry.paper}, {entry.year}" if alone else describe("experiment", line.experiment)
         found.setdefault(title, []).append(line)
     return [_section(title, members) for title, members in found.items()]
+
+
+def _name_of(data: str) -> str:
+    """The name of a data set for people: `MNIST`."""
+    return describe("data", data).partition(",")[0]
 
 
 def _section(title: str, lines: Sequence[Line]) -> Section:
