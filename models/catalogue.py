@@ -133,6 +133,10 @@ class Entry:
         """Weights of ours for this network."""
         return tuple(row for row in RELEASED if row.model == self.name)
 
+    def takes(self, image_size: int) -> bool:
+        """Return whether the network can take square images of this side, in pixels."""
+        return self.min_size <= image_size and (self.max_size is None or image_size <= self.max_size)
+
     def check_input(self, image_size: int) -> None:
         """Raise `ValueError` if the network cannot take square images of this side, in pixels."""
         if self.min_size == self.max_size and image_size != self.min_size:

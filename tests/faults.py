@@ -44,6 +44,7 @@ PARQUET, RECORDER, COMPARE = (
     "harness/training/recorder.py",
     "harness/comparison/records.py",
 )
+EXPERIMENTS = "harness/comparison/experiments.py"
 
 LOADING = [
     Fault(
@@ -1670,4 +1671,68 @@ PARTS = [
     ),
 ]
 
-FAULTS = [*LOADING, *AUGMENTATION, *PICTURES, *TRAINING, *MIXED, *RESUMING, *EVALUATION, *STATISTICS, *AVERAGED, *PARTS]
+RESULTS = [
+    Fault(
+        "records of the recipe as it was pass for those of the experiment today",
+        EXPERIMENTS,
+        "if is_now != was:",
+        'if is_now != was and not name.startswith("recipe."):',
+        "test_results.py::test_an_experiment_that_changes_after_its_records_refuses_them",
+    ),
+    Fault(
+        "a key that only the record knows is no difference",
+        EXPERIMENTS,
+        "planned.keys() | recorded.keys()",
+        "planned.keys()",
+        "test_results.py::test_a_record_of_other_settings_is_told",
+    ),
+    Fault(
+        "a setting that is newer than a record makes it invalid",
+        EXPERIMENTS,
+        "recorded.get(name, defaults.get(name))",
+        "recorded.get(name)",
+        "test_results.py::test_a_setting_that_is_newer_than_a_record_had_its_default",
+    ),
+    Fault(
+        "a record of the best epoch passes for one of the last",
+        EXPERIMENTS,
+        '        "the epoch of the test": reported_epoch(content["weights"], training) if training else None,\n',
+        "",
+        "test_results.py::test_a_record_of_other_settings_is_told",
+    ),
+    Fault(
+        "a mean has the verdict of its first seed",
+        EXPERIMENTS,
+        "published = row.published if row else",
+        'published = records[0].content["published"] if row else',
+        "test_results.py::test_page_and_readme_say_mean_published_error_and_verdict",
+    ),
+    Fault(
+        "a picture of other numbers is up to date",
+        "harness/command/results.py",
+        "return 1 if old or old_pictures else 0",
+        "return 1 if old else 0",
+        "test_results.py::test_whatever_is_out_of_date_is_named",
+    ),
+    Fault(
+        "a result that is worse than the published one looks like the others",
+        "harness/comparison/results_page.py",
+        'return f"**{verdict}**" if verdict == WORSE else verdict',
+        "return verdict",
+        "test_results.py::test_page_and_readme_say_mean_published_error_and_verdict",
+    ),
+]
+
+FAULTS = [
+    *LOADING,
+    *AUGMENTATION,
+    *PICTURES,
+    *TRAINING,
+    *MIXED,
+    *RESUMING,
+    *EVALUATION,
+    *STATISTICS,
+    *AVERAGED,
+    *PARTS,
+    *RESULTS,
+]

@@ -78,7 +78,7 @@ ROOMS = {  # of `harness`, and which others each may import; `errors` is everybo
     "data": {"run", "config"},
     "evaluation": {"data", "run", "config", "models.catalogue"},
     "weights": {"models", "models.catalogue", "data", "run", "config"},
-    "comparison": {"evaluation", "run", "config"},
+    "comparison": {"evaluation", "run", "config", "models.catalogue"},
     "training": {"evaluation", "data", "run", "config"},
     "build": {"models", "training", "evaluation", "weights", "data", "run", "config"},
     "prediction": {"build", "weights", "evaluation", "data", "run", "config"},

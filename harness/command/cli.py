@@ -15,7 +15,7 @@ import hydra
 from hydra._internal.utils import get_args_parser
 
 from harness.command.help import group_page, help_page
-from harness.config.commands import CompareConfig, EvalConfig, TrainConfig
+from harness.config.commands import EXPERIMENT, CompareConfig, EvalConfig, TrainConfig
 from harness.config.compose import PROPORTIONAL, as_word, compose, quoted_path, register_schemas, sets_epochs
 from harness.config.files import CONFIGS, own_sweep
 from harness.errors import EXIT_CODE, StoppedError, UserError, file_error, memory_error
@@ -60,7 +60,8 @@ def _do(command: str, arguments: list[str]) -> int:
         from harness.stories.check import check  # a mistake in the words is found before this is loaded
 
         check(config)
-        _tell_of_sweep(given.overrides)
+        if any(word.startswith(f"{EXPERIMENT}=") for word in given.overrides):
+            _tell_of_sweep(given.overrides)
         _run(config)
     return 0
 

@@ -41,7 +41,6 @@ EXAMPLES = {
         "python train.py                                            # LeNet-5 on handwritten digits, offline",
         "python train.py model=lenet5 data=mnist recipe.epochs=12   # MNIST; downloaded to data/ when missing",
         "python train.py -m model=mlp,lenet5 seed=0,1,2             # a sweep: six runs, one after the other",
-        "python train.py trainer=smoke                              # a few batches, to see that it runs",
     ),
     "eval": (
         "python eval.py run=runs/lenet5-digits/2026-01-31_12-00-00",

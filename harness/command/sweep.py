@@ -82,11 +82,7 @@ def _run_job(command: list[str], environment: dict[str, str]) -> int:
 def _checked_jobs(command: str, overrides: list[str], extra_configs: str | None) -> list[list[str]]:
     check_words(overrides, command)
     try:
-        jobs = [
-            job
-            for words in _combinations([quoted_path(word, sweep=True) for word in overrides])
-            for job in _combinations(_with_own_sweep(words))
-        ]
+        jobs = jobs_of(overrides)
     except HydraException as error:
         raise UserError(one_line(error, command)) from error
     for job in jobs:
@@ -95,6 +91,15 @@ def _checked_jobs(command: str, overrides: list[str], extra_configs: str | None)
         except UserError as error:
             raise UserError(f"job {' '.join(job)}: {error}; no job was started") from error
     return jobs
+
+
+def jobs_of(overrides: list[str]) -> list[list[str]]:
+    """Return the words of each job, unchecked: all combinations of what the user and an experiment sweep."""
+    return [
+        job
+        for words in _combinations([quoted_path(word, sweep=True) for word in overrides])
+        for job in _combinations(_with_own_sweep(words))
+    ]
 
 
 def _with_own_sweep(words: list[str]) -> list[str]:

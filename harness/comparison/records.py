@@ -234,7 +234,7 @@ def _comparison(records: Sequence[Record]) -> Comparison:
     rows = sorted(zip(names, groups, strict=True), key=lambda named: (_error(named[1]), named[0]))
     data, split, _, protocol = records[0].question
     return Comparison(
-        data, split, protocol, tuple(_row(*row) for row in rows), tuple(_tests(dict(rows))), tuple(left_out)
+        data, split, protocol, tuple(mean_row(*row) for row in rows), tuple(_tests(dict(rows))), tuple(left_out)
     )
 
 
@@ -276,7 +276,8 @@ def _by(records: Sequence[Record], key: Callable[[Record], str]) -> list[list[Re
     return list(groups.values())
 
 
-def _row(label: str, runs: Sequence[Record]) -> Row:
+def mean_row(label: str, runs: Sequence[Record]) -> Row:
+    """Return the row of runs that differ only in the seed."""
     contents = [run.content for run in runs]
     images = contents[0]["seen"]
 

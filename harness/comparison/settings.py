@@ -74,7 +74,7 @@ def settings_of(content: Values) -> Settings:
         trained_on = content.get("training_data") or {"name": content["trained_on"]}
         own_fold = folds and trained_on.get("fold") == data["fold"]  # would tell the folds of one row apart
         shown |= {"data": trained_on["name"], **_part("data", trained_on, ("name", *(["fold"] if own_fold else [])))}
-        shown["epoch"] = _epoch(content["weights"], training)
+        shown["epoch"] = reported_epoch(content["weights"], training)
         implied |= {} if folds else {key: training[key] for key in ("images", "fingerprint") if key in training}
         if recipe.get("patience") or recipe.get("trains") == "head" or recipe.get("schedule") == "plateau":
             implied |= _part("validated", training.get("validated", {}))
@@ -101,7 +101,7 @@ def _weights(pretrained: Values) -> str:
     return f"{pretrained['name']}{local}"
 
 
-def _epoch(weights: Values, training: Values) -> str | None:
+def reported_epoch(weights: Values, training: Values) -> str | None:
     """Return None for the last epoch, `best_on_validation`, or the number of epochs, with the step if it is known."""
     file, epoch = weights.get("file"), weights.get("epoch")
     if file is not None:

@@ -33,10 +33,6 @@ def error_cells(comparison: Comparison) -> list[tuple[str, ...]]:
     What was published follows in a last column if anything was for one of the models: errors, verdict and source.
     """
 
-    def cell(error: float, deviation: float | None, interval: tuple[float, float]) -> str:
-        spread = "" if deviation is None else f" ± {deviation:.2f}"
-        return f"{error:.2f}{spread} ({interval[0]:.2f}-{interval[1]:.2f})"
-
     any_published = any(row.published for row in comparison.rows)
 
     return [
@@ -45,12 +41,18 @@ def error_cells(comparison: Comparison) -> list[tuple[str, ...]]:
             f"{row.parameters:,}",
             f"{row.images:,}",
             str(len(row.seeds) or "-"),
-            cell(row.top1_error, row.top1_deviation, row.top1_interval),
-            cell(row.top5_error, row.top5_deviation, row.top5_interval),
+            error_cell(row.top1_error, row.top1_deviation, row.top1_interval),
+            error_cell(row.top5_error, row.top5_deviation, row.top5_interval),
             *([_published(row)] if any_published else []),
         )
         for row in comparison.rows
     ]
+
+
+def error_cell(error: float, deviation: float | None, interval: tuple[float, float]) -> str:
+    """Return mean, deviation over seeds and interval, in percent: `0.61 ± 0.05 (0.47-0.78)`."""
+    spread = "" if deviation is None else f" ± {deviation:.2f}"
+    return f"{error:.2f}{spread} ({interval[0]:.2f}-{interval[1]:.2f})"
 
 
 def error_columns(comparison: Comparison) -> tuple[str, ...]:
@@ -106,15 +108,16 @@ def markdown(comparisons: Sequence[Comparison]) -> str:
     """Return every comparison and its paired tests as Markdown."""
     parts = []
     for comparison in comparisons:
-        parts.append(f"## {comparison.title}\n\n{_markdown_table(error_columns(comparison), error_cells(comparison))}")
+        parts.append(f"## {comparison.title}\n\n{markdown_table(error_columns(comparison), error_cells(comparison))}")
         if comparison.tests:
-            table = _markdown_table(TEST_COLUMNS, test_cells(comparison))
+            table = markdown_table(TEST_COLUMNS, test_cells(comparison))
             parts.append(f"McNemar's exact test on the same images, paired by seed:\n\n{table}")
         parts += [f"Left out: {line}" for line in comparison.left_out]
     return "\n\n".join(parts) + "\n"
 
 
-def _markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table in Markdown."""
     lines = [columns, ["---"] * len(columns), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 

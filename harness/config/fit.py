@@ -255,6 +255,6 @@ def _input_size(entry: Entry, data: str, known: DataSet) -> int:
 
 
 def _too_small(entry: Entry, data: str, known: DataSet, reason: str) -> UserError:
-    largest = known.padded_size or known.image_size or 0
-    fitting = [name for name, other in MODELS.items() if other.min_size <= largest]
+    sizes = [size for size in (known.padded_size, known.image_size) if size is not None]
+    fitting = [name for name, other in MODELS.items() if any(other.takes(size) for size in sizes)]
     return UserError(f"model={entry.name} data={data}: {reason}; networks that fit: {', '.join(fitting)}")
