@@ -440,12 +440,13 @@ class RecipeConfig(Declared):
         if (len(self.train_size) == 2) != bool(self.size_ramp):
             raise UserError(
                 f"recipe.train_size={written(self.train_size)} recipe.size_ramp={written(self.size_ramp)}: two sizes "
-                "need the two epochs between which the first becomes the second, such as recipe.train_size=[160,192] recipe.size_ramp=[11,13]"
+                "need the two epochs between which the first becomes the second, such as recipe.train_size=[160,192] "
+                "recipe.size_ramp=[11,13]"
             )
         if self.train_size and not (self.crop_area or self.resize_range):
             raise UserError(
-                f"recipe.train_size={written(self.train_size)}: is for random crops of images in files, and this recipe "
-                "has none; set recipe.train_size=[] recipe.size_ramp=[]"
+                f"recipe.train_size={written(self.train_size)}: is for random crops of images in files, and this "
+                "recipe has none; set recipe.train_size=[] recipe.size_ramp=[]"
             )
 
     @property
