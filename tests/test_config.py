@@ -86,7 +86,7 @@ def test_eval_wants_a_run_or_a_checkpoint() -> None:
     done = run_script("eval.py")
     assert done.returncode == 2
     assert done.stderr == (
-        "eval.py: say what to evaluate: run=FOLDER, checkpoint=FILE, or model=NAME weights=... data=NAME\n"
+        "eval.py: say what to evaluate: run=FOLDER, checkpoint=FILE, model=NAME weights=... data=NAME, or verify=all\n"
     )
 
 
@@ -114,14 +114,14 @@ def test_help_config_and_mistakes_import_neither_torch_nor_lightning(arguments: 
     assert done.stdout.endswith("HEAVY []\n"), done.stdout + done.stderr
 
 
-def test_help_shows_every_group_choice_and_four_examples() -> None:
+def test_help_shows_every_group_choice_and_examples() -> None:
     page = run_script("train.py", "--help").stdout
     assert page == help_page("train") + "\n"
-    for group in ("model", "data", "recipe", "protocol", "trainer"):
+    for group in ("model", "data", "recipe", "protocol", "trainer", "experiment"):
         assert f"\n{group}=NAME  " in page
         for file in (ROOT / "configs" / group).glob("*.yaml"):
             assert file.stem in page.split()
-    assert page.count("\npython train.py") == 4
+    assert page.count("\npython train.py") == 3
     assert "schema" not in page
 
 

@@ -215,7 +215,7 @@ def test_the_published_number_stands_beside_ours(small: Path, checkpoint: Path, 
     assert line in (folder / "log.txt").read_text()
     folder = evaluate(weights, small, runs / "ten", "force=true", "protocol=ten_crop")  # another protocol
     other = json.loads((folder / "result.json").read_text())["published"]
-    assert other["why"].startswith("it was measured by another protocol: center crop 64 of 73; ")
+    assert other["why"].startswith("it was measured by another protocol: center crop 32 of 36; ")
     done = run_script("compare.py", f"runs={runs}", f"out={tmp_path / 'comparisons'}")
     assert done.returncode == 0, done.stderr
     table = only(tmp_path / "comparisons").joinpath("comparison.md").read_text()

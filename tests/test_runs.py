@@ -56,7 +56,7 @@ def test_the_record_agrees_with_the_predictions_and_the_weights(trained_run: Pat
     text = (trained_run / "predictions.csv").read_text()
     rows = list(csv.DictReader(text.splitlines()))
     assert tuple(rows[0]) == PREDICTIONS_COLUMNS
-    assert (result["schema"], result["version"], result["predictions"]["version"]) == ("cnn-zoo result", 4, 1)
+    assert (result["schema"], result["version"], result["predictions"]["version"]) == ("cnn-zoo result", 5, 1)
     assert result["predictions"]["sha256"] == hashlib.sha256(text.encode()).hexdigest()
     assert len(rows) == len({row["image"] for row in rows}) == result["seen"] == result["data"]["images"] == 360
     top1 = sum(row["label"] == row["class_1"] for row in rows)

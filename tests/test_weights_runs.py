@@ -137,7 +137,7 @@ def test_records_of_pretrained_weights_and_of_version_1_are_compared(trained_run
     old["weights"]["sha256"] = "0" * 64
     (run / "result.json").write_text(json.dumps({**old, "version": 1}))
     records, passed_over = find_records([str(tmp_path)])
-    assert not passed_over and {record.content["version"] for record in records} == {1, 4}
+    assert not passed_over and {record.content["version"] for record in records} == {1, 5}
     (comparison,) = compare(records)
     rows = {row.model.split(":")[0]: row for row in comparison.rows}
     old, a, b = "lenet5 (older record)", "lenet5 weights=a.ckpt", "lenet5 weights=b.ckpt"
@@ -154,7 +154,7 @@ def test_records_of_pretrained_weights_and_of_version_1_are_compared(trained_run
     [
         (("weights=a.pth",), "weights=a.pth: say which network they belong to and which data to evaluate on: "),
         (("weights=a.pth", "model=lenet5"), "weights=a.pth: say which network they belong to and which data"),
-        (("weights=a.pth", "run=b"), "say what to evaluate: run=FOLDER, checkpoint=FILE, or model=NAME weights="),
+        (("weights=a.pth", "run=b"), "say what to evaluate: run=FOLDER, checkpoint=FILE, model=NAME weights="),
         (
             ("run=b", "model=lenet5"),
             "model=lenet5: works only with weights=; a run or checkpoint names its own network",
