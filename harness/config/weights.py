@@ -64,4 +64,5 @@ def _why_not(weights: str, model: str) -> str:
     if holders:
         return f"{weights} belongs to other networks: {', '.join(holders)}{has}"
     known = own or {name for holder in MODELS for name in _names(holder)} - {DEFAULT}
-    return f"no weights have this name; the nearest are: {nearest(weights.upper(), known)}; a file ends in {', '.join(ENDINGS)}"
+    near = nearest(weights.upper(), known)
+    return f"no weights have this name; the nearest are: {near}; a file ends in {', '.join(ENDINGS)}"
