@@ -157,11 +157,14 @@ def test_a_best_checkpoint_of_another_epoch_is_refused(unbroken_patient: Path, t
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("settings", [SETTINGS, EVERYTHING], ids=["default", "everything"])
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize(
+    ("settings", "seed"),
+    [*((SETTINGS, seed) for seed in range(10)), *((EVERYTHING, seed) for seed in range(4))],
+    ids=[*(f"default-{seed}" for seed in range(10)), *(f"everything-{seed}" for seed in range(4))],
+)
 def test_killed_at_random_moments(
-    seed: int,
     settings: tuple[str, ...],
+    seed: int,
     unbroken: Path,
     unbroken_with_everything: Path,
     tmp_path: Path,
