@@ -28,11 +28,11 @@ class Network(nn.Module):
 
     def forward_features(self, images: torch.Tensor) -> torch.Tensor:
         """Images (N, in_channels, H, W) to features (N, num_features, H', W'), or (N, num_features) in `mlp`."""
-        raise NotImplementedError
+        raise NotImplementedError  # each network defines it beside its layers
 
     def forward_head(self, features: torch.Tensor) -> torch.Tensor:
         """Features, as `forward_features` gives them, to logits (N, num_classes)."""
-        raise NotImplementedError
+        raise NotImplementedError  # each network defines it beside its layers
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Images (N, in_channels, H, W) to logits (N, num_classes)."""
