@@ -17,7 +17,8 @@ def pad_to(images: torch.Tensor, size: int) -> torch.Tensor:
         ValueError: images larger than `size`, and not black beyond it.
     """
     height, width = size - images.shape[2], size - images.shape[3]
-    padded = F.pad(images, (width // 2, width - width // 2, height // 2, height - height // 2))
+    left, above = int(width / 2), int(height / 2)
+    padded = F.pad(images, (left, width - left, above, height - above))
     if min(height, width) < 0 and int(padded.count_nonzero()) < int(images.count_nonzero()):
         raise ValueError(f"images of {images.shape[3]} x {images.shape[2]} pixels are larger than the input, {size}")
     return padded
