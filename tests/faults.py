@@ -39,6 +39,7 @@ COUNTERS = "harness/training/epoch_counters.py"
 MIXING, LOSSES = (f"harness/training/{name}.py" for name in ("mixing", "losses"))
 HISTORY = "harness/run/history.py"
 COUNTS, EVALUATOR, SCORES = (f"harness/evaluation/{name}.py" for name in ("counts", "evaluator", "scores"))
+PAIRED = "harness/comparison/paired.py"
 PARQUET, RECORDER, COMPARE = (
     "harness/data/sources/parquet_files.py",
     "harness/training/recorder.py",
@@ -273,7 +274,7 @@ PICTURES = [
     Fault(
         "images are padded to the right and below alone",
         PIXELS,
-        "(width // 2, width - width // 2, height // 2, height - height // 2)",
+        "(left, width - left, above, height - above)",
         "(0, width, 0, height)",
         "test_loader.py::test_padding_is_black_and_centred",
     ),
@@ -445,7 +446,7 @@ PICTURES = [
     Fault(
         "labels of ImageNet are the positions of folders that are there",
         "harness/data/sources/imagenet.py",
-        "np.array([order[name] for name in folder.classes])[folder.label]",
+        "np.array([order[name] for name in folder.classes], dtype=np.int64)[folder.label]",
         "folder.label.astype(np.int64)",
         "test_folder.py::test_labels_are_the_official_ones_for_any_subset",
     ),
@@ -1309,23 +1310,23 @@ STATISTICS = [
     ),
     Fault(
         "Holm without the running maximum",
-        COMPARE,
+        PAIRED,
         "highest = max(highest, ",
         "highest = max(0.0, ",
         "test_compare.py::test_holm_by_hand",
     ),
     Fault(
         "Bonferroni instead of Holm",
-        COMPARE,
+        PAIRED,
         "(len(ps) - rank) *",
         "len(ps) *",
         "test_compare.py::test_holm_by_hand",
     ),
     Fault(
         "McNemar's test is one-sided",
-        COMPARE,
-        "2 * tail / 2**tosses",
-        "tail / 2**tosses",
+        PAIRED,
+        "2 * float(tail)",
+        "float(tail)",
         "test_compare.py::test_mcnemar_is_the_exact_binomial_test",
     ),
     Fault(
@@ -1344,9 +1345,9 @@ STATISTICS = [
     ),
     Fault(
         "models are paired with themselves over seeds",
-        COMPARE,
-        "one, other = right[first, seed], right[second, seed]",
-        "one, other = right[first, seed], right[first, seed]",
+        PAIRED,
+        "one, other = rows[first][seed], rows[second][seed]",
+        "one, other = rows[first][seed], rows[first][seed]",
         "test_compare.py::test_seeds_are_one_row_and_models_are_paired_by_seed",
     ),
     Fault(
@@ -1357,10 +1358,38 @@ STATISTICS = [
         "test_compare.py::test_seeds_are_one_row_and_models_are_paired_by_seed",
     ),
     Fault(
-        "McNemar's tail lacks its last term",
+        "a damaged record stops a comparison",
         COMPARE,
-        "range(min(only_first, only_second) + 1)",
-        "range(min(only_first, only_second))",
+        "                _check(record)\n",
+        "",
+        "test_compare.py::test_a_damaged_record_does_not_stop_the_others",
+    ),
+    Fault(
+        "predictions are paired by their places in the files",
+        PAIRED,
+        "found = sorted((",
+        "found = list((",
+        "test_compare.py::test_predictions_are_paired_by_image_whatever_their_order",
+    ),
+    Fault(
+        "a margin of the digits is cut off elsewhere than in the middle",
+        PIXELS,
+        "left, above = int(width / 2), int(height / 2)",
+        "left, above = width // 2, height // 2",
+        "test_loader.py::test_padding_is_black_and_centred",
+    ),
+    Fault(
+        "a part of imagenette passes for all of it",
+        "harness/data/sources/imagenette.py",
+        "if len(folder) != images:",
+        "if not len(folder):",
+        "test_imagenette.py::test_a_part_or_another_version_is_refused",
+    ),
+    Fault(
+        "McNemar's tail lacks its last term",
+        PAIRED,
+        "binom.cdf(min(only_first, only_second),",
+        "binom.cdf(min(only_first, only_second) - 1,",
         "test_compare.py::test_mcnemar_is_the_exact_binomial_test",
     ),
 ]

@@ -6,20 +6,26 @@ import csv
 import hashlib
 import json
 import math
+import os
 import re
+import resource
 import shutil
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import ROOT, run_script
+from in_process import call
 from PIL import Image
 from scipy.stats import binomtest
 
 from harness.comparison.chart import draw_comparisons
-from harness.comparison.records import compare, find_records, holm, mcnemar
+from harness.comparison.paired import holm, mcnemar
+from harness.comparison.records import compare, find_records
 from harness.comparison.tables import comparison_csv, markdown, show
 from harness.evaluation.intervals import wilson
 from harness.evaluation.schema import PREDICTIONS_COLUMNS
@@ -397,6 +403,118 @@ def test_mcnemar_is_the_exact_binomial_test(first: int, second: int) -> None:
     assert mcnemar(first, second) == pytest.approx(expected, rel=1e-9)
 
 
+def test_mcnemar_of_many_images_takes_no_time() -> None:
+    start = time.perf_counter()
+    assert mcnemar(6_400, 6_600) == pytest.approx(binomtest(6_400, 13_000).pvalue, rel=1e-9)
+    assert time.perf_counter() - start < 2  # summing the coefficients took 25 s
+
+
+DAMAGE: dict[str, Callable[[Path], object]] = {
+    "no images": lambda path: change(path, seen=0),
+    "text for a number": lambda path: change(path, top1_error="2.5"),
+    "not a number": lambda path: change(path, top5_error=float("nan")),
+    "more than all": lambda path: change(path, top1_error=250.0),
+    "a list for a name": lambda path: change(path, model={"name": ["m"], "options": {}, "parameters": 1}),
+    "text for a part": lambda path: change(path, training="none"),
+    "deep": lambda path: path.write_text("[" * 100_000 + "]" * 100_000),
+    "not UTF-8": lambda path: path.write_bytes(b"\xff\xfe{}"),
+    "empty": lambda path: path.write_text(""),
+    "other columns": lambda path: change_predictions(path, lambda text: text.replace("class_1", "first")),
+    "a line that is cut off": lambda path: change_predictions(path, lambda text: text.rpartition(",0.9")[0][:-2]),
+    "fewer lines": lambda path: change_predictions(path, lambda text: "\n".join(text.splitlines()[:-1])),
+    "predictions elsewhere": lambda path: change(path, predictions={"file": "../predictions.csv", "sha256": ""}),
+    "a pipe": lambda path: pipe(path),
+    "a pipe of predictions": lambda path: pipe(path.parent / P),
+}
+P = "predictions.csv"
+
+
+def change(path: Path, **values: Any) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+
+
+def pipe(path: Path) -> None:
+    """In the place of a file."""
+    path.unlink()
+    os.mkfifo(path)
+
+
+def change_predictions(path: Path, change_text: Callable[[str], str]) -> None:
+    """Of a record that then has the hash of the changed file."""
+    file = path.parent / P
+    file.write_text(change_text(file.read_text()))
+    change(path, predictions={"file": P, "sha256": hashlib.sha256(file.read_bytes()).hexdigest()})
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_record_does_not_stop_the_others(damage: str, tmp_path: Path) -> None:
+    write_record(tmp_path / "a", "first", {1})
+    write_record(tmp_path / "b", "second", {2})
+    DAMAGE[damage](write_record(tmp_path / "c", "third", {3}))
+    records, passed_over = find_records([str(tmp_path)])
+    (comparison,) = compare(records)
+    assert [row.model for row in comparison.rows] == ["first", "second"] and len(comparison.tests) == 1
+    assert damage == "a pipe" or [str(tmp_path / "c" / "result.json") in line for line in passed_over] == [True]
+
+
+def test_predictions_of_other_images_are_left_out(tmp_path: Path) -> None:
+    for name in ("first", "second"):
+        write_record(tmp_path / name, name, {1})
+    change_predictions(write_record(tmp_path / "c", "third", {3}), lambda text: text.replace("d/7,", "d/700,"))
+    (comparison,) = compare(find_records([str(tmp_path)])[0])
+    assert len(comparison.rows) == 2
+    assert comparison.left_out == (
+        f"{tmp_path / 'c' / 'result.json'}: its predictions are of other images than those of the other records",
+    )
+
+
+def test_predictions_are_paired_by_image_whatever_their_order(tmp_path: Path) -> None:
+    write_record(tmp_path / "a", "first", {1, 2})
+    path = write_record(tmp_path / "b", "second", {2, 3, 4})
+    change_predictions(path, lambda text: "\n".join([(lines := text.splitlines())[0], *reversed(lines[1:])]))
+    (test,) = compare(find_records([str(tmp_path)])[0])[0].tests
+    assert (test.only_first, test.only_second) == (2, 1)
+
+
+def test_folders_with_commas_are_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("x, y", "z", "w1"):
+        write_record(tmp_path / name, name, {1})
+    runs = f"{tmp_path / 'x, y'},{tmp_path / 'w*'}"
+    assert call("compare.py", f"runs={runs}", f"out={tmp_path / 'out'}") == 0
+    said = capsys.readouterr().out
+    assert "x, y" in said and "w1" in said and " z " not in said
+
+
+@pytest.mark.slow
+def test_a_hundred_networks_on_fifty_thousand_images(tmp_path: Path) -> None:
+    """In a minute and a gigabyte."""
+    rows = [f"imagenet/val/n{i % 1000:08d}/ILSVRC2012_val_{i:08d}.JPEG,{i % 1000}" for i in range(50_000)]
+    for network in range(100):
+        folder = write_record(tmp_path / "runs" / str(network), f"m{network}", {1}).parent
+        lines = [f"{row},{(i + (i * 7919 % (200 + network) < 50)) % 1000},0.9" + ",," * 4 for i, row in enumerate(rows)]
+        wrong = sum(i * 7919 % (200 + network) < 50 for i in range(50_000))
+        change_predictions(folder / "result.json", lambda text: "\n".join([text.splitlines()[0], *lines]))  # noqa: B023
+        change(folder / "result.json", seen=50_000, top1_error=100 * wrong / 50_000)
+    program = (
+        "import runpy, sys\n"
+        f"sys.argv = ['compare.py', 'runs={tmp_path / 'runs'}', 'out={tmp_path / 'out'}']\n"
+        "runpy.run_path('compare.py', run_name='__main__')\n"
+    )
+    start = time.perf_counter()
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert time.perf_counter() - start < 60
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss < 1_000_000  # kB
+    assert "and 4,910 more tests" in done.stdout
+    tests = (only(tmp_path / "out") / "comparison_tests.csv").read_text().splitlines()
+    assert len(tests) == 1 + 100 * 99 // 2
+
+
+def only(folder: Path) -> Path:
+    (found,) = folder.iterdir()
+    return found
+
+
 def test_holm_by_hand() -> None:
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
     assert holm([0.6, 0.5]) == [1.0, 1.0] and holm([]) == []
@@ -410,7 +528,11 @@ def test_the_script_writes_tables_and_a_picture_and_keeps_the_older_ones(tmp_pat
         assert done.returncode == 0, done.stderr
         assert len(list((tmp_path / "out").iterdir())) == number
     folder = sorted((tmp_path / "out").iterdir())[0]
-    assert {path.name for path in folder.iterdir()} == {"comparison.csv", "comparison.md", "comparison.png"}
+    assert {path.name for path in folder.iterdir()} == {
+        *("comparison.csv", "comparison_tests.csv", "comparison.md", "comparison.png")
+    }
+    (test,) = csv.DictReader((folder / "comparison_tests.csv").read_text().splitlines())
+    assert (test["model"], test["only_other_right"], test["p"]) == ("second", "0", "0.25")
     rows = list(csv.DictReader((folder / "comparison.csv").read_text().splitlines()))
     assert [float(row["top1_error"]) for row in rows] == [0.0, 7.5]
     assert float(rows[1]["top1_low_95"]) == pytest.approx(wilson(3, IMAGES)[0])

@@ -9,18 +9,20 @@ seed, the deviation is over the folds.
 
 from __future__ import annotations
 
-import csv
 import json
-import math
 import statistics
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from glob import glob
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
+from harness.comparison.paired import Paired, paired_tests, read_right
 from harness.comparison.settings import Settings, labels, settings_of
 from harness.config.data import DECODERS
 from harness.config.protocol import PRECISIONS
@@ -78,10 +80,10 @@ class Record:
         """Path of the file with the predictions."""
         return self.path.with_name(self.content["predictions"]["file"])
 
-    def right(self) -> dict[str, bool]:
-        """Return by image id whether the likeliest class was the label."""
-        with self.predictions.open(encoding="utf-8", newline="") as file:
-            return {row["image"]: row["label"] == row["class_1"] for row in csv.DictReader(file)}
+    @cached_property
+    def right(self) -> tuple[str, npt.NDArray[np.bool_]]:
+        """What `read_right` returns of the predictions."""
+        return read_right(self.predictions)
 
 
 @dataclass(frozen=True)
@@ -95,9 +97,11 @@ class Folds(Record):
         """Settings that the folds have in common."""
         return self.folds[0].settings
 
-    def right(self) -> dict[str, bool]:
-        """Return the same for all folds; each image is in one fold."""
-        return {image: right for fold in self.folds for image, right in fold.right().items()}
+    @cached_property
+    def right(self) -> tuple[str, npt.NDArray[np.bool_]]:
+        """The same of all folds, one behind the other."""
+        ids, right = zip(*(fold.right for fold in self.folds), strict=True)
+        return " ".join(ids), np.concatenate(right)
 
 
 @dataclass(frozen=True)
@@ -120,29 +124,6 @@ class Row:
     top5_interval: tuple[float, float]
     top5_deviation: float | None
     published: dict[str, Any] | None
-
-
-@dataclass(frozen=True)
-class Paired:
-    """McNemar's exact test of two models with the same seed on the same images.
-
-    Attributes:
-        first: label of one model.
-        second: label of the other model.
-        seed: seed of both; None for two pretrained models.
-        only_first: number of images that only the first model got right.
-        only_second: number of images that only the second model got right.
-        p: two-sided probability of counts at least as uneven if both models were equally good.
-        p_holm: p corrected by Holm's method for the number of tests in the comparison.
-    """
-
-    first: str
-    second: str
-    seed: int | None
-    only_first: int
-    only_second: int
-    p: float
-    p_holm: float
 
 
 @dataclass(frozen=True)
@@ -173,16 +154,36 @@ def find_records(places: Iterable[str]) -> tuple[list[Record], list[str]]:
                 passed_over.append(f"{path}: not a record of version {' or '.join(map(str, READABLE_RESULTS))}")
             elif record.content["training"] and record.content["training"]["max_batches"] is not None:
                 passed_over.append(f"{path}: a run cut short by trainer.max_batches")
+            elif not record.predictions.is_file():  # a pipe of this name would be waited for
+                passed_over.append(f"{path}: its file of predictions is missing")
             elif sha256_of_file(record.predictions) != record.content["predictions"]["sha256"]:
                 passed_over.append(f"{path}: its file of predictions has changed since the record was written")
             else:
+                _check(record)
                 outcome = (record.content["weights"]["sha256"], record.content["predictions"]["sha256"])
                 same = found.setdefault((record.question, record.seed, *outcome), [])
                 if all(other.settings.key != record.settings.key for other in same):
                     same.append(record)  # an evaluation of a run repeats the run's own record
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            passed_over.append(f"{path}: damaged ({type(error).__name__})")
+        except Exception as error:  # a damaged file can fail in any way while it is read
+            passed_over.append(f"{path}: damaged ({type(error).__name__}: {error})")
     return [record for same in found.values() for record in _that_know_most(same)], passed_over
+
+
+def _check(record: Record) -> None:
+    """Raise any exception if a comparison could not use the record."""
+    content = record.content
+    errors = [content["top1_error"], content["top5_error"]]
+    counts = [content["seen"], content["model"]["parameters"]]
+    if not all(type(number) in (int, float) and 0 <= number <= 100 for number in errors):
+        raise ValueError(f"errors of {errors} percent")
+    if not all(type(number) is int and number > 0 for number in counts):
+        raise ValueError(f"{counts} images and parameters")
+    if len(record.right[1]) != content["seen"]:
+        raise ValueError(f"{len(record.right[1])} predictions for {content['seen']} images")
+    names = [content["model"]["name"], *record.question]
+    if not all(isinstance(name, str) for name in names):
+        raise ValueError(f"names of {names}")
+    mean_row("", [record])
 
 
 def _that_know_most(same: Sequence[Record]) -> Sequence[Record]:
@@ -192,7 +193,8 @@ def _that_know_most(same: Sequence[Record]) -> Sequence[Record]:
 
 def _record_files(place: str) -> Iterable[Path]:
     for root in [place] if Path(place).exists() else glob(place):  # noqa: PTH207  # Path.glob takes no absolute pattern
-        yield from [Path(root)] if Path(root).is_file() else Path(root).rglob(RESULT_FILE)
+        files = [Path(root)] if Path(root).is_file() else Path(root).rglob(RESULT_FILE)
+        yield from (file for file in files if file.is_file())
 
 
 def _pooled(records: Sequence[Record]) -> list[Record]:
@@ -229,13 +231,21 @@ def compare(records: Sequence[Record]) -> list[Comparison]:
 
 
 def _comparison(records: Sequence[Record]) -> Comparison:
-    groups, left_out = _grouped(records)
+    records, left_out = _of_the_same_images(records)
+    groups, doubled = _grouped(records)
     names = labels([runs[0].settings for runs in groups])
     rows = sorted(zip(names, groups, strict=True), key=lambda named: (_error(named[1]), named[0]))
     data, split, _, protocol = records[0].question
-    return Comparison(
-        data, split, protocol, tuple(mean_row(*row) for row in rows), tuple(_tests(dict(rows))), tuple(left_out)
-    )
+    tests = paired_tests({name: {run.seed: run.right[1] for run in runs} for name, runs in rows})
+    return Comparison(data, split, protocol, tuple(mean_row(*row) for row in rows), tuple(tests), (*left_out, *doubled))
+
+
+def _of_the_same_images(records: Sequence[Record]) -> tuple[list[Record], list[str]]:
+    """Return the records whose predictions are of the images that most are of, and a line for each other one."""
+    (images, _), *_ = Counter(record.right[0] for record in records).most_common(1)
+    others = [record for record in records if record.right[0] != images]
+    lines = [f"{record.path}: its predictions are of other images than those of the other records" for record in others]
+    return [record for record in records if record.right[0] == images], lines
 
 
 def _error(runs: Sequence[Record]) -> float:
@@ -294,35 +304,3 @@ def mean_row(label: str, runs: Sequence[Record]) -> Row:
     intervals = {"top1_error_interval_95": top1[1], "top5_error_interval_95": top5[1]}
     published = published_beside({**contents[0], **intervals})  # a mean's verdict need not be that of each seed
     return Row(label, settings, parameters, images, seeds, *top1, *top5, published)
-
-
-def _tests(rows: Mapping[str, Sequence[Record]]) -> list[Paired]:
-    """Test every pair of rows for every seed that both were trained with; pretrained models have the seed None."""
-    right = {(label, run.seed): run.right() for label, runs in rows.items() for run in runs}
-    found = []
-    for first, second in combinations(rows, 2):
-        for seed in [run.seed for run in rows[first] if (second, run.seed) in right]:
-            one, other = right[first, seed], right[second, seed]
-            only_first = sum(one[image] and not other[image] for image in one)
-            only_second = sum(other[image] and not one[image] for image in one)
-            found.append((first, second, seed, only_first, only_second, mcnemar(only_first, only_second)))
-    corrected = holm([test[-1] for test in found])
-    return [Paired(*test, p_holm) for test, p_holm in zip(found, corrected, strict=True)]
-
-
-def mcnemar(only_first: int, only_second: int) -> float:
-    """Return McNemar's exact two-sided p [McNemar 1947]: each image that only one got right is a fair coin toss."""
-    tosses = only_first + only_second
-    tail = sum(math.comb(tosses, k) for k in range(min(only_first, only_second) + 1))
-    p: float = 2 * tail / 2**tosses
-    return min(1.0, p)
-
-
-def holm(ps: Sequence[float]) -> list[float]:
-    """Return p-values with Holm's step-down correction [Holm 1979], in the same order."""
-    corrected = [0.0] * len(ps)
-    highest = 0.0
-    for rank, index in enumerate(sorted(range(len(ps)), key=lambda index: ps[index])):
-        highest = max(highest, min(1.0, (len(ps) - rank) * ps[index]))
-        corrected[index] = highest
-    return corrected

@@ -15,7 +15,7 @@ from harness.run.files import csv_text
 from harness.run.program import typed
 
 WIDTH = 120  # characters of a line if the output is no terminal
-MOST_TESTS = 40  # most tests to print; `comparison.md` has all
+MOST_TESTS = 40  # most tests in a table; `comparison_tests.csv` has all
 ERROR_COLUMNS = ("model", "parameters", "images", "seeds", "top-1 error (%)", "top-5 error (%)")
 PUBLISHED_COLUMN = "published top-1/top-5 (%)"
 ERRORS = ("top1_error", "top5_error")  # keys of what was published
@@ -24,6 +24,10 @@ CSV_COLUMNS = (
     *("data", "split", "protocol", "model", "settings", "parameters", "images", "seeds"),
     *(f"top{k}_{what}" for k in (1, 5) for what in ("error", "low_95", "high_95", "deviation")),
     *("top1_published", "top5_published", "verdict", "why", "source"),
+)
+TESTS_CSV_COLUMNS = (
+    *("data", "split", "protocol", "model", "other_model", "seed"),
+    *("only_model_right", "only_other_right", "p", "p_holm"),
 )
 
 
@@ -90,9 +94,8 @@ def show(comparisons: Sequence[Comparison]) -> None:
             columns = ("#", "other #", *TEST_COLUMNS[2:])
             _print(console, "McNemar's exact test, paired by seed", columns, tests[:MOST_TESTS])
         if len(tests) > MOST_TESTS:
-            print(
-                f"and {len(tests) - MOST_TESTS:,} more tests; {typed('python compare.py')} writes all to comparison.md"
-            )
+            more = f"and {len(tests) - MOST_TESTS:,} more tests"
+            print(f"{more}; {typed('python compare.py')} writes all to comparison_tests.csv")
         for line in comparison.left_out:
             print(f"left out: {line}")
 
@@ -110,8 +113,10 @@ def markdown(comparisons: Sequence[Comparison]) -> str:
     for comparison in comparisons:
         parts.append(f"## {comparison.title}\n\n{markdown_table(error_columns(comparison), error_cells(comparison))}")
         if comparison.tests:
-            table = markdown_table(TEST_COLUMNS, test_cells(comparison))
-            parts.append(f"McNemar's exact test on the same images, paired by seed:\n\n{table}")
+            tests = test_cells(comparison)
+            table = markdown_table(TEST_COLUMNS, tests[:MOST_TESTS])
+            more = f"\n\nAnd {len(tests) - MOST_TESTS:,} more in `comparison_tests.csv`." if tests[MOST_TESTS:] else ""
+            parts.append(f"McNemar's exact test on the same images, paired by seed:\n\n{table}{more}")
         parts += [f"Left out: {line}" for line in comparison.left_out]
     return "\n\n".join(parts) + "\n"
 
@@ -148,7 +153,18 @@ def comparison_csv(comparisons: Sequence[Comparison]) -> str:
     return csv_text(CSV_COLUMNS, rows)
 
 
+def tests_csv(comparisons: Sequence[Comparison]) -> str:
+    """Return every paired test of every comparison as CSV, unrounded."""
+    rows = [
+        (c.data, c.split, c.protocol, t.first, t.second, t.seed, t.only_first, t.only_second, t.p, t.p_holm)
+        for c in comparisons
+        for t in c.tests
+    ]
+    return csv_text(TESTS_CSV_COLUMNS, rows)
+
+
 def write_tables(folder: Path, comparisons: Sequence[Comparison]) -> None:
-    """Write `comparison.csv` and `comparison.md` into a folder."""
+    """Write `comparison.csv`, `comparison_tests.csv` and `comparison.md` into a folder."""
+    (folder / "comparison_tests.csv").write_text(tests_csv(comparisons), encoding="utf-8")
     (folder / "comparison.csv").write_text(comparison_csv(comparisons), encoding="utf-8")
     (folder / "comparison.md").write_text(markdown(comparisons), encoding="utf-8")

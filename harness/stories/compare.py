@@ -20,7 +20,7 @@ def compare_records(config: CompareConfig) -> None:
     Raises:
         UserError: no record was found.
     """
-    records, passed_over = find_records(config.runs.split(","))
+    records, passed_over = find_records(_places(config.runs))
     if not records:
         instead = f"; {len(passed_over):,} passed over, such as {passed_over[0]}" if passed_over else ""
         raise UserError(
@@ -34,4 +34,14 @@ def compare_records(config: CompareConfig) -> None:
     folder = new_folder(Path(config.out) / datetime.now().strftime("%Y-%m-%d_%H-%M-%S"))
     write_tables(folder, comparisons)
     draw_comparisons(folder / "comparison.png", comparisons)
-    print(f"written: {folder}/comparison.png, comparison.csv, comparison.md")
+    print(f"written: {folder}/comparison.png, comparison.csv, comparison_tests.csv, comparison.md")
+
+
+def _places(runs: str) -> list[str]:
+    """The folders and patterns that commas separate; a folder's own name may have commas."""
+    pieces, places = runs.split(","), []
+    while pieces:
+        joined = [",".join(pieces[:end]) for end in range(len(pieces), 0, -1)]
+        places.append(next((place for place in joined if Path(place).exists()), pieces[0]))
+        del pieces[: places[-1].count(",") + 1]
+    return places
