@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+from numbers import Integral
 from typing import TYPE_CHECKING
 
 from .catalogue import MODELS, Entry, Name, Published, model_names
@@ -45,6 +46,10 @@ def build_model(
         ValueError: an unknown name or option, or a number of classes, channels or pixels that the network cannot have.
     """
     entry = Entry.named(name)
+    for argument, value in (("num_classes", num_classes), ("in_channels", in_channels), ("image_size", image_size)):
+        whole = isinstance(value, Integral) and not isinstance(value, bool)
+        if value is not None and not (whole and value > 0):
+            raise ValueError(f"{argument} of {name} needs to be a whole number of at least 1, not {value!r}")
     arguments: dict[str, object] = {
         "num_classes": entry.num_classes if num_classes is None else num_classes,
         "in_channels": entry.in_channels if in_channels is None else in_channels,

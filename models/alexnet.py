@@ -21,6 +21,7 @@ channels. This is where it differs from the paper, or where the paper leaves a c
 `alexnet` has the form of the ecosystem's weights: 64-192-384-256-256 channels, no groups, no response normalisation,
 and a conv1 that is padded by two pixels. Deviations from the paper of 2014:
 - conv4 has 256 channels instead of 384;
+- fc8 gives logits for softmax. The paper has 1,000 logistic units there, each of which answers for its class alone;
 - dropout comes before fc6 and fc7 instead of after them;
 - the initialisation is that of 2012, since the paper of 2014 says nothing of it;
 - the network accepts images of other sizes (at least 63 pixels) in the same way.
@@ -35,7 +36,7 @@ import torch.fx
 import torch.nn.functional as F
 from torch import nn
 
-from .network import Network
+from .network import Network, height_and_width
 
 
 class ResponseNorm(nn.Module):
@@ -71,7 +72,7 @@ def initialise(network: nn.Module) -> None:
 @torch.fx.wrap
 def check_size(images: torch.Tensor, smallest: int) -> None:
     """Raise `ValueError` if the images (N, C, H, W) have less than one pixel for every window of the last pooling."""
-    height, width = images.shape[-2:]
+    height, width = height_and_width(images)
     if height < smallest or width < smallest:
         raise ValueError(f"this AlexNet needs images of at least {smallest} pixels a side, not {height} x {width}")
 

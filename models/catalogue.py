@@ -299,7 +299,7 @@ _ENTRIES = (
     ),
     _lenet(
         name="lenet1",
-        title="LeNet-1 in its form of 1989: connection table, trainable sub-sampling",
+        title="LeNet-1 in its form of 1989 (NIPS 2): connection table, trainable sub-sampling",
         parameters=2_578,
         multiply_adds=91_520,
         num_features=12,

@@ -3,7 +3,8 @@
 Papers:
 - LeCun, Bottou, Bengio, Haffner 1998, Gradient-Based Learning Applied to Document Recognition, sections II-B, II-C,
   III-C and Appendix A, for `lenet5_1998`, `lenet5`, `lenet4` and what Fig. 9 says of `lenet1`;
-- LeCun et al. 1989, Backpropagation Applied to Handwritten Zip Code Recognition, Table 1, for the layers of `lenet1`.
+- LeCun et al. 1989, Handwritten Digit Recognition with a Back-Propagation Network, NIPS 2, pages 396-404, Table 1, for
+  the layers of `lenet1`.
 
 Input: a grey image in which white paper is -0.1 and black ink is 1.175. It has 32x32 pixels (digits of 28x28 are padded
 by two pixels on each side); `lenet1` takes 28x28.
@@ -42,7 +43,7 @@ import torch.fx
 import torch.nn.functional as F
 from torch import nn
 
-from .network import Network
+from .network import Network, height_and_width
 
 # Rows are the maps of S2, columns are the maps of C3, and an X is a connection.
 # [LeCun 1998, Table I]: every contiguous three, every contiguous four, some discontinuous fours, all six.
@@ -209,7 +210,7 @@ class RadialBasis(nn.Module):
 @torch.fx.wrap
 def check_size(images: torch.Tensor, side: int) -> None:
     """Raise `ValueError` unless the images (N, C, H, W) are squares of this side."""
-    height, width = images.shape[-2:]
+    height, width = height_and_width(images)
     if height != side or width != side:
         raise ValueError(f"this LeNet takes images of {side} x {side} pixels, not {height} x {width}")
 

@@ -13,9 +13,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+import torch.fx
 from torch import nn
 
-from .network import Network
+from .network import Network, height_and_width
+
+
+@torch.fx.wrap
+def check_size(images: torch.Tensor, values: int) -> None:
+    """Raise `ValueError` unless each of the images (N, C, H, W) has so many values. Tracers do not look inside."""
+    height, width = height_and_width(images)
+    channels = images.shape[1]
+    if channels * height * width != values:
+        raise ValueError(f"this mlp takes images of {values} values, not {channels} x {height} x {width}")
 
 
 class MLP(Network):
@@ -27,14 +37,17 @@ class MLP(Network):
         num_classes: length of the logits.
 
     Raises:
-        ValueError: a layer without units.
+        ValueError: a layer without units, or units that are no list.
     """
 
     def __init__(self, in_features: int, hidden: Sequence[int], num_classes: int) -> None:
         super().__init__()
+        if isinstance(hidden, int):
+            raise ValueError(f"hidden of mlp is a list, a number for each layer: [{hidden}], not {hidden}")
         units = [in_features, *hidden, num_classes]
         if min(units) < 1:
             raise ValueError(f"every layer of mlp needs at least one unit, not {'-'.join(map(str, units))}")
+        self.in_features = in_features
         self.depth = len(units) - 1
         self.num_features = units[-2]
         for layer in range(self.depth):
@@ -44,6 +57,7 @@ class MLP(Network):
             self.add_module(f"fc{layer + 1}", fc)
 
     def forward_features(self, images: torch.Tensor) -> torch.Tensor:
+        check_size(images, self.in_features)
         x = images.flatten(1)  # (N, in_features)
         for layer in range(1, self.depth):
             x = self.get_submodule(f"fc{layer}")(x).relu()  # (N, hidden[layer - 1])

@@ -14,6 +14,16 @@ Options = ParamSpec("Options")
 AnyNetwork = TypeVar("AnyNetwork", bound="Network")
 
 
+def height_and_width(images: torch.Tensor) -> tuple[int, int]:
+    """Return the sides of images (N, C, H, W) in pixels; raise `ValueError` if they have other dimensions."""
+    if images.ndim != 4:
+        raise ValueError(
+            f"images should be (N, C, H, W), not {tuple(images.shape)}; images[None] makes a batch of a single one"
+        )
+    height, width = images.shape[-2:]
+    return height, width
+
+
 class Network(nn.Module):
     """A network in two parts: images to features, and features to logits.
 

@@ -8,6 +8,8 @@ they differ from the paper, or where the paper leaves a choice:
 - weights start from N(0, 2/n), where n is the number of inputs of a unit [He 2015, arXiv 1502.01852, eq. 10]. This
   holds for the last layer, too. That paper also allows n to be the number of outputs. The scales of the batch norms
   start at one, and their shifts at zero;
+- convolutions have no biases, since the shift of the batch norm behind each takes their place, and the batch norms have
+  torch's epsilon (1e-5) and momentum (0.1). The paper gives none of them;
 - the maximum after conv1 is padded by one pixel on each side, which gives the 56 positions of the table;
 - option A puts half of its zero channels before the others and half behind them. The paper says only that there are
   zeros;
@@ -24,7 +26,7 @@ import torch.fx
 import torch.nn.functional as F
 from torch import nn
 
-from .network import Network, builder
+from .network import Network, builder, height_and_width
 
 # Depth: layers of a block, and the number of blocks in conv2_x to conv5_x [He 2015, Table 1].
 LAYERS = {
@@ -41,7 +43,7 @@ EXPANSION = 4
 @torch.fx.wrap
 def check_size(images: torch.Tensor) -> None:
     """Raise `ValueError` if the images (N, C, H, W) leave conv5_x less than a pixel. Tracers do not look inside."""
-    height, width = images.shape[-2:]
+    height, width = height_and_width(images)
     if height < 32 or width < 32:
         raise ValueError(f"ResNet needs images of at least 32 pixels a side, not {height} x {width}")
 

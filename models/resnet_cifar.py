@@ -16,6 +16,8 @@ This is where the networks differ from the papers, or where the papers leave a c
 - weights start from N(0, 2/n), where n is the number of inputs of a unit [He 2015, arXiv 1502.01852, eq. 10]. This
   holds for the last layer, too. That paper also allows n to be the number of outputs. The scales of the batch norms
   start at one, and their shifts at zero;
+- convolutions have no biases, since the shift of the batch norm behind each takes their place, and the batch norms have
+  torch's epsilon (1e-5) and momentum (0.1). The papers give none of them;
 - every residual network offers `shortcut="B"`. The projections of `preact_resnet110` are then those of the appendix;
 - the networks accept images of other sizes (at least 4 pixels), since conv4_x is averaged whatever its size.
 
@@ -31,13 +33,13 @@ import torch.fx
 import torch.nn.functional as F
 from torch import nn
 
-from .network import Network, builder
+from .network import Network, builder, height_and_width
 
 
 @torch.fx.wrap
 def check_size(images: torch.Tensor) -> None:
     """Raise `ValueError` if the images (N, C, H, W) leave conv4_x less than a pixel. Tracers do not look inside."""
-    height, width = images.shape[-2:]
+    height, width = height_and_width(images)
     if height < 4 or width < 4:
         raise ValueError(f"this ResNet needs images of at least 4 pixels a side, not {height} x {width}")
 

@@ -10,7 +10,8 @@ This is where the networks differ from the paper, or where the paper leaves a ch
 - A-LRN normalises the rectified output of conv1_1 by the formula of Krizhevsky 2012, which does not divide alpha by n;
 - dropout doubles the units that it keeps. The paper's dropout halves every output at test time instead;
 - the networks accept images of other sizes (at least 32 pixels), since pool5 is averaged to 7x7. At 224 pixels the
-  average changes nothing;
+  average changes nothing. At other sizes timm's VGG is another function: it convolves fc6 to fc8 with the whole map and
+  averages the logits, as the paper's dense evaluation averages the scores;
 - the networks whose names end in `_bn` normalise each convolution's batch before its rectifier. The paper has no such
   network.
 """
@@ -24,7 +25,7 @@ import torch.fx
 import torch.nn.functional as F
 from torch import nn
 
-from .network import Network, builder
+from .network import Network, builder, height_and_width
 
 # Each column is a stage, which ends in a 2x2 maximum. 3 stands for a 3x3 convolution, 1 for a 1x1 convolution and LRN
 # for response normalisation [Simonyan 2014, Table 1].
@@ -58,7 +59,7 @@ class ResponseNorm(nn.Module):
 @torch.fx.wrap
 def check_size(images: torch.Tensor) -> None:
     """Raise `ValueError` if the images (N, C, H, W) leave nothing to pool5. Tracers do not look inside."""
-    height, width = images.shape[-2:]
+    height, width = height_and_width(images)
     if height < 32 or width < 32:
         raise ValueError(f"VGG needs images of at least 32 pixels a side, not {height} x {width}")
 

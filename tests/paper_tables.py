@@ -24,7 +24,7 @@ MULTIPLY_ADDS["mlp"] = 784 * 300 + 300 * 10
 
 # ---------------------------------------------------------------------------------------------------------------- LeNet
 
-# LeCun 1989, "Backpropagation Applied to Handwritten Zip Code Recognition", Fig. 3 and its text: H1, H2, H3, H4, output
+# LeCun 1989, "Handwritten Digit Recognition with a Back-Propagation Network", NIPS 2, section 4: H1, H2, H3, H4, output
 STAGES["lenet1"] = [("c1", (4, 24, 24)), ("s2", (4, 12, 12)), ("c3", (12, 8, 8)), ("s4", (12, 4, 4)), ("output", (10,))]
 PARAMETERS["lenet1"] = 2_578  # LeCun 1989; LeCun 1998, section III-C.7: about 2,600
 MULTIPLY_ADDS["lenet1"] = 4 * 24**2 * 25 + 20 * 8**2 * 25 + 192 * 10  # the above; LeCun 1998: about 100,000

@@ -170,6 +170,9 @@ def test_one_tower_departs_from_2014(one_tower: AlexNet) -> None:
     assert [layer.groups for layer in convolutions] == [1] * 5
     assert not any(isinstance(layer, ResponseNorm) for layer in one_tower.modules())
     assert one_tower.conv1.padding == (2, 2)
+    features = torch.randn(2, 256, 6, 6)
+    logits = one_tower.forward_head(features)
+    assert logits.min() < 0 < logits.max()  # nothing squashes them, as the paper's logistic units would
 
 
 @pytest.mark.parametrize(("fixture", "smallest"), [("paper_net", 64), ("one_tower", 63)])

@@ -45,3 +45,15 @@ def test_departs_from_the_paper_as_its_docstring_says() -> None:
 def test_a_layer_needs_units() -> None:
     with pytest.raises(ValueError, match="at least one unit, not 784-0-10"):
         build_model("mlp", hidden=(0,))
+
+
+def test_hidden_layers_are_a_list() -> None:
+    with pytest.raises(ValueError, match=r"hidden of mlp is a list, a number for each layer: \[30\], not 30"):
+        build_model("mlp", hidden=30)
+
+
+def test_images_of_another_size_or_number_of_channels() -> None:
+    network = build_model("mlp")
+    for shape in ((1, 1, 32, 32), (1, 3, 28, 28)):
+        with pytest.raises(ValueError, match=f"takes images of 784 values, not {shape[1]} x {shape[2]} x {shape[3]}"):
+            network(torch.zeros(shape))

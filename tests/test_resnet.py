@@ -57,6 +57,8 @@ def test_blocks_of_table_1(name: str) -> None:
             kernels = [(layer.kernel_size[0], layer.out_channels) for layer in convolutions(block)]
             assert kernels == ([(3, maps)] * 2 if depth < 50 else [(1, maps), (3, maps), (1, 4 * maps)])
     assert all(layer.bias is None for layer in network.modules() if isinstance(layer, nn.Conv2d))
+    norms = [layer for layer in network.modules() if isinstance(layer, nn.BatchNorm2d)]
+    assert {(layer.eps, layer.momentum, layer.affine) for layer in norms} == {(1e-5, 0.1, True)}
 
 
 def convolutions(block: nn.Module) -> list[nn.Conv2d]:

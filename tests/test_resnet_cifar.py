@@ -45,6 +45,9 @@ def test_layers(name: str) -> None:
         if isinstance(layer, (nn.Conv2d, nn.Linear)) and "shortcut" not in path
     ]
     assert len(layers) == depth_of(name)
+    assert all(layer.bias is None for layer in layers if isinstance(layer, nn.Conv2d))
+    norms = [layer for layer in network.modules() if isinstance(layer, nn.BatchNorm2d)]
+    assert {(layer.eps, layer.momentum, layer.affine) for layer in norms} == {(1e-5, 0.1, True)}
     three = name in ("preact_resnet164", "preact_resnet1001")
     kinds = {
         type(block) for stage in ("conv2_x", "conv3_x", "conv4_x") for block in network.get_submodule(stage).children()

@@ -8,6 +8,7 @@ import io
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
 import paper_tables
 import pytest
 import timm
@@ -316,6 +317,26 @@ def test_any_number_of_classes_and_channels(name: str) -> None:
         assert network(meta_images(entry, channels=channels)).shape == (1, entry.num_classes)
 
 
+@pytest.mark.parametrize("argument", ["num_classes", "in_channels", "image_size"])
+@pytest.mark.parametrize("value", [0, -1, "10", 2.5, True])
+def test_what_is_no_number_of_classes_channels_or_pixels(argument: str, value: Any) -> None:
+    for name in ("mlp", "lenet5", "vgg11", "resnet20"):
+        with pytest.raises(
+            ValueError, match=f"{argument} of {name} needs to be a whole number of at least 1, not {value!r}"
+        ):
+            build_model(name, **{argument: value})
+    assert build_model("lenet5", num_classes=np.int64(3))(torch.zeros(1, 1, 32, 32)).shape == (1, 3)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_an_image_is_not_a_batch(name: str) -> None:
+    entry, network = MODELS[name], on_meta(name)
+    images = meta_images(entry)
+    for wrong in (images[0], images[0, 0], images[None]):
+        with pytest.raises(ValueError, match=r"images should be \(N, C, H, W\), not .*; images\[None\] makes a batch"):
+            network(wrong)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_smallest_images(name: str) -> None:
     entry = MODELS[name]
@@ -323,7 +344,7 @@ def test_smallest_images(name: str) -> None:
     network = on_meta(name, image_size=smallest)
     assert network(meta_images(entry, smallest)).shape == (1, entry.num_classes)
     minimum = f"{smallest} x {smallest}" if entry.max_size else f"at least {smallest}"
-    with pytest.raises(ValueError, match=f"{name} .*{minimum}"):
+    with pytest.raises(ValueError, match=f"{name} .*({minimum}|at least 1)"):
         build_model(name, image_size=smallest - 1)
     if name == "mlp":
         return  # its smallest image is one pixel
