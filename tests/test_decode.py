@@ -93,6 +93,48 @@ def test_ordinary_jpeg_does_not_go_through_pillow(monkeypatch: pytest.MonkeyPatc
         decode(ODD[kind], "fast")
 
 
+def with_text(kind: str, behind: bool = False) -> bytes:
+    """A turned PNG with more text or a larger colour profile than Pillow takes, before or behind its pixels."""
+    long = b"x" * 2**21
+    turned = encoded(RGB, "PNG", exif=EXIF)
+    deflated = zlib.compress(long)
+    chunks = {
+        "zTXt": [chunk(b"zTXt", b"Comment\0\0" + deflated)],
+        "iTXt": [chunk(b"iTXt", b"Comment\0\1\0\0\0" + deflated)],
+        "iCCP": [chunk(b"iCCP", b"profile\0\0" + deflated)],
+        "70 chunks": [chunk(b"zTXt", b"Comment%d\0\0" % i + zlib.compress(long[: 2**20 - 1])) for i in range(70)],
+        "damaged": [chunk(b"zTXt", b"Comment\0\0no stream"), chunk(b"iCCP", b"\0")],
+    }
+    at = turned.index(b"IEND") - 4 if behind else len(turned) - len(turned[33:])
+    return turned[:at] + b"".join(chunks[kind]) + turned[at:]
+
+
+def chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+@BOTH
+@pytest.mark.parametrize("behind", [False, True], ids=["before the pixels", "behind the pixels"])
+@pytest.mark.parametrize("kind", ["zTXt", "iTXt", "iCCP", "70 chunks", "damaged"])
+def test_metadata_costs_no_picture(kind: str, behind: bool, decoder: str) -> None:
+    content = with_text(kind, behind)
+    assert np.array_equal(decode(content, decoder), PICTURE)
+    assert np.array_equal(decode(content, decoder, as_viewed=True), np.rot90(PICTURE, 3))  # EXIF's turn is kept
+
+
+@BOTH
+def test_a_picture_of_two_is_a_jpeg(decoder: str) -> None:
+    content = encoded(RGB, "MPO", save_all=True, append_images=[RGB.rotate(180)])
+    assert np.array_equal(decode(content, decoder), by_pillow(content))
+
+
+@BOTH
+def test_heic_is_named(decoder: str) -> None:
+    content = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100)
+    with pytest.raises(UnreadableError, match="a HEIC picture: save it as JPEG or PNG"):
+        decode(content, decoder)
+
+
 @BOTH
 @pytest.mark.parametrize("tenths", range(10))
 def test_a_truncated_file_is_unreadable(tenths: int, decoder: str) -> None:
@@ -102,10 +144,6 @@ def test_a_truncated_file_is_unreadable(tenths: int, decoder: str) -> None:
 
 def bomb() -> bytes:
     """A PNG of 300 megapixels in a few bytes: only its header is true."""
-
-    def chunk(kind: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-
     header = struct.pack(">IIBBBBB", 20_000, 15_000, 8, 2, 0, 0, 0)
     return (
         b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")

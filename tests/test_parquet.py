@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import run_script
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from harness.config.data import DataConfig
 from harness.data.images.image_set import ImageSet
@@ -76,6 +77,39 @@ def test_pixels_labels_and_names(tmp_path: Path, shape: tuple[int, ...]) -> None
     assert sorted(splits.validation.labels.tolist()) == [0, 1, 2]  # every class in proportion
 
 
+@pytest.mark.parametrize("file", ["train-0.parquet", "train-1.parquet", "test.parquet"])
+def test_one_picture_in_colour_makes_all_so(tmp_path: Path, file: str) -> None:
+    write_set(tmp_path, (8, 8))
+    metadata = pq.read_schema(tmp_path / "test.parquet").metadata[b"huggingface"]
+    write(tmp_path / file, [png(image) for image in (*pixels(5, 3, (8, 8)), pixels(1, 4)[0])], [0, 1, 2] * 2, metadata)
+    assert describe(config(tmp_path)).channels == 3
+    splits = sources.load(config(tmp_path, validation=0))
+    assert isinstance(splits.test, ImageSet) and isinstance(splits.train, ImageSet)
+    changed = {"train-0.parquet": splits.train.images[5], "train-1.parquet": splits.train.images[11]}
+    image = changed.get(file, splits.test.images[5])
+    assert np.array_equal(image.permute(1, 2, 0).numpy(), pixels(1, 4)[0])
+
+
+def test_metadata_costs_no_picture(tmp_path: Path) -> None:
+    """And a format whose reader runs a program is none of ours."""
+    written = write_set(tmp_path)
+    text = PngInfo()
+    text.add_text("Comment", "x" * 2**21, zip=True)
+    file = io.BytesIO()
+    Image.fromarray(written["train"][0]).save(file, "PNG", pnginfo=text)
+    metadata = pq.read_schema(tmp_path / "test.parquet").metadata[b"huggingface"]
+    images = [file.getvalue(), *map(png, written["train"][1:6])]
+    write(tmp_path / "train-0.parquet", images, [0, 1, 2] * 2, metadata)
+    splits = sources.load(config(tmp_path, validation=0))
+    assert isinstance(splits.train, ImageSet)
+    assert np.array_equal(splits.train.images[0].permute(1, 2, 0).numpy(), written["train"][0])
+    eps = io.BytesIO()
+    Image.fromarray(written["train"][0]).save(eps, "EPS")
+    write(tmp_path / "train-0.parquet", [eps.getvalue(), *images[1:]], [0, 1, 2] * 2, metadata)
+    with pytest.raises(UserError, match=r"row 0: an image that cannot be read \(not an image\)"):
+        sources.load(config(tmp_path, validation=0))
+
+
 def test_classes_without_names_are_numbers(tmp_path: Path) -> None:
     write_set(tmp_path, named=False)
     assert describe(config(tmp_path)).class_names == ("0", "1", "2")
@@ -85,7 +119,7 @@ def test_classes_without_names_are_numbers(tmp_path: Path) -> None:
     ("image", "label", "message"),
     [
         (png(pixels(1, 0, (4, 8, 3))[0]), 1, "row 1: an image of 8 x 4 pixels among those of 8 x 8"),
-        (b"no image", 1, r"row 1: an image that cannot be read \(UnidentifiedImageError\)"),
+        (b"no image", 1, r"row 1: an image that cannot be read \(not an image\)"),
         (png(pixels(1, 0)[0])[:40], 1, r"row 1: an image that cannot be read"),
         (None, 1, "row 1: no bytes of an image"),
         (png(pixels(1, 0)[0]), 3, "row 1: label 3 is none of the 3 classes"),

@@ -243,7 +243,7 @@ def test_channels_that_no_picture_has(picture: Picture) -> None:
 
 
 def found(*words: str, stdin: bytes = b"") -> list[str]:
-    return [os.fsdecode(path) for path in find_images(words, io.BytesIO(stdin))]
+    return [os.fsdecode(path) for path in find_images(words, io.BytesIO(stdin)).images]
 
 
 def test_files_folders_patterns_and_standard_input(
@@ -264,6 +264,18 @@ def test_files_folders_patterns_and_standard_input(
     assert found("missing.jpg", "*.tiff") == ["missing.jpg", "*.tiff"]  # listed as unreadable
     monkeypatch.setenv("HOME", str(tmp_path))
     assert found("~/photos/b") == [f"{tmp_path}/{name}" for name in in_order[3:]]
+
+
+def test_files_of_a_folder_that_are_no_pictures_are_told(picture: Picture, tmp_path: Path) -> None:
+    picture("a.jpg")
+    for name in ("IMG_1.HEIC", "sub/notes.txt", ".hidden.txt"):
+        (tmp_path / "photos" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "photos" / name).touch()
+    photos = f"{tmp_path / 'photos'}"
+    (line,) = find_images([photos], io.BytesIO()).others
+    said = "2 files are passed by, such as IMG_1.HEIC, a HEIC picture, which JPEG or PNG would replace: names of"
+    assert line.startswith(f"{photos}: {said}")
+    assert find_images([f"{photos}/a.jpg", f"{photos}/sub/notes.txt"], io.BytesIO()).others == []  # named by the user
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read every folder")

@@ -45,7 +45,7 @@ def export(given: argparse.Namespace) -> int:
     """Load the network, write it, and print how far the file's logits are from it; returns the exit code."""
     arguments.check_network(given, given.network)
     check_out(given.out, given.format)
-    pictures = find_images(given.images, sys.stdin.buffer) if given.images else []
+    pictures = find_images(given.images, sys.stdin.buffer).images if given.images else []
 
     from harness.export.export import DifferenceError, export
     from harness.prediction.network import load

@@ -51,7 +51,9 @@ def predict(given: argparse.Namespace) -> int:
         raise UserError(f"{network}: say which pictures behind it: files, folders, patterns, or -")
     if given.out:
         check_out(given.out)
-    paths = find_images(words, sys.stdin.buffer)
+    paths, others = find_images(words, sys.stdin.buffer)
+    for line in others:
+        print(line, file=sys.stderr)
 
     from rich.console import Console
     from rich.progress import track

@@ -20,7 +20,7 @@ import lightning as L
 import numpy as np
 
 from harness.data.images.digests import Facts, ask_for_facts, digests_of
-from harness.data.images.folder import EXTENSIONS, printable
+from harness.data.images.folder import line_of_others, printable
 from harness.data.images.image_files import ImageFiles
 from harness.data.sources.splits import Split, Splits
 from harness.errors import UserError
@@ -259,10 +259,7 @@ def warn_of_others(split: Split) -> None:
     """Say how many files in the folders of classes, or among those, are passed by."""
     if isinstance(split, ImageFiles) and split.folder.others[1]:
         such_as, count = split.folder.others
-        log.warning(
-            f"{split.folder.root}: {count:,} file{'s are' if count > 1 else ' is'} passed by, such as {such_as}: names "
-            f"of images end in {' '.join(EXTENSIONS)}"
-        )
+        log.warning(line_of_others(split.folder.root, count, such_as))
 
 
 def check_unseen(run: Path, split: Split) -> None:

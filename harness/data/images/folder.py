@@ -23,13 +23,37 @@ from harness.errors import UserError
 from harness.run.files import atomic
 
 EXTENSIONS = (
-    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".pbm", ".pgm", ".ppm", ".pnm", ".tif", ".tiff"),
+    *(
+        ".jpg",
+        ".jpeg",
+        ".jpe",
+        ".jfif",
+        ".mpo",
+        ".png",
+        ".bmp",
+        ".gif",
+        ".pbm",
+        ".pgm",
+        ".ppm",
+        ".pnm",
+        ".tif",
+        ".tiff",
+    ),
     *(".webp", ".avif", ".jp2", ".j2k", ".dds", ".ico", ".pcx", ".sgi", ".tga"),
 )
-INDEX_VERSION = 4
+INDEX_VERSION = 5
 SETTLED = 2_000_000_000  # nanoseconds: what changed so shortly before it was read may yet change unnoticed
 TICK = 50_000_000  # nanoseconds: the same within a process, where the file system's clock counts parts of seconds
 MOST_KNOWN = 8  # indices that a process keeps
+
+
+def line_of_others(place: str | Path, count: int, such_as: str) -> str:
+    """A line about files of a folder that are passed by, since their names do not end like an image's."""
+    heic = ", a HEIC picture, which JPEG or PNG would replace" if such_as.lower().endswith((".heic", ".heif")) else ""
+    return (
+        f"{place}: {count:,} file{'s are' if count > 1 else ' is'} passed by, such as {such_as}{heic}: names of images "
+        f"end in {' '.join(EXTENSIONS)}"
+    )
 
 
 @dataclass(frozen=True, eq=False)

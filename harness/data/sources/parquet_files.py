@@ -9,7 +9,7 @@ and the labels of the others are matched by name. Nothing here loads torch.
 
 from __future__ import annotations
 
-import io
+import functools
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.config.facts import DataSet
+from harness.data.images.decode import UnreadableError, mode_of, open_whole
 from harness.errors import UserError
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ def reported(files: Files, where: str) -> Sequence[Path]:
 
 
 def describe(files: Files, where: str) -> DataSet:
-    """Facts of the files, size and channels as the first image of the test split has them.
+    """Facts of the files, of the size that the first image of the test split has, in colour if any image is.
 
     Raises:
         UserError: files that are missing, damaged or without the two columns, an image that is not square, or files
@@ -133,7 +134,24 @@ def describe(files: Files, where: str) -> DataSet:
     if picture.width != picture.height:
         raise _of_many_sizes(f"{first}: row 0", picture, f"{picture.height} x {picture.height}")
     classes = class_names(files)
-    return DataSet(picture.height, None, CHANNELS.get(picture.mode, 3), classes, train, test)
+    paths = (*counted["test"], *files["train"])
+    channels = _channels(tuple((path, path.stat().st_size, path.stat().st_mtime_ns) for path in paths))
+    return DataSet(picture.height, None, channels, classes, train, test)
+
+
+@functools.lru_cache(maxsize=8)
+def _channels(files: Sequence[tuple[Path, int, int]]) -> int:
+    """Three if any image of the files is in colour, which is known by path, size and time of change; one otherwise."""
+    for path, *_ in files:
+        for row, encoded in enumerate(_values(path, IMAGE_COLUMNS)):
+            where = f"{path}: row {row}"
+            try:
+                mode = mode_of(_bytes(encoded, where))
+            except UnreadableError as error:
+                raise _unreadable(where, error) from error
+            if CHANNELS.get(mode, 3) == 3:
+                return 3
+    return 1
 
 
 def class_names(files: Files) -> tuple[str, ...]:
@@ -296,11 +314,11 @@ def _bytes(encoded: Any, where: str) -> bytes:
 
 
 def _decode(encoded: bytes, where: str) -> Image:
-    from PIL import Image
-
     try:
-        picture = Image.open(io.BytesIO(encoded))
-        picture.load()
-    except Exception as error:  # a damaged image can fail in any way while it is decoded
-        raise UserError(f"{where}: an image that cannot be read ({type(error).__name__})") from error
-    return picture
+        return open_whole(encoded)
+    except UnreadableError as error:
+        raise _unreadable(where, error) from error
+
+
+def _unreadable(where: str, error: UnreadableError) -> UserError:
+    return UserError(f"{where}: an image that cannot be read ({error})")
