@@ -240,7 +240,7 @@ def test_tables_are_one_for_each_paper_and_data_and_one_for_a_zoo(tmp_path: Path
         next(names for title, names in tables.items() if title.startswith(start))
         for start in ("MNIST: LeCun", "Fashion-MNIST: LeCun", "The families")
     )
-    assert mnist[0] == "Fully connected 784-300-10" and "LeNet-4" in mnist  # as in Figure 9
+    assert mnist[0] == "Fully connected 784-300-10 with ReLU" and "LeNet-4" in mnist  # as in Figure 9
     assert all(len(names) == len(set(names)) for names in tables.values())
     zoos = [title.startswith(("The families", "AlexNet, plain-18")) for title in tables]
     assert sum(zoos) == 2 and zoos == sorted(zoos)  # behind the papers
