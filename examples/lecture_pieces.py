@@ -30,11 +30,12 @@ from models.lenet import PartialConvolution
 PIECES = ("windows", "stride_padding", "draw", "shift")
 FOLDER = Path(__file__).parent / "lecture"
 SCRIPTS = ("forward", "weights", "page", "strokes", "windows", "stride_padding", "draw", "shift", "pieces")
-NETWORKS = {  # the weights of each, and what the page calls it
-    "mlp": ("MNIST", "MLP 784-300-10"),
-    "lenet5": ("MNIST", "LeNet-5"),
-    "lenet5_1998": ("MNIST_DISTORTED", "LeNet-5 of 1998, trained on distorted digits"),
-}
+NETWORKS = (  # model, weights, and what the page calls them
+    ("mlp", "MNIST", "MLP 784-300-10"),
+    ("lenet5_1998", "MNIST", "LeNet-5 of 1998"),
+    ("lenet5", "MNIST", "LeNet-5 of today"),
+    ("lenet5_1998", "MNIST_DISTORTED", "LeNet-5 of 1998"),
+)
 
 
 def pieces() -> str:
@@ -51,21 +52,32 @@ def pieces() -> str:
 
 
 def networks() -> dict[str, Any]:
-    """Those networks whose weights are released: title, preprocessing, and tensors in half precision."""
+    """Those networks whose weights are released, by `model-weights`: facts, and tensors in half precision."""
     found = {}
-    for model, (weights, title) in NETWORKS.items():
+    for model, weights, title in NETWORKS:
         if weights not in {row.name for row in MODELS[model].released}:
             continue
         loaded = load(model, weights=weights)
         preprocessing = loaded.trained.preprocessing
-        found[model] = {
+        found[f"{model}-{weights}"] = {
+            "model": model,
             "title": title,
+            "training": training_in_words(loaded.trained.training["recipe"]),
             "size": preprocessing.size,
             "mean": preprocessing.mean[0],
             "std": preprocessing.std[0],
             "tensors": {key: as_halves(value) for key, value in tensors(loaded.network).items()},
         }
     return found
+
+
+def training_in_words(recipe: dict[str, Any]) -> str:
+    """Say whether training saw shifted digits: a network that did tolerates shifts better."""
+    if recipe["distortion"]:
+        return f"trained on digits shifted by up to {recipe['distortion'][0]:g} pixels, scaled, squeezed and sheared"
+    if recipe["crop_padding"]:
+        return f"trained on digits shifted by up to {recipe['crop_padding']} pixels"
+    return "trained on digits as they are, in the middle"
 
 
 def tensors(network: torch.nn.Module) -> dict[str, torch.Tensor]:

@@ -17,7 +17,7 @@ function paper(changed) {
   };
   const draw = (event) => {
     const box = canvas.element.getBoundingClientRect();
-    const point = [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height].map((part) => part * SIDE);
+    const point = [SIDE * (event.clientX - box.left) / box.width, SIDE * (event.clientY - box.top) / box.height];
     drawLine(ink, last ?? point, point);
     last = point;
     later();
@@ -51,13 +51,13 @@ function layerOfMaps(name, count, words) {
 
 /** One button for each digit that was drawn for this page. */
 function sampleButtons(choose) {
-  return el("div", { className: "buttons", role: "group", "aria-label": "digits drawn for this page" },
+  return el("div", { className: "buttons", role: "group", ariaLabel: "digits drawn for this page" },
     ...Object.keys(SAMPLES).map((digit) =>
-      button(digit, () => choose(digit), { "aria-label": `take the drawn digit ${digit}` })));
+      button(digit, () => choose(digit), { ariaLabel: `take the drawn digit ${digit}` })));
 }
 
 function draw(root) {
-  const network = NETWORKS.lenet5;
+  const network = NETWORKS["lenet5-MNIST"];
   const seen = picture("what the network sees", "large");
   const layers = {
     c1: layerOfMaps("C1", 6, "6 maps of 28 x 28, after tanh"),
@@ -66,7 +66,7 @@ function draw(root) {
     s4: layerOfMaps("S4", 16, "16 maps of 5 x 5, means of 2 x 2"),
   };
   const answer = bars();
-  const words = el("p", { className: "answer", role: "status", "aria-live": "polite" });
+  const words = el("p", { className: "answer", role: "status", ariaLive: "polite" });
   const update = (ink) => {
     const pixels = asMnist(ink);
     seen.paint(pixels ?? moved([[0]], 0, 0, 28), grey);

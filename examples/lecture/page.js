@@ -1,12 +1,8 @@
 // What the pieces share: elements, grids of numbers, small pictures, bars.
 
-/** Make an element. Properties are set as they are, those with a hyphen and `role` as attributes. */
+/** Make an element with these properties and children. */
 function el(tag, properties = {}, ...children) {
-  const element = document.createElement(tag);
-  for (const [name, value] of Object.entries(properties)) {
-    if (name.includes("-") || name === "role") element.setAttribute(name, value);
-    else element[name] = value;
-  }
+  const element = Object.assign(document.createElement(tag), properties);
   element.append(...children);
   return element;
 }
@@ -44,15 +40,15 @@ const written = (value) => `${Math.round(value * 100) / 100}`.replace("-", "\u22
  * A table of numbers drawn as squares, with frames for windows over it.
  *
  * `values` may hold null for a square that is still empty. Each frame is {row, column, size, kind}; `kinds` gives a
- * square a class of its own. `room` adds empty rows and columns, so that a frame may stand out.
+ * square a class of its own. `room` adds empty columns, so that a frame may stand out.
  */
 function grid(name, values, { frames = [], kinds = () => "", room = 0, chosen = null } = {}) {
   const columns = values[0].length + room;
   const spoken = values.map((row) => row.map((value) => value ?? "empty").join(" ")).join("; ");
   const label = `${name}, ${values.length} by ${values[0].length}: ${spoken}`;
-  const element = el("div", { className: "grid", role: "img", "aria-label": label });
+  const element = el("div", { className: "grid", role: "img", ariaLabel: label });
   element.style.setProperty("--columns", columns);
-  element.style.setProperty("--rows", values.length + room);
+  element.style.setProperty("--rows", values.length);
   values.forEach((row, y) => row.forEach((value, x) => {
     const cell = el("span", { className: `cell ${kinds(y, x)}` }, value === null ? "" : written(value));
     cell.style.gridArea = `${y + 1} / ${x + 1}`;
@@ -78,7 +74,7 @@ const signed = (limit) => (value) => {
 
 /** A canvas for one map, and a function that paints the map on it, pixel by pixel. */
 function picture(name, className = "") {
-  const canvas = el("canvas", { className: `map ${className}`, role: "img", "aria-label": name });
+  const canvas = el("canvas", { className: `map ${className}`, role: "img", ariaLabel: name });
   return {
     element: canvas,
     paint(map, colour) {
@@ -104,7 +100,7 @@ function bars() {
     return { bar, text, row: el("li", {}, el("b", {}, `${digit}`), el("span", { className: "track" }, bar), text) };
   });
   return {
-    element: el("ol", { className: "bars", "aria-label": "probability of each digit" }, ...rows.map(({ row }) => row)),
+    element: el("ol", { className: "bars", ariaLabel: "probability of each digit" }, ...rows.map(({ row }) => row)),
     show(probabilities) {
       rows.forEach(({ bar, text, row }, digit) => {
         const probability = probabilities ? probabilities[digit] : 0;

@@ -7,8 +7,8 @@ function witness(network) {
   const words = el("p", { className: "answer" });
   const answer = bars();
   return {
-    element: el("section", { className: "witness", "aria-label": network.title }, el("h4", {}, network.title), words,
-      answer.element),
+    element: el("section", { className: "witness", ariaLabel: `${network.title}, ${network.training}` }, el("h4", {}, network.title),
+      el("p", { className: "note" }, network.training), words, answer.element),
     show(pixels, digit) {
       const probabilities = softmax(network.forward(pixels).output);
       const best = likeliest(probabilities);
@@ -16,7 +16,7 @@ function witness(network) {
       answer.show(probabilities);
       words.className = `answer ${right ? "right" : "wrong"}`;
       words.textContent = `${right ? "\u2713" : "\u2717"} ${best}, ${percent(probabilities[best])}`;
-      return `${network.title}: ${best}`;
+      return best;
     },
   };
 }
@@ -24,13 +24,13 @@ function witness(network) {
 function shift(root) {
   const shown = picture("the shifted digit", "large");
   const witnesses = Object.values(NETWORKS).map(witness);
-  const words = el("p", { className: "spoken", role: "status", "aria-live": "polite" });
+  const words = el("p", { className: "summary", role: "status", ariaLive: "polite" });
   let digit = 3;
   const update = () => {
     const pixels = moved(asMnist(drawStrokes(SAMPLES[digit])), down.value, right.value);
     shown.paint(pixels, grey);
     const answers = witnesses.map((witness) => witness.show(pixels, digit));
-    words.textContent = `Digit ${digit}, ${right.value} right, ${down.value} down. ${answers.join("; ")}.`;
+    words.textContent = `Digit ${digit}, ${right.value} right, ${down.value} down. Answers: ${answers.join(", ")}.`;
   };
   const right = slider("Right", -FARTHEST, FARTHEST, 0, update);
   const down = slider("Down", -FARTHEST, FARTHEST, 0, update);
@@ -44,12 +44,12 @@ function shift(root) {
   };
   root.append(
     el("h3", {}, "Shift a digit, and watch who still knows it"),
-    el("p", {}, "All networks see the same picture of 28 x 28 pixels, and what leaves it is lost. Digits were in the " +
-      "middle when the networks were trained."),
+    el("p", {}, "All networks see the same picture of 28 x 28 pixels, and what leaves it is lost. Compare " +
+      "networks that were trained alike: shifted digits in training help, too, whatever the network."),
     sampleButtons(choose),
     el("div", { className: "row" },
-      el("div", {}, figure("what the networks see", shown.element)),
-      el("div", { className: "sliders" }, right.element, down.element, button("Back to the middle", centre))),
+      figure("what the networks see", shown.element),
+      el("div", { className: "column" }, right.element, down.element, button("Back to the middle", centre))),
     words,
     el("div", { className: "row witnesses" }, ...witnesses.map(({ element }) => element)),
     el("p", { className: "note" }, "The digits were drawn for this page and are not MNIST's, on which the networks " +

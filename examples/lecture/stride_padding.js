@@ -6,14 +6,15 @@ function sizeInWords(size, kernel, stride, padding) {
   if (kernel > padded) {
     return `No output: the window of ${kernel} x ${kernel} is larger than the padded input of ${padded} x ${padded}.`;
   }
-  const left = (padded - kernel) % stride;
-  const formula = `\u230a(${size} + 2\u00b7${padding} \u2212 ${kernel}) / ${stride}\u230b + 1`;
   const output = outputSize(size, kernel, stride, padding);
-  const unread = Math.min(left, padded - stride * (output - 1) - kernel);
-  return `Output size = \u230a(input + 2\u00b7padding \u2212 kernel) / stride\u230b + 1 = ${formula} = ${output}` +
-    (unread === 0 ? ". The windows end exactly at the edge." :
-      `. The next window, dashed, does not fit: it would need ${stride - left} more. The hatched ` +
-      `${unread === 1 ? "row and column are" : `${unread} rows and columns are`} in no window.`);
+  const left = (padded - kernel) % stride;
+  const missing = stride - left;
+  const unread = range(padded).some((position) => unreadAt(position, output, kernel, stride));
+  return `Output size = \u230a(input + 2\u00b7padding \u2212 kernel) / stride\u230b + 1 = ` +
+    `\u230a(${size} + 2\u00b7${padding} \u2212 ${kernel}) / ${stride}\u230b + 1 = ${output}. ` +
+    (left === 0 ? "The last window ends exactly at the edge." :
+      `The next window, dashed, does not fit: ${missing} ${missing === 1 ? "column is" : "columns are"} missing.`) +
+    (unread ? " Hatched numbers are in no window." : "");
 }
 
 /** Whether a row or column is read by no window: behind the last one, or in a gap where the stride is larger. */
@@ -25,7 +26,7 @@ function stride_padding(root) {
   const { image, kernel } = EMBEDDED.larger;
   const cut = (map, size) => map.slice(0, size).map((row) => row.slice(0, size));
   const [input, weights, result] = [el("div"), el("div"), el("div")];
-  const words = el("p", { className: "size", role: "status", "aria-live": "polite" });
+  const words = el("p", { className: "size", role: "status", ariaLive: "polite" });
   const sum = el("output", { className: "sum" });
   let output = [];
   const show = (place) => {
@@ -58,14 +59,17 @@ function stride_padding(root) {
   const window = slider("Kernel", 1, 5, 3, update);
   const stride = slider("Stride", 1, 3, 1, update);
   const padding = slider("Padding", 0, 2, 0, update);
-  const control = stepper(root, () => output.length ** 2, show);
-  root.append(
-    el("h3", {}, "Stride and padding"),
-    el("p", {}, "Padding puts a frame of zeros around the input. The stride is how far the window moves at a time."),
-    el("div", { className: "sliders" }, ...[size, window, stride, padding].map(({ element }) => element)),
-    words,
+  const area = el("div");
+  const control = stepper(area, () => output.length ** 2, show);
+  area.append(
     el("div", { className: "row" }, figure("input with padding", input), figure("kernel", weights),
       figure("output", result)),
     control.element, sum);
+  root.append(
+    el("h3", {}, "Stride and padding"),
+    el("p", {}, "Padding puts a frame of zeros around the input. The stride is how far the window moves at a time. " +
+      "Click a number of the output, or step with the arrow keys, to see its window."),
+    el("div", { className: "sliders" }, ...[size, window, stride, padding].map(({ element }) => element)),
+    words, area);
   update();
 }

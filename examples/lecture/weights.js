@@ -27,11 +27,11 @@ function tensor({ shape, halves }) {
 
 const FORWARD = { lenet5, mlp, lenet5_1998 };
 
-/** The embedded networks by name, ready to use: {title, size, mean, std, layers, forward(pixels)}. */
+/** The embedded networks by name, ready to use: {title, training, size, mean, std, layers, forward(pixels)}. */
 const NETWORKS = Object.fromEntries(Object.entries(EMBEDDED.networks).map(([name, { tensors, ...facts }]) => {
   const layers = Object.fromEntries(Object.entries(tensors).map(([key, value]) => [key, tensor(value)]));
   const network = { ...facts, layers };
-  return [name, { ...network, forward: (pixels) => FORWARD[name](pixels, network) }];
+  return [name, { ...network, forward: (pixels) => FORWARD[network.model](pixels, network) }];
 }));
 
 /** Handwritten digits of scikit-learn's data, one for each class, as maps of 0 to 255. */
