@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import base64
+import copy
 import json
 import sys
 from pathlib import Path
@@ -23,7 +24,8 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from harness import load
-from harness.errors import EXIT_CODE, UserError
+from harness.errors import EXIT_CODE, UserError, file_error
+from harness.run.files import write_text
 from models.catalogue import MODELS
 from models.lenet import PartialConvolution
 
@@ -91,10 +93,12 @@ def tensors(network: torch.nn.Module) -> dict[str, torch.Tensor]:
 
 def full_kernels(layer: PartialConvolution) -> torch.Tensor:
     """The kernels of all pairs of maps, (out_maps, in_maps, 5, 5): a convolution's answer to one pixel of one map."""
+    unbiased = copy.deepcopy(layer)
+    torch.nn.init.zeros_(unbiased.bias)
     impulses = torch.zeros(layer.in_maps, layer.in_maps, 9, 9)
     impulses[range(layer.in_maps), range(layer.in_maps), 4, 4] = 1
     with torch.no_grad():
-        answers = layer(impulses) - layer.bias[:, None, None]  # (in_maps, out_maps, 5, 5), turned by 180 degrees
+        answers: torch.Tensor = unbiased(impulses)  # (in_maps, out_maps, 5, 5), turned by 180 degrees
     return answers.flip(2, 3).transpose(0, 1)
 
 
@@ -114,11 +118,11 @@ def scanned_digits() -> dict[str, Any]:
 
 
 def examples() -> dict[str, Any]:
-    """The lecture's image and kernel, and larger ones that continue them: `example` and `larger`."""
+    """The lecture's image and kernel as `example`; as `larger`, ones that hold them at their corner and middle."""
     random = np.random.RandomState(1234)  # the numbers of conv_arithmetic's figures [Dumoulin and Visin 2016]
     image, kernel = random.randint(0, 4, (5, 5)), random.randint(0, 3, (3, 3))
     larger_image, larger_kernel = random.randint(0, 4, (8, 8)), random.randint(0, 3, (5, 5))
-    larger_image[:5, :5], larger_kernel[:3, :3] = image, kernel
+    larger_image[:5, :5], larger_kernel[1:4, 1:4] = image, kernel
     return {
         "example": {"image": image.tolist(), "kernel": kernel.tolist()},
         "larger": {"image": larger_image.tolist(), "kernel": larger_kernel.tolist()},
@@ -143,9 +147,10 @@ def main() -> int:
     try:
         if page.exists():
             raise UserError(f"{page}: this file exists; name a new one")
-        page.write_text(bare_page(), encoding="utf-8")
-    except UserError as error:
-        print(f"lecture_pieces.py: {error}", file=sys.stderr)
+        write_text(page, bare_page())
+    except (UserError, OSError) as error:
+        said = file_error(error) if isinstance(error, OSError) else error
+        print(f"lecture_pieces.py: {said}", file=sys.stderr)
         return EXIT_CODE
     return 0
 

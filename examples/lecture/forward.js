@@ -84,7 +84,7 @@ function lenet5_1998(pixels, network) {
   const { layers } = network;
   const squash = (value) => 1.7159 * Math.tanh((2 / 3) * value);
   const subSample = (maps, name) => averagePool(maps).map((map, index) =>
-    map.map((row) => row.map((mean) => 4 * mean * layers[`${name}.coefficient`][index] + layers[`${name}.bias`][index])));
+    each([map], (mean) => 4 * mean * layers[`${name}.coefficient`][index] + layers[`${name}.bias`][index])[0]);
   const c1 = each(conv(asInput(pixels, network), layers["c1.weight"], layers["c1.bias"]), squash);
   const s2 = each(subSample(c1, "s2"), squash);
   const c3 = each(conv(s2, layers["c3.weight"], layers["c3.bias"]), squash); // zeros where Table I has no connection

@@ -87,7 +87,8 @@ function picture(name, className = "") {
   };
 }
 
-const percent = (probability) => `${(100 * probability).toFixed(1)}%`;
+/** A probability in words; no network is wholly certain. */
+const percent = (probability) => (probability > 0.9995 ? "> 99.9%" : `${(100 * probability).toFixed(1)}%`);
 
 /** The position of the largest number. */
 const likeliest = (probabilities) => probabilities.indexOf(Math.max(...probabilities));

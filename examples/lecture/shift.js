@@ -7,8 +7,8 @@ function witness(network) {
   const words = el("p", { className: "answer" });
   const answer = bars();
   return {
-    element: el("section", { className: "witness", ariaLabel: `${network.title}, ${network.training}` }, el("h4", {}, network.title),
-      el("p", { className: "note" }, network.training), words, answer.element),
+    element: el("section", { className: "witness", ariaLabel: `${network.title}, ${network.training}` },
+      el("h4", {}, network.title), el("p", { className: "note" }, network.training), words, answer.element),
     show(pixels, digit) {
       const probabilities = softmax(network.forward(pixels).output);
       const best = likeliest(probabilities);
@@ -49,7 +49,7 @@ function shift(root) {
     sampleButtons(choose),
     el("div", { className: "row" },
       figure("what the networks see", shown.element),
-      el("div", { className: "column" }, right.element, down.element, button("Back to the middle", centre))),
+      el("div", { className: "column" }, right.element, down.element, button("To the middle", centre))),
     words,
     el("div", { className: "row witnesses" }, ...witnesses.map(({ element }) => element)),
     el("p", { className: "note" }, "The digits were drawn for this page and are not MNIST's, on which the networks " +

@@ -24,14 +24,15 @@ function unreadAt(position, count, kernel, stride) {
 
 function stride_padding(root) {
   const { image, kernel } = EMBEDDED.larger;
-  const cut = (map, size) => map.slice(0, size).map((row) => row.slice(0, size));
+  const cut = (map, size, from = 0) => map.slice(from, from + size).map((row) => row.slice(from, from + size));
+  const middle = (map, size) => cut(map, size, Math.floor((map.length - size) / 2));
   const [input, weights, result] = [el("div"), el("div"), el("div")];
   const words = el("p", { className: "size", role: "status", ariaLive: "polite" });
   const sum = el("output", { className: "sum" });
   let output = [];
   const show = (place) => {
     const [n, k, s, p] = [size.value, window.value, stride.value, padding.value];
-    const [map, kernelMap] = [cut(image, n), cut(kernel, k)];
+    const [map, kernelMap] = [cut(image, n), middle(kernel, k)];
     const count = output.length;
     const [y, x] = count ? [Math.floor(place / count), place % count] : [0, 0];
     const frames = count ? [{ row: y * s, column: x * s, size: k, kind: "window" }] : [];
@@ -51,7 +52,7 @@ function stride_padding(root) {
   };
   const update = () => {
     const [n, k, s, p] = [size.value, window.value, stride.value, padding.value];
-    output = k > n + 2 * p ? [] : correlate(cut(image, n), cut(kernel, k), s, p);
+    output = k > n + 2 * p ? [] : correlate(cut(image, n), middle(kernel, k), s, p);
     words.textContent = sizeInWords(n, k, s, p);
     control.go(0);
   };

@@ -16,7 +16,7 @@ function sumInWords(image, kernel, y, x) {
   return `${lines.join("\n+ ")}\n= ${written(correlate(image, kernel)[y][x])}`;
 }
 
-/** Buttons that step through `count()` places, one or all of them; `show` draws the place. Arrow keys in `area` step. */
+/** Buttons, and arrow keys inside `area`, that step through `count()` places; `show` draws the place. */
 function stepper(area, count, show) {
   let place = 0;
   let timer = null;
