@@ -135,7 +135,8 @@ def bare_page() -> str:
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>Convolutional networks: interactive pieces</title>\n</head>\n<body>\n{places}\n{pieces()}</body>\n</html>\n"
+        f"<title>Convolutional networks: interactive pieces</title>\n</head>\n"
+        f"<body>\n{places}\n{pieces()}</body>\n</html>\n"
     )
 
 
