@@ -26,7 +26,6 @@ from sklearn.datasets import load_digits
 from harness import load
 from harness.errors import EXIT_CODE, UserError, file_error
 from harness.run.files import write_text
-from models.catalogue import MODELS
 from models.lenet import PartialConvolution
 
 PIECES = ("windows", "stride_padding", "draw", "shift")
@@ -54,17 +53,16 @@ def pieces() -> str:
 
 
 def networks() -> dict[str, Any]:
-    """Those networks whose weights are released, by `model-weights`: facts, and tensors in half precision."""
+    """The networks of the page by `model-weights`: facts, and tensors in half precision."""
     found = {}
     for model, weights, title in NETWORKS:
-        if weights not in {row.name for row in MODELS[model].released}:
-            continue
         loaded = load(model, weights=weights)
-        preprocessing = loaded.trained.preprocessing
+        preprocessing, training = loaded.trained.preprocessing, loaded.trained.training
+        assert training is not None, "weights of ours say how they were trained"
         found[f"{model}-{weights}"] = {
             "model": model,
             "title": title,
-            "training": training_in_words(loaded.trained.training["recipe"]),
+            "training": training_in_words(training["recipe"]),
             "size": preprocessing.size,
             "mean": preprocessing.mean[0],
             "std": preprocessing.std[0],
@@ -112,7 +110,8 @@ def scanned_digits() -> dict[str, Any]:
     """The first digit of each class in scikit-learn's data, enlarged from 8x8 to 24x24 pixels: uint8 in base64."""
     data = load_digits()
     first = [data.images[np.flatnonzero(data.target == digit)[0]] for digit in range(10)]
-    images = [Image.fromarray((image * 255 / 16).astype(np.uint8)).resize((24, 24), Image.BICUBIC) for image in first]
+    grey = [Image.fromarray((image * 255 / 16).astype(np.uint8)) for image in first]
+    images = [image.resize((24, 24), Image.Resampling.BICUBIC) for image in grey]
     pixels = np.stack([np.asarray(image) for image in images])
     return {"shape": list(pixels.shape), "bytes": base64.b64encode(pixels.tobytes()).decode()}
 
