@@ -476,9 +476,10 @@ def test_full_kernels_of_a_partial_convolution() -> None:
 
 
 def test_a_page_is_written_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     page = tmp_path / "page.html"
+    monkeypatch.setattr(lecture_pieces, "bare_page", lambda: text)
     monkeypatch.setattr("sys.argv", ["lecture_pieces.py", str(page)])
     assert lecture_pieces.main() == 0
     assert page.read_text(encoding="utf-8").count('\n<div class="piece"') == len(lecture_pieces.PIECES)
