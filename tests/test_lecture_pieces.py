@@ -300,12 +300,12 @@ def test_drawing_changes_maps_and_answer(page: Page) -> None:
     page.mouse.down()
     page.mouse.move(box["x"] + 60, box["y"] + 180, steps=5)
     page.mouse.up()
-    assert answer(page).startswith("The answer: 1,")
+    assert answer(page).startswith("The answer: 1 (")
     before = [canvas(page, "draw", f"{layer}, map 1") for layer in ("C1", "S2", "C3", "S4")]
     page.mouse.move(box["x"] + 160, box["y"] + 180)  # the pen is up
-    assert answer(page).startswith("The answer: 1,")
+    assert answer(page).startswith("The answer: 1 (")
     touch(page, [(box["x"] + x, box["y"] + y) for x, y in ((60, 30), (150, 30), (150, 180), (60, 180))])
-    assert answer(page).startswith("The answer: 0,")
+    assert answer(page).startswith("The answer: 0 (")
     after = [canvas(page, "draw", f"{layer}, map 1") for layer in ("C1", "S2", "C3", "S4")]
     assert not any(np.array_equal(old, new) for old, new in zip(before, after, strict=True))
 
@@ -323,10 +323,10 @@ def touch(page: Page, points: list[tuple[float, float]]) -> None:
 def test_a_digit_is_chosen_by_keyboard(page: Page) -> None:
     page.locator("[data-piece=draw] button", has_text="8").focus()
     page.keyboard.press("Enter")
-    assert answer(page).startswith("The answer: 8,")
+    assert answer(page).startswith("The answer: 8 (")
     page.keyboard.press("Shift+Tab")
     page.keyboard.press("Space")
-    assert answer(page).startswith("The answer: 7,")
+    assert answer(page).startswith("The answer: 7 (")
 
 
 @slow
@@ -370,6 +370,8 @@ def test_every_network_answers_for_the_shifted_digit(page: Page, right: int, dow
     pixels, seen = sample(page, 2), canvas(page, "shift", "the shifted digit")
     expected = np.pad(pixels, 6)[6 - down : 34 - down, 6 - right : 34 - right]
     np.testing.assert_array_equal(seen, expected)
+    told = f"{abs(right)} {'left' if right < 0 else 'right'}, {abs(down)} {'up' if down < 0 else 'down'}"
+    assert page.locator("[data-piece=shift] .summary").inner_text().startswith(f"Digit 2, {told}. Answers: ")
     witnesses = page.locator("[data-piece=shift] .witness")
     assert witnesses.count() == len(lecture_pieces.NETWORKS)
     for position, (model, weights, title) in enumerate(lecture_pieces.NETWORKS):

@@ -12,8 +12,9 @@ function paper(changed) {
     changed(ink);
   };
   const later = () => {
-    if (!waiting) requestAnimationFrame(refresh);
+    if (waiting) return;
     waiting = true;
+    requestAnimationFrame(refresh);
   };
   const draw = (event) => {
     const box = canvas.element.getBoundingClientRect();
@@ -81,7 +82,7 @@ function draw(root) {
     const probabilities = softmax(maps.output);
     const best = likeliest(probabilities);
     answer.show(probabilities);
-    words.textContent = `The answer: ${best}, with a probability of ${percent(probabilities[best])}.`;
+    words.textContent = `The answer: ${best} (probability ${percent(probabilities[best])}).`;
   };
   const sheet = paper(update);
   root.append(

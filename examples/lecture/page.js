@@ -11,16 +11,19 @@ const button = (text, onclick, properties = {}) => el("button", { type: "button"
 
 /** A slider with its name and value; `slider.value` is a number, and `changed` is called after each move. */
 function slider(name, min, max, value, changed) {
-  const shown = el("b", {}, `${value}`); // no <output>: a label would name it, and not the slider
+  const shown = el("b", {}, written(value)); // no <output>: a label would name it, and not the slider
   const input = el("input", { type: "range", min, max, step: 1, value });
   input.oninput = () => {
-    shown.textContent = input.value;
+    shown.textContent = written(input.value);
     changed();
   };
   return {
     element: el("label", { className: "slider" }, el("span", {}, `${name} `, shown), input),
     get value() { return Number(input.value); },
-    set value(number) { input.value = shown.textContent = number; },
+    set value(number) {
+      input.value = number;
+      shown.textContent = written(number);
+    },
   };
 }
 

@@ -2,6 +2,9 @@
 
 const FARTHEST = 6;
 
+/** How far and where to: "3 left". */
+const way = (steps, forward, backward) => `${Math.abs(steps)} ${steps < 0 ? backward : forward}`;
+
 /** One network's answer: its name, the digit that it takes it for, and the bars. */
 function witness(network) {
   const words = el("p", { className: "answer" });
@@ -30,7 +33,8 @@ function shift(root) {
     const pixels = moved(asMnist(drawStrokes(SAMPLES[digit])), down.value, right.value);
     shown.paint(pixels, grey);
     const answers = witnesses.map((witness) => witness.show(pixels, digit));
-    words.textContent = `Digit ${digit}, ${right.value} right, ${down.value} down. Answers: ${answers.join(", ")}.`;
+    words.textContent = `Digit ${digit}, ${way(right.value, "right", "left")}, ${way(down.value, "down", "up")}. ` +
+      `Answers: ${answers.join(", ")}.`;
   };
   const right = slider("Right", -FARTHEST, FARTHEST, 0, update);
   const down = slider("Down", -FARTHEST, FARTHEST, 0, update);
@@ -48,7 +52,7 @@ function shift(root) {
       "networks that were trained alike: shifted digits in training help, too, whatever the network."),
     sampleButtons(choose),
     el("div", { className: "row" },
-      figure("what the networks see", shown.element),
+      figure("the picture", shown.element),
       el("div", { className: "column" }, right.element, down.element, button("To the middle", centre))),
     words,
     el("div", { className: "row witnesses" }, ...witnesses.map(({ element }) => element)),
