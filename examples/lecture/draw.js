@@ -95,8 +95,8 @@ function draw(root) {
       el("div", { className: "wide" }, words, answer.element)),
     ...Object.values(layers).map(({ element }) => element),
     el("p", { className: "note" }, "Maps are blue for \u22121, white for 0 and red for +1. The drawing is prepared as " +
-      "MNIST's digits were (LeCun 1998, section III-A): scaled into 20 x 20 pixels with its proportions kept, " +
-      "then centred in 28 x 28 by its centre of mass, here to the nearest pixel. The network was trained on MNIST. It has " +
+      "MNIST's digits were (LeCun 1998, section III-A): scaled into 20 x 20 pixels with its proportions kept, then " +
+      "centred in 28 x 28 by its centre of mass, here to the nearest pixel. The network was trained on MNIST. It has " +
       "ten answers and no other: a drawing that is no digit gets one of them, too."));
   sheet.show(SAMPLES[3]);
 }
