@@ -1783,6 +1783,45 @@ RELEASED = [
     ),
 ]
 
+PIECES = "examples/lecture_pieces.py"
+LECTURED = [
+    Fault(
+        "kernels of a partial convolution are turned by 180 degrees",
+        PIECES,
+        "answers.flip(2, 3).transpose(0, 1)",
+        "answers.transpose(0, 1)",
+        "test_lecture_pieces.py::test_full_kernels_of_a_partial_convolution",
+    ),
+    Fault(
+        "kernels of a partial convolution are rounded by its bias",
+        PIECES,
+        "answers: torch.Tensor = unbiased(impulses)",
+        "answers: torch.Tensor = layer(impulses) - layer.bias[:, None, None]",
+        "test_lecture_pieces.py::test_full_kernels_of_a_partial_convolution",
+    ),
+    Fault(
+        "the page does not say that a network saw shifted digits",
+        PIECES,
+        'if recipe["crop_padding"]:',
+        "if False:",
+        "test_lecture_pieces.py::test_a_networks_training_is_told",
+    ),
+    Fault(
+        "the page's example is not the lecture's",
+        PIECES,
+        "RandomState(1234)",
+        "RandomState(0)",
+        "test_lecture_pieces.py::test_the_lectures_example_is_embedded",
+    ),
+    Fault(
+        "a page of the user's is written over",
+        PIECES,
+        "if page.exists():",
+        "if False:",
+        "test_lecture_pieces.py::test_a_page_is_written_once",
+    ),
+]
+
 FAULTS = [
     *LOADING,
     *AUGMENTATION,
@@ -1796,4 +1835,5 @@ FAULTS = [
     *PARTS,
     *RESULTS,
     *RELEASED,
+    *LECTURED,
 ]
