@@ -95,7 +95,7 @@ def test_a_new_picture_moves_few_others(tmp_path: Path) -> None:
 def test_shares_of_a_class_are_rounded(images: int, train: int, validation: int, test: int, tmp_path: Path) -> None:
     """20% of all are reported on, 15% of what is left select."""
     parts = divide(config(classes(tmp_path, images)))
-    assert [len(part) for part in parts[1:]] == [3 * train, 3 * validation, 3 * test]
+    assert [len(part) for part in parts[1:4]] == [3 * train, 3 * validation, 3 * test]
 
 
 def test_classes_of_few_pictures_keep_one_to_train_on(tmp_path: Path) -> None:
@@ -136,6 +136,49 @@ def test_folders_are_taken_as_they_lie_and_classes_by_name(tmp_path: Path) -> No
     assert parts.class_names[parts.test.labels[0]] == "green"
 
 
+@pytest.mark.parametrize("val", ["val", "valid", "validation", "dev", "Valid"])
+@pytest.mark.parametrize(("train", "test"), [("train", "test"), ("training", "testing"), ("Train", "Test")])
+def test_splits_by_the_names_that_people_give_them(train: str, val: str, test: str, tmp_path: Path) -> None:
+    for name, images in ((train, 4), (val, 1), (test, 2)):
+        classes(tmp_path / name, images)
+    parts = divide(config(tmp_path))
+    assert [len(part) for part in (parts.train, parts.validation, parts.test)] == [12, 3, 6]
+    assert load_test(config(tmp_path)).ids[0].startswith(f"folder/{test}/") and not parts.passed_over
+
+
+@pytest.mark.parametrize("kind", ["empty", "flat", "empty classes", "a file"])
+@pytest.mark.parametrize("name", ["test", "val"])
+def test_a_split_without_labelled_pictures_is_passed_over_aloud(
+    name: str, kind: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The other one is reported on, and what selects comes out of the training images."""
+    other = "val" if name == "test" else "test"
+    classes(tmp_path / "train", 10)
+    classes(tmp_path / other, 2)
+    (tmp_path / name).mkdir()
+    if kind == "flat":
+        picture(tmp_path / name / "p.jpg")
+    elif kind == "empty classes":
+        (tmp_path / name / "green").mkdir()
+    elif kind == "a file":
+        (tmp_path / name / "readme.txt").touch()
+    splits = load(config(tmp_path))
+    assert [len(split) for split in (splits.train, splits.validation, splits.test)] == [24, 6, 6]
+    assert splits.test.ids[0].startswith(f"folder/{other}/")
+    line = f"{tmp_path / name}: it has no pictures in folders of classes, and is passed over"
+    assert [record.message for record in caplog.records] == [line]
+
+
+def test_what_is_reported_on_needs_no_training_images(tmp_path: Path) -> None:
+    """Nor images of a class whose folder is empty, known or not."""
+    classes(tmp_path / "valid", 2)
+    (tmp_path / "valid" / "no class").mkdir()
+    assert divide(config(tmp_path)).class_names == ("b\\\\lue", "green", "rot gefärbt")
+    assert load_test(config(tmp_path)).labels.tolist() == [0, 0, 1, 1, 2, 2]
+    with pytest.raises(UserError, match="no image is left to train on"):
+        load(config(tmp_path))
+
+
 def bad_folders(root: Path) -> dict[str, tuple[Path, str]]:
     classes(root / "one" / "x", 1)
     for name in ("green", "b\\lue"):
@@ -150,9 +193,8 @@ def bad_folders(root: Path) -> dict[str, tuple[Path, str]]:
     picture(root / "flat" / "p.png")
     classes(root / "stray", 2)
     picture(root / "stray" / "p.png")
-    for names in ("Train", "val"), ("training", "validation"), ("val", "test"):
-        for name in names:
-            classes(root / " ".join(names) / name, 1)
+    for name in ("train", "val", "valid"):
+        classes(root / "twice" / name, 1)
     classes(root / "accents", 1)
     picture(root / "accents" / unicodedata.normalize("NFD", "rot gefärbt") / "p.png")
     return {
@@ -162,9 +204,7 @@ def bad_folders(root: Path) -> dict[str, tuple[Path, str]]:
         "no val": (root / "no val", "has a folder train and no val"),
         "flat": (root / "flat", "images without folders; put them into one folder a class"),
         "stray": (root / "stray", "images lie beside the folders of classes (p.png)"),
-        "Train": (root / "Train val", "its folders are called like splits (Train, val), not like classes"),
-        "training": (root / "training validation", "called like splits (training, validation), not like classes"),
-        "no train": (root / "val test", "its folders are called like splits (test, val), not like classes"),
+        "twice": (root / "twice", "val and valid are the same split; make them one folder"),
         "accents": (root / "accents", "two folders are called 'rot gefärbt', their accents written differently"),
         "none": (root / "nothing", "there is no such folder; name the one with your pictures"),
     }
@@ -306,7 +346,7 @@ def test_a_run_writes_its_division_and_lists_duplicates(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "the same picture in two splits: " in done.stdout
     assert "classes: b\\\\lue, green, rot gefärbt\n" in done.stdout
-    assert done.stdout.count(f"{root}: 2 files are passed by, such as green/a.heic: names of images end in") == 1
+    assert done.stdout.count(f"{root}: 2 files are passed by, such as green/a.heic, a HEIC picture, which ") == 1
     run = run_of(tmp_path / "runs")
     with (run / "split.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))

@@ -184,7 +184,7 @@ def test_what_is_not_divided_is_evaluated_whole_and_not_trained_on(tmp_path: Pat
         load(config(tmp_path / "all", test=100))
     write(tmp_path / "kept" / "val", 4, CLASSES[1:])
     parts = divide(config(tmp_path / "kept", test=100))
-    assert parts.class_names == CLASSES[1:] and [len(part) for part in parts[1:]] == [0, 0, 8]
+    assert parts.class_names == CLASSES[1:] and [len(part) for part in parts[1:4]] == [0, 0, 8]
     assert parts.test.prefix == "folder/val"
 
 

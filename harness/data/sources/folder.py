@@ -1,10 +1,11 @@
 """data=folder: a user's own pictures, one folder a class: divided as they lie, or by a rule that is fixed.
 
 Either `root/train/<class>/` and `root/val/<class>/`, which is reported on; with a `root/test/<class>/` beside them,
-that is, and `val` is for model selection. Or `root/<class>/` alone: within every class the images are ordered by a hash
-of their names, and the first ones are the test split, or those of one fold; with `data.test=100` all of them are
-reported on, and nothing is left to train on. A class is its name, in every folder, in Unicode's form NFC: some programs
-write an accent as a character of its own.
+that is, and `val` is for model selection. `SPLITS` has the other names that people give these folders. Without `train`
+they can be reported on, and nothing is left to train on. Or `root/<class>/` alone: within every class the images are
+ordered by a hash of their names, and the first ones are the test split, or those of one fold; with `data.test=100` all
+of them are reported on, and nothing is left to train on. A class is its name, in every folder, in Unicode's form NFC:
+some programs write an accent as a character of its own.
 """
 
 from __future__ import annotations
@@ -28,8 +29,13 @@ from harness.data.images.folder import EXTENSIONS, Folder, index_folder, printab
 from harness.data.images.image_files import ImageFiles
 from harness.data.sources.splits import Splits
 from harness.errors import UserError
+from harness.run.log import log
 
-SPLITS = {"train", "training", "val", "valid", "validation", "dev", "test", "testing"}  # what people call them
+SPLITS = {  # what people call their folders
+    "train": ("train", "training"),
+    "val": ("val", "valid", "validation", "dev"),
+    "test": ("test", "testing"),
+}
 
 Integers = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
@@ -66,12 +72,21 @@ class Part:
 
 
 class Parts(NamedTuple):
-    """All splits, and the names of the classes in label order."""
+    """All splits.
+
+    Attributes:
+        class_names: in label order.
+        train: images to train on.
+        validation: images for model selection.
+        test: images that are reported on.
+        passed_over: a line about each folder of a split that is not used.
+    """
 
     class_names: tuple[str, ...]
     train: Part
     validation: Part
     test: Part
+    passed_over: tuple[str, ...] = ()
 
 
 def describe(config: DataConfig) -> DataSet:
@@ -108,12 +123,19 @@ def splits_of(parts: Parts, config: DataConfig) -> Splits:
     assert isinstance(config, FolderConfig)
     if not len(parts.train):
         raise UserError(f"data.test={config.test} data.root={config.root}: no image is left to train on")
+    _warn(parts)
     return Splits(_unread(parts.train), _unread(parts.validation), _unread(parts.test))
 
 
 def test_of(parts: Parts) -> ImageFiles:
     """The test split alone of pictures that were divided already."""
+    _warn(parts)
     return _unread(parts.test)
+
+
+def _warn(parts: Parts) -> None:
+    for line in parts.passed_over:
+        log.warning(line)
 
 
 def _unread(part: Part) -> ImageFiles:
@@ -138,11 +160,14 @@ def divide(config: DataConfig) -> Parts:
         raise UserError(
             f"data={config.name}: data.root={root}: there is no such folder; name the one with your pictures"
         )
-    splits = [name for name in ("train", "val", "test") if any(path.is_dir() for path in (root / name).glob("*"))]
+    splits = _splits(root)
     if "train" in splits:
-        return _as_they_lie(config, root)
+        return _as_they_lie(config, root, splits)
+    reported = splits.get("test") or splits.get("val")
+    if reported:
+        return _to_report_on(reported, f"{config.name}/{reported.name}")
     if config.test == 100 and config.folds is None:
-        return _to_report_on(root / splits[-1] if splits else root, "/".join([config.name, *splits[-1:]]))
+        return _to_report_on(root, config.name)
     whole, class_names = _training(root, config.name)
     keys = _keys(whole.folder, config.split_seed)
     if config.folds is not None:
@@ -156,41 +181,67 @@ def divide(config: DataConfig) -> Parts:
     return Parts(class_names, whole.where(~tested & ~held), whole.where(held), whole.where(tested))
 
 
-def _as_they_lie(config: FolderConfig, root: Path) -> Parts:
+def _splits(root: Path) -> dict[str, Path]:
+    """The folders under `root` that are called like a split and hold folders, by the names `train`, `val` and `test`.
+
+    The last two are left out where none of these folders has a picture.
+
+    Raises:
+        UserError: two of them are the same split.
+    """
+    found: dict[str, Path] = {}
+    for folder in sorted(path for path in root.iterdir() if path.is_dir()):
+        name = next((split for split, names in SPLITS.items() if folder.name.casefold() in names), None)
+        wanted = folder.glob("*/" if name == "train" else "*/**/*.*")
+        if name is not None and any(name == "train" or path.suffix.lower() in EXTENSIONS for path in wanted):
+            other = found.setdefault(name, folder)
+            if other is not folder:
+                raise UserError(f"{root}: {other.name} and {folder.name} are the same split; make them one folder")
+    return found
+
+
+def _as_they_lie(config: FolderConfig, root: Path, splits: dict[str, Path]) -> Parts:
     if config.folds is not None:
-        raise UserError(
-            f"data.folds={config.folds}: {root} is divided into train and val already; folds are of one whole"
-        )
-    train, class_names = _training(root / "train", f"{config.name}/train")
+        names = " and ".join(path.name for path in splits.values())
+        raise UserError(f"data.folds={config.folds}: {root} is divided into {names} already; folds are of one whole")
+    train, class_names = _training(splits["train"], f"{config.name}/{splits['train'].name}")
     others = {
-        name: _others(root / name, f"{config.name}/{name}", class_names)
-        for name in ("val", "test")
-        if (root / name).is_dir()
+        name: _others(path, f"{config.name}/{path.name}", class_names)
+        for name, path in splits.items()
+        if name != "train"
     }
+    unused = sorted(
+        path
+        for path in root.iterdir()
+        if path.is_dir() and path.name.casefold() in (*SPLITS["val"], *SPLITS["test"]) and path not in splits.values()
+    )
+    passed_over = tuple(f"{path}: it has no pictures in folders of classes, and is passed over" for path in unused)
     if not others:
+        trained = splits["train"]
         raise UserError(
-            f"data={config.name}: data.root={root} has a folder train and no val; put pictures to report on there, or "
-            f"let train be divided: data.root={root / 'train'}"
+            f"data={config.name}: data.root={root} has a folder {trained.name} and no val; put pictures to report on "
+            f"there, or let {trained.name} be divided: data.root={trained}"
         )
     if len(others) == 2:
-        return Parts(class_names, train, others["val"], others["test"])
+        return Parts(class_names, train, others["val"], others["test"], passed_over)
     (reported,) = others.values()
     held = _first(train.labels, _keys(train.folder, config.split_seed), config.validation)
-    return Parts(class_names, train.where(~held), train.where(held), reported)
+    return Parts(class_names, train.where(~held), train.where(held), reported, passed_over)
 
 
 def _to_report_on(root: Path, prefix: str) -> Parts:
     """All images of a folder that is not trained on; its classes may be any of a network's."""
     folder = _of_classes(root)
-    whole = Part(folder, np.arange(len(folder)), folder.label.astype(np.int64), prefix)
+    used, labels = np.unique(folder.label, return_inverse=True)  # a class without images is none of the data's
+    whole = Part(folder, np.arange(len(folder)), labels.astype(np.int64), prefix)
     none = whole.where(np.zeros(len(folder), dtype=np.bool_))
-    return Parts(folder.classes, none, none, whole)
+    return Parts(tuple(folder.classes[label] for label in used), none, none, whole)
 
 
 def _training(root: Path, prefix: str) -> tuple[Part, tuple[str, ...]]:
     """All images of a folder that is trained on, and its classes."""
     folder = _of_classes(root)
-    if {name.casefold() for name in folder.classes} <= SPLITS:
+    if {name.casefold() for name in folder.classes} <= {name for names in SPLITS.values() for name in names}:
         raise UserError(
             f"{root}: its folders are called like splits ({', '.join(folder.classes)}), not like classes; call them "
             "train and val, and a third one test, with a folder a class in each"
