@@ -24,8 +24,9 @@ FRAME = (1.0, 0.75, 0.0)  # colour of frames
 def picture(image: torch.Tensor, preprocessing: Preprocessing) -> Colours:
     """The colours of a normalised image (C, H, W): what the network gets, as a person sees it."""
     mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (preprocessing.mean, preprocessing.std))
-    levels = (image * std + mean).clamp(0, 1).double().numpy()
-    return np.repeat(levels, 3, 0).transpose(1, 2, 0) if len(levels) == 1 else levels.transpose(1, 2, 0)
+    levels = (image * std + mean).clamp(0, 1)
+    colours: Colours = levels.expand(3, -1, -1).movedim(0, 2).double().numpy()
+    return colours
 
 
 def with_heat(colours: Colours, heat: torch.Tensor) -> Colours:
