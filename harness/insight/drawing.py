@@ -38,7 +38,7 @@ def with_heat(colours: Colours, heat: torch.Tensor) -> Colours:
 
 def with_signs(colours: Colours, values: torch.Tensor, largest: float) -> Colours:
     """Lay values, (H, W) from -largest to largest, over a picture turned grey: red above zero, blue below."""
-    scaled = values.double().numpy() / max(largest, 1e-12)
+    scaled = values.double().numpy() / largest
     return _blend(colours, colormaps["RdBu_r"](0.5 + 0.5 * np.sign(scaled) * 0.8)[..., :3], np.abs(scaled))
 
 

@@ -19,13 +19,14 @@ from harness.run.files import atomic, write_text
 
 INDEX = "index.html"
 FILTERS = 96  # shown at most
+LEAST_CHANGE = 1e-4  # of a probability, that the colours of an occlusion stand for: 0.01 percentage points
 OPEN = 3  # pictures that are not folded, if there are no more
 STYLE = """
 body { margin: 0 auto; max-width: 70rem; padding: 0 1rem 4rem; background: #fff; color: #1c1c1c;
        font: 16px/1.5 system-ui, sans-serif; }
 h1 { margin-bottom: 0.2rem; } h2 { margin-top: 3rem; border-bottom: 1px solid #ccc; } h3 { margin: 1.5rem 0 0; }
 .row { display: flex; flex-wrap: wrap; gap: 1rem 1.2rem; margin: 0.8rem 0; }
-figure { margin: 0 0 0.6rem; } .row > * { width: 14rem; } h4 { margin: 0 0 0.3rem; overflow-wrap: anywhere; }
+figure { margin: 0 0 0.6rem; } .row > * { width: min(14rem, 46%); } h4 { margin: 0 0 0.3rem; overflow-wrap: anywhere; }
 .maps figure { margin: 0.6rem 0; }
 img { display: block; max-width: 100%; height: auto; image-rendering: pixelated; } .row img { width: 100%; }
 figcaption { font-size: 0.85rem; color: #444; margin-top: 0.2rem; overflow-wrap: anywhere; }
@@ -107,7 +108,7 @@ def _about(report: Report) -> str:
     unnamed = "" if report.loaded.named else " The names of its classes are not known: they are called by number."
     return (
         f"<p><b>{escape(trained.model)}</b>, {len(trained.class_names):,} classes, images of {how.size} x {how.size} "
-        f"pixels, {colours}. Weights: {escape(report.loaded.source)}.{unnamed}</p>\n"
+        f"pixels, {colours}. Its weights: {escape(report.loaded.source.removeprefix('weights='))}.{unnamed}</p>\n"
     )
 
 
@@ -179,11 +180,12 @@ def _picture(report: Report, found: Picture, number: str, unfolded: bool, names:
             )
         falls = found.falls[place]
         largest = float(falls.abs().max())
+        change = f"{100 * largest:.2g}" if largest > LEAST_CHANGE else "less than 0.01"
         column += figures.figure(
             f"{number}_occlusion_{place + 1}",
-            drawing.enlarged(drawing.with_signs(colours, falls, largest)),
+            drawing.enlarged(drawing.with_signs(colours, falls, max(largest, LEAST_CHANGE))),
             f"Occlusion of {name} on {found.name}",
-            f"Occlusion; largest change {100 * largest:.2g} percentage points",
+            f"Occlusion; largest change {change} percentage points",
         )
         columns.append(f"{column}</div>")
     maps = [
@@ -192,8 +194,8 @@ def _picture(report: Report, found: Picture, number: str, unfolded: bool, names:
             drawing.maps(strongest.maps),
             f"The strongest feature maps of {stage} on {found.name}",
             f"<code>{stage}</code>: {strongest.of} maps of {strongest.maps.shape[1]} x {strongest.maps.shape[2]}; here "
-            f"channel {', '.join(map(str, strongest.channels.tolist()))}; values {float(strongest.maps.min()):.2g} to "
-            f"{float(strongest.maps.max()):.2g}",
+            f"channel {', '.join(map(str, strongest.channels.tolist()))}; values {float(strongest.maps.min()):.3g} to "
+            f"{float(strongest.maps.max()):.3g}",
         )
         for stage, strongest in found.maps.items()
     ]

@@ -84,13 +84,17 @@ def look(
     window = window_of(preprocessing.size)
     progress.begin("occluding", len(paths) * squares(preprocessing.size, *window))
     pictures = [
-        look_at_picture(
-            network, printable(path), image, top=top, stage=attention_stage, window=window, progress=progress
-        )
-        for path, image in zip(paths, images, strict=True)
+        look_at_picture(network, name, image, top=top, stage=attention_stage, window=window, progress=progress)
+        for name, image in zip(_names(paths), images, strict=True)
     ]
     layers = layers_of(network, images[0])
     multiply_adds = sum(layer.multiply_adds for layer in layers if not layer.depth)
     unit = look_at_unit(loaded, stage, wanted, images, data, multiply_adds, progress) if stage else None
     filters = first_filters(network, preprocessing.size, preprocessing.channels)
     return Report(loaded, filters, pictures, attention_stage, window, unit, layers, device)
+
+
+def _names(paths: Sequence[bytes]) -> list[str]:
+    """The pictures by the names of their files, or by their paths where two files have the same name."""
+    names = [printable(os.path.basename(path)) for path in paths]  # noqa: PTH119  # paths are bytes here
+    return names if len(set(names)) == len(names) else [printable(path) for path in paths]
