@@ -255,11 +255,11 @@ def _unit(report: Report, names: Names, figures: Figures) -> str:
         f"{unit.stage.height} x {unit.stage.width}), at row {unit.row}, column {unit.column}. <code>--unit "
         f"{unit.stage.name}:{unit.channel}:{unit.row},{unit.column}</code> names it; other units are named in the same "
         f'way.</p><div class="row">{"".join(row)}</div>{off}<h3>The pictures of a set that excite it most</h3>'
-        f"{_exciting(report, unit, figures)}"
+        f"{_exciting(report, unit, names, figures)}"
     )
 
 
-def _exciting(report: Report, unit: Unit, figures: Figures) -> str:
+def _exciting(report: Report, unit: Unit, names: Names, figures: Figures) -> str:
     searched = unit.searched
     if not isinstance(searched, SearchedSet):
         return f"<p>{escape(searched)}</p>"
@@ -270,7 +270,7 @@ def _exciting(report: Report, unit: Unit, figures: Figures) -> str:
             f"unit_excited_{place + 1}",
             drawing.framed(drawing.picture(one.image, report.loaded.trained.preprocessing), field),
             f"A picture of {searched.name} that excites the unit, with its receptive field",
-            f"class {escape(label)}; value {one.value:.4g}",
+            f"class {escape(_spoken(label, names))}; value {one.value:.4g}",
         )
         for place, (one, field, label) in enumerate(zip(searched.excited, unit.fields, searched.labels, strict=True))
     ]
@@ -279,6 +279,11 @@ def _exciting(report: Report, unit: Unit, figures: Figures) -> str:
         f"{escape(searched.name)}{how}. The frame is what the unit at that place can see; below stand the image's "
         f'class and the largest value.</p><div class="row">{"".join(row)}</div>'
     )
+
+
+def _spoken(label: str, names: Names) -> str:
+    """The class of an image of a set, which may have other classes than the network, for a person to read."""
+    return f"{names.readable[label]} ({label})" if label in names.readable else label
 
 
 # --------------------------------------------------------------------------------------------------------------- layers

@@ -77,8 +77,9 @@ def search(
     split, names = load_test(data), describe(data).class_names
     indices = chosen_images(len(split), multiply_adds)
     progress.begin(f"searching {data.name}", len(indices))
-    part = split.subset(indices)
-    preprocessing = loaded.trained.preprocessing
+    part, preprocessing = split.subset(indices), loaded.trained.preprocessing
+    if isinstance(part, ImageSet) and part.images.shape[1] < preprocessing.channels:  # grey, as files are decoded
+        part = dataclasses.replace(part, images=part.images.expand(-1, preprocessing.channels, -1, -1))
     if isinstance(part, ImageSet) and max(part.images.shape[2:]) > preprocessing.size:
         size = max(part.images.shape[2:])
         raise UserError(
