@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import re
+
 import numpy as np
 import paper_tables
 import pytest
 import torch
+from conftest import ROOT
 from pytorch_grad_cam import GradCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from test_zoo import deep_is_slow, meta_images, on_meta
@@ -265,7 +270,7 @@ def test_filters_have_the_shape_of_what_they_look_at() -> None:
     network = network_of("mlp")
     name, weights = first_filters(network, 28, 1)
     image = images_of(1, 1, 28)
-    sums = (weights * image).sum((1, 2, 3)) + network.get_submodule("fc1").bias
+    sums = (weights * image).sum((1, 2, 3)) + network.get_parameter("fc1.bias")
     assert name == "fc1" and torch.allclose(sums, network.get_submodule("fc1")(image.flatten(1))[0], atol=1e-4)
     pictures = as_pictures(torch.tensor([[[[0.0, -2.0, 1.0]]], [[[0.0, 0.0, 0.0]]]]))
     assert pictures.flatten().tolist() == [0.5, 0.0, 0.75, 0.5, 0.5, 0.5]
@@ -295,3 +300,12 @@ def test_maps_share_one_scale() -> None:
     starts = [0, 76 + 4, 2 * (76 + 4)]
     brightness = [drawn[0, start].sum() for start in starts]
     assert drawn.shape == (95, 3 * 76 + 2 * 4, 3) and brightness[1] < brightness[2] < brightness[0]
+
+
+def test_the_program_of_the_page_in_docs_prints_what_stands_below_it() -> None:
+    text = (ROOT / "docs" / "look-inside.md").read_text(encoding="utf-8")
+    ((program, expected),) = re.findall(r"```python\n(.*?)```\n\n```\n(.*?)```", text, re.DOTALL)
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(compile(program, "look-inside.md", "exec"), {})
+    assert printed.getvalue() == expected
