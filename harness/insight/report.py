@@ -81,15 +81,15 @@ def look(
     attention_stage, stage = default_stage(known), wanted.check(known)
     if stage is None and attention_stage is not None:
         (stage,) = (one for one in known if one.name == attention_stage)
+    layers = layers_of(network, images[0])
+    multiply_adds = sum(layer.multiply_adds for layer in layers if not layer.depth)
+    unit = look_at_unit(loaded, stage, wanted, images, data, multiply_adds, progress) if stage else None
     window = window_of(preprocessing.size)
     progress.begin("occluding", len(paths) * squares(preprocessing.size, *window))
     pictures = [
         look_at_picture(network, name, image, top=top, stage=attention_stage, window=window, progress=progress)
         for name, image in zip(_names(paths), images, strict=True)
     ]
-    layers = layers_of(network, images[0])
-    multiply_adds = sum(layer.multiply_adds for layer in layers if not layer.depth)
-    unit = look_at_unit(loaded, stage, wanted, images, data, multiply_adds, progress) if stage else None
     filters = first_filters(network, preprocessing.size, preprocessing.channels)
     return Report(loaded, filters, pictures, attention_stage, window, unit, layers, device)
 
