@@ -11,6 +11,7 @@ import paper_tables
 import pytest
 import torch
 from conftest import ROOT
+from PIL import Image
 from pytorch_grad_cam import GradCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from test_zoo import deep_is_slow, meta_images, on_meta
@@ -309,3 +310,12 @@ def test_the_program_of_the_page_in_docs_prints_what_stands_below_it() -> None:
     with contextlib.redirect_stdout(printed):
         exec(compile(program, "look-inside.md", "exec"), {})
     assert printed.getvalue() == expected
+
+
+def test_few_colours_are_close_and_small() -> None:
+    photo = np.random.default_rng(0).random((64, 64, 3)).repeat(3, 0).repeat(3, 1)
+    heat = drawing.with_heat(photo, torch.linspace(0, 1, 192).expand(192, -1))
+    whole, few = (drawing.png(heat, all_colours=every) for every in (True, False))
+    pixels = [np.asarray(Image.open(io.BytesIO(content)).convert("RGB")).astype(int) for content in (whole, few)]
+    assert np.array_equal(pixels[0], (heat * 255 + 0.5).astype(int)) and len(few) < len(whole) / 1.5
+    assert np.abs(pixels[0] - pixels[1]).max() < 40 and np.abs(pixels[0] - pixels[1]).mean() < 4

@@ -57,9 +57,9 @@ class Figures:
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
 
-    def figure(self, name: str, colours: drawing.Colours, alt: str, caption: str) -> str:
-        """Add a picture; return its HTML. The caption is HTML, the other words are text."""
-        content = drawing.png(colours)
+    def figure(self, name: str, colours: drawing.Colours, alt: str, caption: str, photo: bool = False) -> str:
+        """Add a picture; return its HTML. The caption is HTML, the other words are text; a photo keeps its colours."""
+        content = drawing.png(colours, all_colours=photo)
         self.files[f"{name}.png"] = content
         height, width = colours.shape[:2]
         data = base64.b64encode(content).decode("ascii")
@@ -167,6 +167,7 @@ def _picture(report: Report, found: Picture, number: str, unfolded: bool, names:
         drawing.enlarged(colours),
         f"{found.name}, as the network gets it",
         "The picture as the network gets it",
+        photo=True,
     )
     columns = [f"<div><h4>Input</h4>{as_given}</div>"]
     for place, (name, probability) in enumerate(zip(spoken, found.probabilities, strict=True)):
@@ -271,6 +272,7 @@ def _exciting(report: Report, unit: Unit, names: Names, figures: Figures) -> str
             drawing.framed(drawing.picture(one.image, report.loaded.trained.preprocessing), field),
             f"A picture of {searched.name} that excites the unit, with its receptive field",
             f"class {escape(_spoken(label, names))}; value {one.value:.4g}",
+            photo=True,
         )
         for place, (one, field, label) in enumerate(zip(searched.excited, unit.fields, searched.labels, strict=True))
     ]
