@@ -1822,6 +1822,100 @@ LECTURED = [
     ),
 ]
 
+INSIGHT = [
+    Fault(
+        "a receptive field forgets the stride",
+        "harness/insight/receptive_field.py",
+        "Span(self.first * stride - padding, self.last * stride",
+        "Span(self.first * stride - padding, self.last",
+        "test_insight.py::test_theoretical_fields_are_those_of_the_papers_tables",
+    ),
+    Fault(
+        "a receptive field follows the shortcut of a residual block alone",
+        "harness/insight/receptive_field.py",
+        "fields[source].around(reached) if source in fields else reached",
+        "fields.get(source, reached)",
+        "test_insight.py::test_theoretical_fields_are_those_of_the_papers_tables",
+    ),
+    Fault(
+        "an asymmetrical padding is not seen",
+        "harness/insight/receptive_field.py",
+        "left, _, top, *_ = cast",
+        "_, left, _, top, *_ = cast",
+        "test_insight.py::test_no_gradient_lies_outside_of_the_theoretical_field",
+    ),
+    Fault(
+        "the maps are those before the activation function",
+        "harness/insight/stages.py",
+        "            maps[[*maps][-1]] = inputs[0]",
+        "            pass",
+        "test_insight.py::test_maps_are_what_the_next_layer_gets",
+    ),
+    Fault(
+        "Grad-CAM keeps what speaks against the class",
+        "harness/insight/grad_cam.py",
+        ".sum(1).relu().detach()",
+        ".sum(1).abs().detach()",
+        "test_insight.py::test_grad_cam_is_that_of_the_grad_cam_package",
+    ),
+    Fault(
+        "Grad-CAM weighs by the gradient of another class",
+        "harness/insight/grad_cam.py",
+        "logits.gather(1, column[:, None]).sum()",
+        "logits.amax(1).sum()",
+        "test_insight.py::test_grad_cam_is_that_of_the_grad_cam_package",
+    ),
+    Fault(
+        "the last squares of an occlusion are left out",
+        "harness/insight/occlusion.py",
+        "sorted({*range(0, size - window + 1, step), size - window})",
+        "[*range(0, size - window + 1, step)]",
+        "test_insight.py::test_each_pixel_has_the_mean_of_the_squares_that_hide_it",
+    ),
+    Fault(
+        "of equally exciting images the last comes first",
+        "harness/insight/exciting.py",
+        "(-one.value, one.position)",
+        "(-one.value, -one.position)",
+        "test_insight.py::test_exciting_images_are_those_that_brute_force_finds",
+    ),
+    Fault(
+        "torch's two operations count as two multiply-adds",
+        "harness/insight/layers.py",
+        ".values()) // 2,",
+        ".values()),",
+        "test_insight.py::test_layers_add_up_to_the_catalogue",
+    ),
+    Fault(
+        "an area is marked short of its share",
+        "harness/insight/effective_field.py",
+        ".sum()) + 1 if",
+        ".sum()) if",
+        "test_insight.py::test_the_fewest_pixels_that_hold_a_share",
+    ),
+    Fault(
+        "the names of files are written into the page as HTML",
+        "harness/insight/page.py",
+        "<summary>{escape(found.name)}: {escape(spoken[0])}",
+        "<summary>{found.name}: {spoken[0]}",
+        "test_visualize.py::test_a_set_is_named_where_nothing_says_which",
+    ),
+    Fault(
+        "a page is written into a folder that exists",
+        "harness/command/visualize.py",
+        "if given.out and given.out.exists():",
+        "if given.out and False:",
+        "test_visualize.py::test_a_mistake_is_one_line",
+    ),
+    Fault(
+        "data are downloaded that the user did not ask for",
+        "harness/insight/searched_set.py",
+        "dataclasses.replace(data, download=False)",
+        "data",
+        "test_visualize.py::test_a_set_that_is_not_here_is_no_mistake_unless_it_was_named",
+    ),
+]
+
 FAULTS = [
     *LOADING,
     *AUGMENTATION,
@@ -1836,4 +1930,5 @@ FAULTS = [
     *RESULTS,
     *RELEASED,
     *LECTURED,
+    *INSIGHT,
 ]

@@ -28,7 +28,7 @@ from harness.run import program
 from harness.run.machine import available_cores
 
 SCRIPTS = {"train": "train.py", "eval": "eval.py", "compare": "compare.py"}
-SCRIPTS |= {"predict": "tools/predict.py", "export": "tools/export.py"}
+SCRIPTS |= {"predict": "tools/predict.py", "visualize": "tools/visualize.py", "export": "tools/export.py"}
 QUICK = ("model=mlp", "model.hidden=[8]", "recipe.epochs=2", "trainer.accelerator=cpu")
 HEAVY = ("torch", "lightning", "sklearn", "scipy", "matplotlib")
 
@@ -142,6 +142,7 @@ def test_every_command_runs_from_an_empty_folder(run: Run, folder: Path) -> None
         (folder / package / "__init__.py").write_text("raise SystemExit('a stranger')\n")
     words = ("photos", "out=names.csv", "--workers", "1", "--batch_size", "1")
     assert run("predict", "mlp.safetensors", *words, cwd=folder) == "2 of 2 pictures: names.csv\n"
+    assert run("visualize", "runs/mlp-digits/a", "photos", cwd=folder) == "runs/mlp-digits/a-visualize/index.html\n"
 
 
 @pytest.mark.slow

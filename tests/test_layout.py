@@ -83,11 +83,12 @@ ROOMS = {  # of `harness`, and which others each may import; `errors` is everybo
     "build": {"models", "training", "evaluation", "weights", "data", "run", "config"},
     "prediction": {"build", "weights", "evaluation", "data", "run", "config"},
     "export": {"prediction", "build", "weights", "evaluation", "data", "run", "config"},
+    "insight": {"prediction", "build", "weights", "evaluation", "data", "run", "config"},
     "stories": {
         *("build", "training", "evaluation", "comparison", "weights", "data", "run", "config"),
         "models.catalogue",
     },
-    "command": {"stories", "prediction", "export", "comparison", "run", "config", "models.catalogue", *LATE},
+    "command": {"stories", "prediction", "export", "insight", "comparison", "run", "config", "models.catalogue", *LATE},
     "door": {"stories", "prediction", "run", "config"},
     "errors": set(),
 }

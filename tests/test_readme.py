@@ -66,7 +66,7 @@ def test_every_command_runs(command: str, trained_run: Path, tmp_path: Path, req
             small += ["data.validation=0", "recipe.batch_size=8"]
         arguments = [*arguments, *small, f"data.root={tmp_path / 'imagenet'}"]
         arguments.remove("data.root=data/imagenet")
-    if arguments[0] in ("tools/predict.py", "tools/export.py"):
+    if arguments[0] in ("tools/predict.py", "tools/visualize.py", "tools/export.py"):
         (tmp_path / "photos").mkdir()
         Image.new("RGB", (40, 30), "red").save(tmp_path / "photos" / "a.jpg")
         arguments = [word.replace("out=", f"out={tmp_path}/") for word in arguments]

@@ -47,8 +47,13 @@ def at_least_0(text: str) -> int:
     return positive(str(int(text) + 1)) - 1
 
 
-def add_network(parser: argparse.ArgumentParser) -> None:
-    """Add the options that name pretrained weights instead of a run folder or a file."""
+def add_network(parser: argparse.ArgumentParser, also: str = "") -> None:
+    """Add the options that name pretrained weights instead of a run folder or a file.
+
+    Args:
+        parser: of the command.
+        also: what else the command takes `--data` for, in its help.
+    """
     listed = typed("python -m models")
     parser.add_argument("--model", help=f"network of --weights: a name of the catalogue, which {listed} lists")
     parser.add_argument(
@@ -61,17 +66,23 @@ def add_network(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         help="data set that --weights were trained on, if their file does not say so: imagenet, cifar10, ...; "
-        "data.mean=[0.5,0.5,0.5] changes one of its settings",
+        f"data.mean=[0.5,0.5,0.5] changes one of its settings{also}",
     )
 
 
-def check_network(given: argparse.Namespace, place: Path | None) -> None:
-    """Raise `UserError` unless one network is named: by its place, or by `--model` and `--weights`."""
+def check_network(given: argparse.Namespace, place: Path | None, *, data_of_weights: bool = True) -> None:
+    """Raise `UserError` unless one network is named: by its place, or by `--model` and `--weights`.
+
+    Args:
+        given: the options of `add_network`.
+        place: a run folder or a file; None if there is none.
+        data_of_weights: whether `--data` says nothing but what weights were trained on, so that no place has it.
+    """
     if bool(given.weights) != bool(given.model):
         raise UserError("model= and weights= belong together")
     if (given.weights is None) == (place is None):
         raise UserError("name one network: a run folder, a file of one, or model=NAME weights=...")
-    if given.weights is None and given.data:
+    if given.weights is None and given.data and data_of_weights:
         raise UserError(f"data={given.data[0]}: belongs with weights=; a run or a checkpoint names its own")
     if place is not None and not place.exists():
         raise UserError(f"{place}: there is no such run folder or file")

@@ -64,6 +64,12 @@ def _predict() -> int:
     return main()
 
 
+def _visualize() -> int:
+    from harness.command.visualize import main
+
+    return main()
+
+
 def _export() -> int:
     from harness.command.export import main
 
@@ -87,6 +93,7 @@ COMMANDS = {
     "eval": Command("evaluate a run, a checkpoint or pretrained weights on a test split", partial(_configured, "eval")),
     "compare": Command("compare models by the records of their runs", partial(_configured, "compare")),
     "predict": Command("name what is on pictures", _predict),
+    "visualize": Command("show what a network sees on pictures: one page of HTML", _visualize),
     "export": Command("write a network for other programs, and compare the file with the network", _export),
     "prepare_imagenet": Command("unpack the official archives of ImageNet into folders", _prepare_imagenet),
     "models": Command("list the networks: parameters, sizes, published errors", _models),

@@ -38,7 +38,7 @@ def preprocess(picture: Picture, preprocessing: Preprocessing, decoder: str) -> 
         UserError: a file that cannot be read, or an array of another shape or type.
     """
     middle = centre_crop(_pixels(picture, decoder), preprocessing, decoder)  # uint8 (1, size, size, 3)
-    images: torch.Tensor = Normalise(preprocessing, "cpu")(torch.from_numpy(middle).movedim(-1, 1))
+    images: torch.Tensor = Normalise(preprocessing, "cpu")(torch.tensor(middle).movedim(-1, 1))
     return images[0]
 
 

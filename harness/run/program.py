@@ -12,7 +12,8 @@ from pathlib import Path
 
 ZOO = "cnn-zoo"  # the installed command
 IN_REPOSITORY = re.compile(
-    r"(?:python )?(?:tools/)?\b(train|eval|compare|predict|export|prepare_imagenet)\.py\b|python -m (models)\b"
+    r"(?:python )?(?:tools/)?\b(train|eval|compare|predict|visualize|export|prepare_imagenet)\.py\b"
+    r"|python -m (models)\b"
 )
 
 
