@@ -42,7 +42,8 @@ def measure(root: str) -> dict[str, Any]:
     Raises:
         UserError: MNIST is not there, or no released weights of it.
     """
-    config = compose("eval", "model=lenet5", "weights=MNIST", f"data={DATA}", **{"data.root": root, "data.download": False})
+    place = {"data.root": root, "data.download": False}
+    config = compose("eval", "model=lenet5", "weights=MNIST", f"data={DATA}", **place)
     if config.data is None:
         raise UserError(f"data={DATA} gives no data")
     test = load_test(config.data)
@@ -104,7 +105,7 @@ def errors_by_shift(
 def _wrong(network: nn.Module, test: ImageSet, preprocessing: Preprocessing, down: int, right: int) -> int:
     """The number of wrong answers; a tie goes to the lower class."""
     normalise, wrong = Normalise(preprocessing, "cpu"), 0
-    for images, labels in zip(test.images.split(BATCH), test.labels.split(BATCH), strict=True):
+    for images, labels in zip(torch.split(test.images, BATCH), torch.split(test.labels, BATCH), strict=True):
         logits = network(normalise(shifted(pad_to(images, preprocessing.size), down, right)))
         answers = logits.sort(dim=1, descending=True, stable=True).indices[:, 0]
         wrong += int((answers != labels).sum())

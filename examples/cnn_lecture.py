@@ -27,7 +27,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(globals().get("__file__", "cnn_lecture.py")).resolve().parent
-sys.path[:0] = [str(HERE.parent), str(HERE)]  # the repository, and the figures beside this file
+sys.path[:0] = [str(HERE.parent), str(HERE)]  # the repository, and the figures, which lie beside this file
 
 import lecture_figures as figures
 import numpy as np
@@ -58,9 +58,9 @@ figures.images(first, "digits", "Ten handwritten digits, 0 to 9, white on black,
 #
 # ### Parameters
 #
-# A fully connected layer has a weight for every pair of an input and a unit. Take a grey picture of 426x426 pixels, two
-# hidden layers of 16 units, which is very few, and ten classes: 2,904,074 numbers to learn, nearly all of them in the
-# first layer. A picture of 1024x1024 pixels is a point in a space of 1,048,576 dimensions.
+# A fully connected layer has a weight for every pair of an input and a unit. Take a grey picture of 426x426 pixels,
+# two hidden layers of 16 units, which is very few, and ten classes: 2,904,074 numbers to learn, nearly all of them in
+# the first layer. A picture of 1024x1024 pixels is a point in a space of 1,048,576 dimensions.
 
 
 # %%
@@ -79,8 +79,8 @@ assert 1024 * 1024 == 1_048_576
 assert parameters(build_model("lenet5")) == 61_706
 
 # %% [markdown]
-# LeNet-5, the network of 1998 in the form that is taught today, has 61,706 parameters, and more and larger layers than
-# the networks above. How it does that is the subject of sections 2 to 5.
+# LeNet-5, the network of 1998 in the form that is taught today, has 61,706 parameters, and more and larger layers
+# than the networks above. How it does that is the subject of sections 2 to 5.
 #
 # ### Learning by heart
 #
@@ -120,8 +120,8 @@ for width in widths:
     fit(network, few_images, few_labels, epochs=150, rate=0.02)
     on_training.append(error(network, few_images, few_labels))
     on_test.append(error(network, test_images, test_labels))
-    print(f"{width:5} units, {parameters(network):9,} parameters: {on_training[-1]:3.0f}% wrong of the 100 digits,", end=" ")
-    print(f"{on_test[-1]:3.0f}% of 360 others")
+    print(f"{width:5} units, {parameters(network):9,} parameters: ", end="")
+    print(f"{on_training[-1]:3.0f}% wrong of the 100 digits, {on_test[-1]:3.0f}% of 360 others")
 assert on_training[-1] == 0 and on_test[-1] > 5
 
 # %%
@@ -136,10 +136,10 @@ figures.lines(
 )
 
 # %% [markdown]
-# The large networks are right on all of the training digits, and wrong on a good part of the others: the gap is what is
-# called overfitting. Two things are worth noting. The error on the test digits does not rise with more units here, so
-# the size alone is not what hurts. And what the network could learn by heart becomes plain when the labels are nonsense:
-# it learns them, too.
+# The large networks are right on all of the training digits, and wrong on a good part of the others: the gap is what
+# is called overfitting. Two things are worth noting. The error on the test digits does not rise with more units here,
+# so the size alone is not what hurts. And what the network could learn by heart becomes plain when the labels are
+# nonsense: it learns them, too.
 
 # %% tags=["percent"]
 torch.manual_seed(0)
@@ -169,8 +169,8 @@ assert error(network, few_images, nonsense) == 0 and error(network, test_images,
 # - **Locality**: pixels that are near each other belong together. So a unit looks at a small window.
 # - **Translation**: a thing that moves is still the same thing. So every window is treated by the same weights.
 #
-# Locality can be measured. This is the correlation of two pixels in a row of a digit, by their distance, each less its
-# mean over all digits:
+# Locality can be measured. This is the correlation of two pixels in a row of a digit, by their distance, each less
+# its mean over all digits:
 
 # %%
 pixels = digits.train.images[:, 0, 4:28, 4:28].float().numpy()  # without the border
@@ -219,8 +219,8 @@ for x, filter, stride, padding, expected in [
 # ### Convolution as a matrix
 #
 # All those dot products together are the product of a matrix and the input. Each row of the matrix is the filter, one
-# place further to the right; such a matrix, constant along its diagonals, is a *Toeplitz* matrix. So a convolution *is*
-# a fully connected layer, one in which most weights are zero and the others are shared.
+# place further to the right; such a matrix, constant along its diagonals, is a *Toeplitz* matrix. So a convolution
+# *is* a fully connected layer, one in which most weights are zero and the others are shared.
 
 
 # %%
@@ -245,14 +245,14 @@ figures.matrices(
 )
 
 # %% [markdown]
-# A fully connected layer from five to four numbers has 20 weights. Of the convolution's 20, eight are not zero, and only
-# two are different numbers: *local* and *shared*.
+# A fully connected layer from five to four numbers has 20 weights. Of the convolution's 20, eight are not zero, and
+# only two are different numbers: *local* and *shared*.
 #
 # ### Convolution as template matching
 #
-# A dot product is large where the window looks like the filter. Cut a piece out of a digit, subtract its mean, so that
-# plain grey gives zero, and use it as a filter on the whole digit (two dimensions, as in the next section): the largest
-# output is where the piece was cut out.
+# A dot product is large where the window looks like the filter. Cut a piece out of a digit, subtract its mean, so
+# that plain grey gives zero, and use it as a filter on the whole digit (two dimensions, as in the next section): the
+# largest output is where the piece was cut out.
 
 # %%
 digit = test_images[test_labels == 8][0, 0]  # (32, 32)
@@ -302,12 +302,12 @@ def convolve2d(image, kernel, stride=1, padding=0):
 
 image = np.array([[3, 3, 2, 1, 0], [0, 0, 1, 3, 1], [3, 1, 2, 2, 3], [2, 0, 0, 2, 2], [2, 0, 0, 0, 1]])
 kernel = np.array([[0, 1, 2], [2, 2, 0], [0, 1, 2]])
-output, corners = convolve2d(image, kernel)
-assert output.tolist() == [[12, 12, 17], [10, 17, 19], [9, 6, 14]]
+sums, corners = convolve2d(image, kernel)
+assert sums.tolist() == [[12, 12, 17], [10, 17, 19], [9, 6, 14]]
 figures.windows(
     image,
     kernel,
-    [(y, x, result) for (y, x), result in zip(corners, output.ravel())],
+    [(y, x, result) for (y, x), result in zip(corners, sums.ravel())],
     "windows",
     "The nine windows of a 3 by 3 kernel on an image of 5 by 5 pixels, with the sum that each gives",
 )
@@ -334,9 +334,9 @@ for stride, padding, expected in [
 # %% [markdown]
 # ### The size of the output
 #
-# Along each side, an input of `n` with padding `p` on both ends, a kernel of `k` and a stride of `s` give
-# `floor((n + 2p - k) / s) + 1` numbers: the first window, and one for each whole stride that still fits. A padding of
-# `(k - 1) / 2` with stride 1 keeps the size.
+# Along each side, an input of `n` with padding `p` on both ends, a kernel of `k` and a stride of `s` give `floor((n +
+# 2p - k) / s) + 1` numbers: the first window, and one for each whole stride that still fits. A padding of `(k - 1) /
+# 2` with stride 1 keeps the size.
 
 
 # %%
@@ -346,7 +346,8 @@ def output_size(n, k, s=1, p=0):
 
 for n in range(5, 12):
     for k, s, p in [(1, 1, 0), (2, 2, 0), (3, 1, 1), (3, 2, 0), (3, 2, 1), (5, 1, 2), (5, 3, 1)]:
-        assert F.conv2d(torch.zeros(1, 1, n, n), torch.zeros(1, 1, k, k), None, s, p).shape[-1] == output_size(n, k, s, p)
+        output = F.conv2d(torch.zeros(1, 1, n, n), torch.zeros(1, 1, k, k), None, s, p)
+        assert output.shape[-1] == output_size(n, k, s, p)
 assert output_size(5, 3) == 3 and output_size(5, 3, s=2) == 2 and output_size(5, 3, s=2, p=1) == 3
 assert output_size(32, 5) == 28  # the first layer of LeNet-5
 
@@ -355,24 +356,24 @@ assert output_size(32, 5) == 28  # the first layer of LeNet-5
 #
 # ### The name
 #
-# In mathematics, a convolution first turns the kernel by half a turn. What networks compute, without the turn, is called
-# *cross-correlation* there. Since the weights are learnt, the turn makes no difference to what a network can do, and the
-# field says convolution. But the results are not the same:
+# In mathematics, a convolution first turns the kernel by half a turn. What networks compute, without the turn, is
+# called *cross-correlation* there. Since the weights are learnt, the turn makes no difference to what a network can
+# do, and the field says convolution. But the results are not the same:
 
 # %%
 from scipy.signal import convolve2d as mathematical
 from scipy.signal import correlate2d
 
 true_convolution = mathematical(image, kernel, mode="valid")
-print("cross-correlation:", *output.tolist(), sep="\n    ")
+print("cross-correlation:", *sums.tolist(), sep="\n    ")
 print("convolution:", *true_convolution.tolist(), sep="\n    ")
-assert (correlate2d(image, kernel, mode="valid") == output).all()
+assert (correlate2d(image, kernel, mode="valid") == sums).all()
 assert true_convolution.tolist() == [[18, 20, 19], [10, 9, 17], [11, 8, 14]]
 assert (convolve2d(image, kernel[::-1, ::-1])[0] == true_convolution).all()  # the kernel turned by half a turn
 
 # %% [markdown]
-# **Exercise 3.** An image of 224x224 pixels, a kernel of 7x7, stride 2, padding 3: how large is the output, and how large
-# without padding?
+# **Exercise 3.** An image of 224x224 pixels, a kernel of 7x7, stride 2, padding 3: how large is the output, and how
+# large without padding?
 #
 # <details><summary>Answer</summary>
 #
@@ -383,10 +384,10 @@ assert (convolve2d(image, kernel[::-1, ::-1])[0] == true_convolution).all()  # t
 # %% [markdown]
 # ## 4. Channels: three-dimensional tensors
 #
-# A colour picture has three numbers at each pixel, and the output of a layer with many filters has many. So the data are
-# tensors (channels, height, width). A filter has a kernel for each channel of its input; the results of all channels
-# are added up. **One filter gives one map**, however many channels it looks at. **Many filters give many maps**, which
-# are the channels of the next layer.
+# A colour picture has three numbers at each pixel, and the output of a layer with many filters has many. So the data
+# are tensors (channels, height, width). A filter has a kernel for each channel of its input; the results of all
+# channels are added up. **One filter gives one map**, however many channels it looks at. **Many filters give many
+# maps**, which are the channels of the next layer.
 
 
 # %%
@@ -409,12 +410,13 @@ for channels, filters in [(1, 1), (3, 1), (3, 8), (8, 4)]:
     by_torch = F.conv2d(*(torch.tensor(array) for array in (x[None], weight, bias)))[0]
     assert np.allclose(by_loops, by_torch)
     assert parameters(nn.Conv2d(channels, filters, 3)) == filters * (channels * 3 * 3 + 1)
-    print(f"{x.shape} with {filters} filters of {weight.shape[1:]}: {by_loops.shape}, {weight.size + bias.size} parameters")
+    print(f"{x.shape} with {filters} filters of {weight.shape[1:]}: {by_loops.shape}, ", end="")
+    print(f"{weight.size + bias.size} parameters")
 
 # %% [markdown]
 # The number of parameters does not depend on the size of the image. Here are three filters on a photograph. The first
-# adds up brightness, the second finds horizontal edges, and the third answers to red against green and blue, which takes
-# all channels together.
+# adds up brightness, the second finds horizontal edges, and the third answers to red against green and blue, which
+# takes all channels together.
 
 # %%
 from sklearn.datasets import load_sample_image
@@ -443,9 +445,9 @@ figures.images(
 # %% [markdown]
 # ### Why this is not three-dimensional convolution
 #
-# The window moves along height and width only. A three-dimensional convolution would also move along the channels, with
-# one set of weights for all of them. That makes sense where the third axis is a place, such as depth in a scan, or
-# time. Channels have no such order: number them anew, in the image and in the filters, and `conv2d` gives the same
+# The window moves along height and width only. A three-dimensional convolution would also move along the channels,
+# with one set of weights for all of them. That makes sense where the third axis is a place, such as depth in a scan,
+# or time. Channels have no such order: number them anew, in the image and in the filters, and `conv2d` gives the same
 # result. A window that moves along the channels does not.
 
 # %%
@@ -463,7 +465,8 @@ full_depth = F.conv3d(volume, filters[:, None])  # as deep as the image, it has 
 assert torch.allclose(full_depth[:, :, 0], F.conv2d(photo[None], filters), atol=1e-6)
 
 # %% [markdown]
-# **Exercise 4.** A layer has 64 filters of 3x3 on an input of 64 channels. How many parameters has it, biases included?
+# **Exercise 4.** A layer has 64 filters of 3x3 on an input of 64 channels. How many parameters has it, biases
+# included?
 #
 # <details><summary>Answer</summary>
 #
@@ -474,9 +477,9 @@ assert torch.allclose(full_depth[:, :, 0], F.conv2d(photo[None], filters), atol=
 # %% [markdown]
 # ## 5. Pooling, and what it does for shifts
 #
-# Max pooling slides a window, too, and keeps the largest number. It has no weights. It treats each channel on its own,
-# so their number stays the same. And with a stride above one it makes the map smaller, so that each later unit sees more
-# of the image.
+# Max pooling slides a window, too, and keeps the largest number. It has no weights. It treats each channel on its
+# own, so their number stays the same. And with a stride above one it makes the map smaller, so that each later unit
+# sees more of the image.
 
 
 # %%
@@ -507,8 +510,8 @@ pool = nn.MaxPool2d(3, stride=2)
 assert parameters(pool) == 0 and pool(torch.zeros(1, 64, 55, 55)).shape == (1, 64, 27, 27)
 
 # %% [markdown]
-# A result of four threes needs a window of 3 and a stride of 2, as in AlexNet; the more usual window of 2 and stride of 2
-# gives something else. Pooling does not have to be a maximum: LeNet-5 takes averages.
+# A result of four threes needs a window of 3 and a stride of 2, as in AlexNet; the more usual window of 2 and stride
+# of 2 gives something else. Pooling does not have to be a maximum: LeNet-5 takes averages.
 #
 # ### Equivariance of convolution
 #
@@ -534,9 +537,9 @@ assert not torch.equal(*odd)
 # %% [markdown]
 # ### Tolerance of pooling
 #
-# It is often said that pooling makes a network invariant to small shifts. How much does a map change when the digit moves
-# by one pixel? Here is the length of the difference, as a share of the length of the map itself, after pooling in windows
-# of some sizes (all strides are 1, so that nothing but the maximum plays a part):
+# It is often said that pooling makes a network invariant to small shifts. How much does a map change when the digit
+# moves by one pixel? Here is the length of the difference, as a share of the length of the map itself, after pooling
+# in windows of some sizes (all strides are 1, so that nothing but the maximum plays a part):
 
 # %%
 for window in (1, 3, 5, 9):
@@ -545,7 +548,7 @@ for window in (1, 3, 5, 9):
     for distance in (1, 2, 4):
         there = F.max_pool2d(shifted(test_images, 0, distance), window, stride=1)
         change.append((there - here).flatten(1).norm(dim=1).div(here.flatten(1).norm(dim=1)).mean().item())
-    print(f"window {window}: changed by {change[0]:.2f}, {change[1]:.2f}, {change[2]:.2f} after a shift of 1, 2, 4 pixels")
+    print(f"window {window}: shifts of 1, 2, 4 pixels change the map by {' '.join(f'{by:.2f}' for by in change)}")
     assert change[0] < change[1] < change[2]
 assert change[0] > 0.05  # smaller than without pooling, but not zero
 
@@ -554,9 +557,9 @@ assert change[0] > 0.05  # smaller than without pooling, but not zero
 #
 # ### What the networks do
 #
-# The networks that come with this project, on digits that are moved by 0 to 6 pixels to the left, right, up and down. On
-# the digits of scikit-learn, measured now. All of these were trained on digits that were moved by up to two pixels, so
-# it is no surprise that they tolerate these:
+# The networks that come with this project, on digits that are moved by 0 to 6 pixels to the left, right, up and down.
+# On the digits of scikit-learn, measured now. All of these were trained on digits that were moved by up to two
+# pixels, so it is no surprise that they tolerate these:
 
 # %% tags=["percent"]
 on_digits = {}
@@ -567,8 +570,8 @@ for name in ("mlp", "lenet4", "lenet5_1998", "lenet5"):
     assert on_digits[name][6] > 10 * max(on_digits[name][0], 1)
 
 # %% [markdown]
-# On MNIST, from a record that is kept with the project (`python tools/shift.py` makes it), with what each network saw in
-# training:
+# On MNIST, from a record that is kept with the project (`python tools/shift.py` makes it), with what each network saw
+# in training:
 
 # %% tags=["record"]
 record = json.loads((HERE.parent / "benchmarks" / "results" / "shift.json").read_text())
@@ -592,16 +595,18 @@ figures.lines(
 )
 
 # %% [markdown]
-# Every network makes few errors at a shift of one pixel and many at six. No network is invariant. What helps most is to
-# have seen moved digits in training: compare the networks with the words behind their names. So a fair sentence is:
-# convolution and pooling make a network *tolerate* shifts of a pixel or two, and training on moved images extends that.
+# Every network makes few errors at a shift of one pixel and many at six. No network is invariant. What helps most is
+# to have seen moved digits in training: compare the networks with the words behind their names. So a fair sentence
+# is: convolution and pooling make a network *tolerate* shifts of a pixel or two, and training on moved images extends
+# that.
 #
-# Move a digit yourself, and watch a fully connected network and LeNet-5 answer, in the [interactive page](lecture.html).
+# Move a digit yourself, and watch a fully connected network and LeNet-5 answer, in the [interactive
+# page](lecture.html).
 #
 # <div class="piece" data-piece="shift"></div>
 #
-# **Exercise 5.** A map of 96 channels and 55x55 pixels goes through max pooling with window 3 and stride 2. What comes
-# out, and with how many parameters?
+# **Exercise 5.** A map of 96 channels and 55x55 pixels goes through max pooling with window 3 and stride 2. What
+# comes out, and with how many parameters?
 #
 # <details><summary>Answer</summary>
 #
@@ -615,10 +620,10 @@ figures.lines(
 # ### A typical network
 #
 # Convolution, nonlinearity, pooling; again, with more channels and fewer pixels; at the end a fully connected layer.
-# This one trains in seconds. Beside it is a fully connected network of more parameters. Both are also trained on digits
-# whose pixels are in a random order, the same for all images: to a fully connected network this is the same task, and
-# nothing is local any more. And all of that once more with digits that do not lie in the middle, but up to three pixels
-# from it in each direction, in training and test.
+# This one trains in seconds. Beside it is a fully connected network of more parameters. Both are also trained on
+# digits whose pixels are in a random order, the same for all images: to a fully connected network this is the same
+# task, and nothing is local any more. And all of that once more with digits that do not lie in the middle, but up to
+# three pixels from it in each direction, in training and test.
 
 
 # %%
@@ -673,10 +678,10 @@ assert results[3, typical_network, in_place] < results[3, fully_connected, in_pl
 assert abs(results[0, typical_network, in_place] - results[0, typical_network, mixed]) < 4  # percent of the images
 
 # %% [markdown]
-# As long as the digits lie in the middle, the convolutional network gains nothing: the task is so easy that it does as
-# well on mixed pixels, and no better than the fully connected one. When the digits lie here and there, it is ahead, and
-# mixing the pixels costs it a part of that. So what convolution knows about images is worth something where it is needed;
-# a small clean data set may not show it.
+# As long as the digits lie in the middle, the convolutional network gains nothing: the task is so easy that it does
+# as well on mixed pixels, and no better than the fully connected one. When the digits lie here and there, it is
+# ahead, and mixing the pixels costs it a part of that. So what convolution knows about images is worth something
+# where it is needed; a small clean data set may not show it.
 #
 # Draw a digit, and see the maps of LeNet-5 and its answer change, in the [interactive page](lecture.html).
 #
@@ -685,13 +690,13 @@ assert abs(results[0, typical_network, in_place] - results[0, typical_network, m
 # ### AlexNet, VGG-16, ResNet-50
 #
 # The layers of three networks, from this project's definitions: what comes out of each layer for one image of 224x224
-# pixels, and how many parameters it has. Multiply-adds are those of convolutions and fully connected layers. ResNet is
-# listed by stage: `conv2_x` to `conv5_x` hold 16 blocks of three convolutions.
+# pixels, and how many parameters it has. Multiply-adds are those of convolutions and fully connected layers. ResNet
+# is listed by stage: `conv2_x` to `conv5_x` hold 16 blocks of three convolutions.
 
 
 # %%
 def layers(name):
-    """Names, output shapes and parameters of the layers; nothing is computed, torch's `meta` device has shapes alone."""
+    """Names, output shapes and parameters of the layers. The device `meta` has shapes alone: nothing is computed."""
     rows = []
 
     def note(layer_name):
@@ -722,15 +727,15 @@ for name in ("alexnet_2012", "vgg16", "resnet50"):
 assert min(share["alexnet_2012"], share["vgg16"]) > 0.85 and share["resnet50"] < 0.1
 
 # %% [markdown]
-# At this size, `average` leaves the maps of AlexNet and VGG as they are. These two have most of their parameters in fully
-# connected layers. ResNet averages each map to one number instead, and needs one small layer behind that.
+# At this size, `average` leaves the maps of AlexNet and VGG as they are. These two have most of their parameters in
+# fully connected layers. ResNet averages each map to one number instead, and needs one small layer behind that.
 #
 # ### Three layers of 3x3 or one of 7x7
 #
-# VGG has kernels of 3x3 alone. The *receptive field* of a unit is the square of the image that can change it. Each layer
-# with a kernel of `k` adds `k - 1` steps to it, and a step is as many pixels as the product of all strides before. Three
-# layers of 3x3 see as much as one of 7x7, with 27 instead of 49 weights for each pair of channels, and with three
-# nonlinearities instead of one.
+# VGG has kernels of 3x3 alone. The *receptive field* of a unit is the square of the image that can change it. Each
+# layer with a kernel of `k` adds `k - 1` steps to it, and a step is as many pixels as the product of all strides
+# before. Three layers of 3x3 see as much as one of 7x7, with 27 instead of 49 weights for each pair of channels, and
+# with three nonlinearities instead of one.
 
 
 # %%
@@ -752,8 +757,8 @@ for channels in (64, 256, 512):
     print(f"{channels} channels: three layers of 3x3 {three:10,} weights, one of 7x7 {one:10,}")
 
 # %% [markdown]
-# Receptive fields grow with depth, and faster after every stride. That is the hierarchy: early layers see strokes, late
-# ones see things. How far a unit *can* see is not how far it *does*: the figure is an upper bound.
+# Receptive fields grow with depth, and faster after every stride. That is the hierarchy: early layers see strokes,
+# late ones see things. How far a unit *can* see is not how far it *does*: the figure is an upper bound.
 
 
 # %%
@@ -781,8 +786,8 @@ figures.lines(
 )
 
 # %% [markdown]
-# The formula can be checked: the gradient of one unit with respect to the image is zero outside its receptive field. A
-# ResNet-20 on an image of 127x127 pixels:
+# The formula can be checked: the gradient of one unit with respect to the image is zero outside its receptive field.
+# A ResNet-20 on an image of 127x127 pixels:
 
 # %%
 torch.manual_seed(0)
@@ -833,10 +838,12 @@ for name in ("plain20", "resnet20", "plain56", "resnet56"):
     at_start[name] = gradient_lengths(network, images[:128], labels[:128])
     losses[name] = fit(network, images, labels, epochs=4, rate=0.03)
     after[name] = gradient_lengths(network, images[:128], labels[:128])
-    print(f"{name:8}  loss {' '.join(f'{loss:.2f}' for loss in losses[name])}   gradient of the first over ", end="")
-    print(f"the last convolution: {at_start[name][0] / at_start[name][-1]:.1f}, then {after[name][0] / after[name][-1]:.2f}")
+    print(f"{name:8}  loss {' '.join(f'{loss:.2f}' for loss in losses[name])}")
 
 ratio = {name: lengths[0] / lengths[-1] for name, lengths in at_start.items()}
+for name in ratio:
+    print(f"{name:8}  gradient of the first over that of the last convolution: ", end="")
+    print(f"{ratio[name]:.1f} before, {after[name][0] / after[name][-1]:.2f} after")
 assert ratio["plain56"] > 10 * ratio["resnet56"]  # 56 plain layers: very uneven gradients at the start
 assert losses["plain56"][-1] > 1 > losses["resnet56"][-1]
 assert losses["plain20"][-1] < 1  # 20 plain layers do train
@@ -863,13 +870,13 @@ figures.lines(
 )
 
 # %% [markdown]
-# What is measured: without shortcuts, the gradients of the 56 layers differ by orders of magnitude before training. They
-# do not vanish there, since batch normalisation follows every convolution: those of the first layers are the *larger*
-# ones. After four epochs that network has hardly learnt, and the residual one of the same depth has. With 20 layers, both
-# learn.
+# What is measured: without shortcuts, the gradients of the 56 layers differ by orders of magnitude before training.
+# They do not vanish there, since batch normalisation follows every convolution: those of the first layers are the
+# *larger* ones. After four epochs that network has hardly learnt, and the residual one of the same depth has. With 20
+# layers, both learn.
 #
-# What is not measured: whether this is the reason. And residual networks are not safe from bad settings. Here is
-# the same residual network at a higher learning rate:
+# What is not measured: whether this is the reason. And residual networks are not safe from bad settings. Here is the
+# same residual network at a higher learning rate:
 
 # %% tags=["loss"]
 torch.manual_seed(0)
@@ -879,8 +886,9 @@ print(f"resnet56  loss {' '.join(f'{loss:.2f}' for loss in losses_at_higher_rate
 assert losses_at_higher_rate[-1] > 2 * losses["resnet56"][-1]
 
 # %% [markdown]
-# **Exercise 7.** A residual block computes `y = x + w * x` with a single number `w`. What is the derivative of `y` by `x`
-# at `w = 0.01`, and what is that of 50 such blocks behind each other, rounded to two digits? And without the `x +`?
+# **Exercise 7.** A residual block computes `y = x + w * x` with a single number `w`. What is the derivative of `y` by
+# `x` at `w = 0.01`, and what is that of 50 such blocks behind each other, rounded to two digits? And without the `x
+# +`?
 #
 # <details><summary>Answer</summary>
 #
@@ -892,9 +900,9 @@ assert losses_at_higher_rate[-1] > 2 * losses["resnet56"][-1]
 # %% [markdown]
 # ## 8. Ten years of ImageNet
 #
-# A chart of the top-5 error on ImageNet ends most lectures on this subject. Its bars are not the same kind of thing: they
-# are competition entries, most of them of several networks together, on the test sets of different years. Here each bar
-# says what it is.
+# A chart of the top-5 error on ImageNet ends most lectures on this subject. Its bars are not the same kind of thing:
+# they are competition entries, most of them of several networks together, on the test sets of different years. Here
+# each bar says what it is.
 
 # %%
 entries = [
@@ -927,12 +935,13 @@ for label, wrong in entries + ours:
 
 # %% [markdown]
 # - The upper bars of 2010 and 2011 are on other test sets than the later ones.
-# - The bar of 2013 often carries the name of the ZFNet paper. The entry was Clarifai's; the paper reports 14.8% for six
-#   networks.
+# - The bar of 2013 often carries the name of the ZFNet paper. The entry was Clarifai's; the paper reports 14.8% for
+#   six networks.
 # - The person is one well-trained annotator. A second one, with less practice, had 12.0% on 258 images.
 # - The lower bars are one network, one view of each image, on the validation set. They must not be compared with an
-#   ensemble above: ResNet's 3.57% is six networks together; ResNet-152 alone, in its authors' best protocol, had 4.49%.
-#   They are the errors that the publishers of the weights report. [The zoo](zoo.md) lists all of them with their protocol.
+#   ensemble above: ResNet's 3.57% is six networks together; ResNet-152 alone, in its authors' best protocol, had
+#   4.49%. They are the errors that the publishers of the weights report. [The zoo](zoo.md) lists all of them with
+#   their protocol.
 
 # %%
 (alone,) = [row for row in MODELS["resnet152_2015"].published if "Table 4" in row.source]

@@ -6,6 +6,7 @@ the files. A plain script shows nothing.
 
 from __future__ import annotations
 
+import importlib
 import io
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +18,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator, NullLocator, ScalarFormatter
+from PIL import Image
 
 BLUE, ORANGE, GREEN, RED, INK, FAINT = "#0072b2", "#e69f00", "#009e73", "#d55e00", "#222222", "#767676"
 COLOURS = (BLUE, ORANGE, GREEN, RED, "#cc79a7", INK)  # after Okabe and Ito, told apart without red or green
@@ -27,10 +30,8 @@ Array = npt.NDArray[Any]
 def display(name: str, alt: str, png: bytes) -> None:
     """Show a figure in a notebook; do nothing in a script."""
     if "ipykernel" in sys.modules:
-        from IPython.display import Image
-        from IPython.display import display as show
-
-        show(Image(data=png, alt=alt))
+        notebook = importlib.import_module("IPython.display")
+        notebook.display(notebook.Image(data=png, alt=alt))
 
 
 on_figure: Callable[[str, str, bytes], None] = display  # gets a figure's name, its text for those who cannot see, a PNG
@@ -45,8 +46,9 @@ def new(width: float, height: float) -> Figure:
 
 def show(figure: Figure, name: str, alt: str) -> None:
     """Hand a finished figure on."""
-    png = io.BytesIO()
-    figure.savefig(png, format="png", dpi=110, metadata={"Software": None})
+    drawn, png = io.BytesIO(), io.BytesIO()
+    figure.savefig(drawn, format="png", dpi=110)
+    Image.open(drawn).convert("RGB").quantize(256).save(png, "PNG", optimize=True)  # a third of the bytes
     on_figure(name, alt, png.getvalue())
 
 
@@ -54,7 +56,8 @@ def images(pictures: Mapping[str, Any], name: str, alt: str, *, signed: bool = F
     """Arrays (H, W) or (H, W, 3) beside each other, each below its title; `signed`: blue below zero, orange above."""
     rows = -(-len(pictures) // columns)
     columns = min(columns, len(pictures))
-    figure = new(1.9 * columns, 2.2 * rows)
+    side = min(1.9, 9.5 / columns)  # inches
+    figure = new(side * columns, (side + 0.3) * rows)
     panels = figure.subplots(rows, columns, squeeze=False).flat
     for axes in panels:
         axes.axis("off")
@@ -79,9 +82,9 @@ def numbers(axes: Axes, values: Array, *, window: tuple[int, int, int] | None = 
             axes.text(column, row, f"{values[row, column]:g}", ha="center", va="center", fontsize=9, color=INK)
     if window is not None:
         row, column, side = window
-        frame = Rectangle((column - 0.5, row - 0.5), side, side, facecolor=ORANGE, alpha=0.3)
-        axes.add_patch(frame)
-        axes.add_patch(Rectangle((column - 0.5, row - 0.5), side, side, fill=False, edgecolor=RED, linewidth=1.8))
+        corner = (column - 0.5, row - 0.5)
+        axes.add_patch(Rectangle(corner, side, side, facecolor=ORANGE, alpha=0.3))
+        axes.add_patch(Rectangle(corner, side, side, fill=False, edgecolor=RED, linewidth=1.8, clip_on=False))
 
 
 def windows(image: Array, kernel: Array, results: Sequence[tuple[int, int, float]], name: str, alt: str) -> None:
@@ -106,8 +109,8 @@ def matrices(values: Mapping[str, Array], name: str, alt: str) -> None:
 def curves(axes: Axes, lines: Mapping[str, tuple[Sequence[float], Sequence[float]]], x: str, y: str) -> None:
     """Lines with markers, and their names."""
     for number, (label, (along, values)) in enumerate(lines.items()):
-        style = {"color": COLOURS[number % 6], "marker": MARKERS[number % 6]}
-        axes.plot(along, values, label=label, markersize=4, linewidth=1.5, **style)
+        colour, marker = COLOURS[number % 6], MARKERS[number % 6]
+        axes.plot(along, values, color=colour, marker=marker, label=label, markersize=4, linewidth=1.5)
     axes.set_xlabel(x)
     axes.set_ylabel(y)
     axes.grid(color="#e5e5e5")
@@ -129,8 +132,11 @@ def lines(
     for axes, (title, content) in zip(figure.subplots(1, len(panels), squeeze=False).flat, panels.items(), strict=True):
         curves(axes, content, x, y)
         axes.set_title(title, fontsize=10)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         if "x" in log:
             axes.set_xscale("log", base=2)
+            axes.xaxis.set_major_formatter(ScalarFormatter())
+            axes.xaxis.set_minor_locator(NullLocator())
         if "y" in log:
             axes.set_yscale("log")
     show(figure, name, alt)
@@ -141,8 +147,8 @@ def history(entries: Sequence[tuple[str, float]], ours: Sequence[tuple[str, floa
     figure = new(9.0, 0.42 * (len(entries) + len(ours)) + 1.6)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(len(entries), len(ours)))
     for axes, rows, colour, title in (
-        (upper, entries, FAINT, "Entries of the ImageNet challenge, each on its year's test set, and people"),
-        (lower, ours, BLUE, "Networks of this zoo: one network, one central crop, validation set (published weights)"),
+        (upper, entries, FAINT, "Entries of the ImageNet challenge, and a person"),
+        (lower, ours, BLUE, "This zoo: one network, one central crop, validation set"),
     ):
         places = range(len(rows))
         axes.barh(places, [error for _, error in rows], color=colour, height=0.65)

@@ -4,7 +4,8 @@
     python examples/render_lecture.py --check    # runs it, writes nothing; exit code 1 if a page is not what it says
 
 Text and code have to be the same. Numbers that the program prints may differ as much as another machine can make them:
-`TOLERANCE` has how much, by the tag of a cell. `lecture.html` has to be exactly what `lecture.md` and its pictures make.
+`TOLERANCE` has how much, by the tag of a cell. `lecture.html` has to be exactly what `lecture.md` and its pictures
+make.
 """
 
 from __future__ import annotations
@@ -20,15 +21,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "examples")]
-
 import lecture_figures
-from markdown_it import MarkdownIt
+from markdown_it import MarkdownIt  # it and Pygments come with rich
 from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
 
+ROOT = Path(__file__).resolve().parent.parent
 LECTURE, DOCS = ROOT / "examples" / "cnn_lecture.py", ROOT / "docs"
 MARKDOWN, PAGE, IMAGES = "lecture.md", "lecture.html", "images/lecture"
 NUMBER = re.compile(r"(?<![\w.])-?\d[\d,]*(?:\.\d+)?")
