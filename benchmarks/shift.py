@@ -44,11 +44,9 @@ def measure(root: str) -> dict[str, Any]:
     """
     place = {"data.root": root, "data.download": False}
     config = compose("eval", "model=lenet5", "weights=MNIST", f"data={DATA}", **place)
-    if config.data is None:
-        raise UserError(f"data={DATA} gives no data")
+    assert config.data is not None
     test = load_test(config.data)
-    if not isinstance(test, ImageSet):
-        raise UserError(f"data={DATA} is not in memory")
+    assert isinstance(test, ImageSet)
     released = [row for row in RELEASED if row.data == DATA and (WEIGHTS / row.file).is_file()]
     if not released:
         raise UserError(f"{WEIGHTS} holds no weights that were trained on {DATA}")

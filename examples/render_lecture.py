@@ -137,7 +137,7 @@ def close(was: str, now: str, tag: str) -> bool:
 
 def html_of(markdown: str, pictures: dict[str, bytes]) -> str:
     """The interactive page: the static one in a frame, with its pictures and pieces inside."""
-    markdown = markdown.replace(" in the [interactive page](lecture.html)", " below")
+    markdown = re.sub(r"\s+in\s+the\s+\[interactive\s+page\]\(lecture\.html\)", " below", markdown)
     for name, png in pictures.items():
         data = f"data:image/png;base64,{base64.b64encode(png).decode()}"
         markdown = markdown.replace(f"]({IMAGES}/{name}.png)", f"]({data})")
@@ -153,7 +153,7 @@ def html_of(markdown: str, pictures: dict[str, bytes]) -> str:
             contents.append(f'<li><a href="#{identity}">{html.escape(title)}</a></li>')
     frame = (ROOT / "examples" / "lecture_frame.html").read_text(encoding="utf-8")
     parts = {
-        "STYLE": HtmlFormatter(style="friendly").get_style_defs("pre"),
+        "STYLE": HtmlFormatter(style="xcode").get_style_defs("pre"),
         "CONTENTS": "\n".join(contents),
         "BODY": reader.renderer.render(tokens, reader.options, {}),
         "PIECES": _pieces(),
