@@ -520,18 +520,19 @@ assert parameters(pool) == 0 and pool(torch.zeros(1, 64, 55, 55)).shape == (1, 6
 # from the border, where other pixels come into view.
 
 # %%
-moved = shifted(test_images, 2, 3)  # two pixels down, three to the right
-kernel3 = torch.randn(4, 1, 3, 3, generator=torch.Generator().manual_seed(0))
-map_of_moved, moved_map = F.conv2d(moved, kernel3), shifted(F.conv2d(test_images, kernel3), 2, 3)
+whole = digits.test.images.float()  # whole numbers, so that sums are exact in any order
+moved = shifted(whole, 2, 3)  # two pixels down, three to the right
+kernel3 = torch.randint(-5, 6, (4, 1, 3, 3), generator=torch.Generator().manual_seed(0)).float()
+map_of_moved, moved_map = F.conv2d(moved, kernel3), shifted(F.conv2d(whole, kernel3), 2, 3)
 inside = (..., slice(2, None), slice(3, None))  # what does not come in from outside
 assert torch.equal(map_of_moved[inside], moved_map[inside])
 
-padded = F.conv2d(moved, kernel3, padding=1), shifted(F.conv2d(test_images, kernel3, padding=1), 2, 3)
+padded = F.conv2d(moved, kernel3, padding=1), shifted(F.conv2d(whole, kernel3, padding=1), 2, 3)
 inside = (..., slice(3, -1), slice(4, -1))
 assert torch.equal(padded[0][inside], padded[1][inside])
 
-halved = F.max_pool2d(shifted(test_images, 2, 4), 2), shifted(F.max_pool2d(test_images, 2), 1, 2)
-odd = F.max_pool2d(shifted(test_images, 1, 1), 2), shifted(F.max_pool2d(test_images, 2), 1, 1)
+halved = F.max_pool2d(shifted(whole, 2, 4), 2), shifted(F.max_pool2d(whole, 2), 1, 2)
+odd = F.max_pool2d(shifted(whole, 1, 1), 2), shifted(F.max_pool2d(whole, 2), 1, 1)
 assert torch.equal(*halved)  # pooling with stride 2: only for shifts by multiples of 2
 assert not torch.equal(*odd)
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import base64
 import contextlib
+import functools
 import html
 import io
 import re
@@ -167,6 +168,7 @@ def _coloured(code: str, language: str, _: str) -> str:
     return f"<pre>{highlight(code, PythonLexer(), HtmlFormatter(nowrap=True))}</pre>"
 
 
+@functools.cache
 def _pieces() -> str:
     """Style and scripts of the interactive pieces."""
     try:
