@@ -198,6 +198,7 @@ RECIPE_OF = {  # each data set's own, and its learning rate
     **dict.fromkeys(("cifar10", "cifar100", "parquet", "hub"), ("he_2015_cifar", 0.1)),
     **dict.fromkeys(("folder", "hub_photos"), ("finetune", 0.03)),
     "imagenet": ("torchvision_v1", 0.1),
+    "imagenette": ("scratch_small", 0.001),
 }
 
 

@@ -139,6 +139,7 @@ def test_padding_is_black_and_centred() -> None:
     image = torch.full((1, 1, 3, 2), 9, dtype=torch.uint8)
     padded = pad_to(image, 6)
     assert padded.sum() == 9 * 6 and torch.equal(padded[0, 0, 1:4, 2:4], image[0, 0])
+    assert torch.equal(pad_to(padded, 3)[0, 0], padded[0, 0, 1:4, 1:4])  # only black is cut off
     with pytest.raises(ValueError, match="larger than the input, 2"):
         pad_to(image, 2)
 

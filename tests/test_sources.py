@@ -20,10 +20,12 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
 from harness.config.data import DataConfig
+from harness.config.fit import preprocessing_for
 from harness.data.images.image_set import ImageSet
+from harness.data.images.pixels import pad_to
 from harness.data.sources import table as sources
 from harness.data.sources.splits import relabelled
-from harness.data.sources.table import SOURCES
+from harness.data.sources.table import SOURCES, describe
 from harness.data.sources.torchvision_files import TorchvisionFiles
 from harness.errors import UserError
 
@@ -119,6 +121,14 @@ def test_digits_are_upscaled_to_24_and_padded_to_32() -> None:
     small = torch.from_numpy(load_digits().images[[int(i.split("/")[1]) for i in splits.test.ids]])
     centres = images[:, 0, 5:28:3, 5:28:3].float()  # the middle of each 3x3 block is the pixel itself
     torch.testing.assert_close(centres, (small * 255 / 16).float(), atol=0.51, rtol=0)
+
+
+def test_digits_lose_nothing_but_a_black_margin_for_a_network_of_28_pixels() -> None:
+    known, splits = describe(config("digits")), load(config("digits"))
+    assert preprocessing_for("lenet1", config("digits"), known).size == known.cropped_size == 28
+    assert preprocessing_for("lenet5", config("digits"), known).size == 32
+    for split in (splits.train, splits.test):
+        assert torch.equal(pad_to(pad_to(split.images, 28), 32), split.images)
 
 
 def test_digits_statistics_are_those_of_the_config() -> None:

@@ -14,6 +14,8 @@ class DataSet:
     Attributes:
         image_size: side of the square images in pixels, as the source gives them; None for files of any size.
         padded_size: side after padding with background, for a network that needs larger images; None: never padded.
+        cropped_size: side without a margin that is background in every image, for a network that needs smaller ones;
+            None: there is no such margin.
         channels: number of channels of an image.
         class_names: names of the classes in label order.
         train: number of training images, including those of the validation split.
@@ -26,6 +28,7 @@ class DataSet:
     class_names: tuple[str, ...]
     train: int
     test: int
+    cropped_size: int | None = None
 
     @property
     def in_files(self) -> bool:
@@ -43,7 +46,7 @@ class Preprocessing:
         channels: channels of the input; 1 for grey, 3 for RGB.
         size: side of the square input in pixels.
         resize: pixels of the shorter edge after resizing, before the central crop of `size`; None: images are never
-            resized, and smaller ones are padded with black on all sides.
+            resized, but padded with black on all sides, or freed from a black margin.
         interpolation: interpolation of the resizing; None if images are never resized.
         mean: value that is subtracted from each channel, on the scale 0 to 1.
         std: value that each channel is then divided by.

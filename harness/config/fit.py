@@ -242,19 +242,15 @@ def _of_files(entry: Entry, data: ImageFilesConfig, weights: Preprocessing | Non
 
 
 def _input_size(entry: Entry, data: str, known: DataSet) -> int:
-    reason = ""
-    for size in (known.image_size, known.padded_size):
-        if size is not None:
-            try:
-                entry.check_input(size)
-            except ValueError as error:
-                reason = str(error)
-            else:
-                return size
-    raise _too_small(entry, data, known, reason)
-
-
-def _too_small(entry: Entry, data: str, known: DataSet, reason: str) -> UserError:
-    sizes = [size for size in (known.padded_size, known.image_size) if size is not None]
-    fitting = [name for name, other in MODELS.items() if any(other.takes(size) for size in sizes)]
-    return UserError(f"model={entry.name} data={data}: {reason}; networks that fit: {', '.join(fitting)}")
+    """The side of the network's input: the images' own, that after padding, or that without their margin."""
+    sizes = [size for size in (known.image_size, known.padded_size, known.cropped_size) if size is not None]
+    reasons: dict[int, str] = {}
+    for size in sizes:
+        try:
+            entry.check_input(size)
+        except ValueError as error:
+            reasons[size] = str(error)
+        else:
+            return size
+    fitting = ", ".join(name for name, other in MODELS.items() if any(other.takes(size) for size in sizes))
+    raise UserError(f"model={entry.name} data={data}: {reasons[max(sizes)]}; networks that fit: {fitting}")

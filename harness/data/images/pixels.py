@@ -9,15 +9,19 @@ from harness.config.facts import Preprocessing
 
 
 def pad_to(images: torch.Tensor, size: int) -> torch.Tensor:
-    """Pad uint8 images (N, C, H, W) with black to (N, C, size, size); an odd pixel goes right or below.
+    """Pad uint8 images (N, C, H, W) with black to (N, C, size, size), or free larger ones from a black margin.
+
+    An odd pixel goes right or below.
 
     Raises:
-        ValueError: images larger than `size`.
+        ValueError: images larger than `size`, and not black beyond it.
     """
     height, width = size - images.shape[2], size - images.shape[3]
-    if min(height, width) < 0:
+    left, above = int(width / 2), int(height / 2)
+    padded = F.pad(images, (left, width - left, above, height - above))
+    if min(height, width) < 0 and int(padded.count_nonzero()) < int(images.count_nonzero()):
         raise ValueError(f"images of {images.shape[3]} x {images.shape[2]} pixels are larger than the input, {size}")
-    return F.pad(images, (width // 2, width - width // 2, height // 2, height - height // 2))
+    return padded
 
 
 def grey(images: torch.Tensor) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""scikit-learn's 1,797 digits of 8x8 pixels and 16 greys, upscaled to 24x24 and padded to 32x32.
+"""scikit-learn's 1,797 digits of 8x8 pixels and 16 greys, upscaled to 24x24 and padded to 32x32, for `lenet1` to 28x28.
 
 There is no official split: 360 images are the test split, stratified, chosen by random state 0. The file does not say
 who wrote which digit, so the same writers are on both sides.
@@ -11,7 +11,7 @@ from harness.config.facts import DataSet
 from harness.data.images.image_set import ImageSet
 from harness.data.sources.splits import Splits, checked, hold_out, stratified
 
-FACTS = DataSet(32, None, 1, tuple("0123456789"), 1_437, 360)
+FACTS = DataSet(32, None, 1, tuple("0123456789"), 1_437, 360, cropped_size=28)
 
 
 def describe(config: DataConfig) -> DataSet:

@@ -7,6 +7,7 @@ scored right. A flat `val` needs the development kit of ILSVRC 2012 beside it, `
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -54,23 +55,36 @@ def _read(config: DataConfig, split: str) -> ImageFiles:
             f"{typed('python tools/prepare_imagenet.py')} makes them from the official archives"
         )
     folder = index_folder(root / split)
-    labels = _labels_of_classes(folder) if folder.classes else _labels_of_numbers(folder, root)
+    if folder.classes:
+        labels = labels_by_wnid(folder, IMAGENET_CLASSES, "ImageNet")
+    else:
+        labels = _labels_of_numbers(folder, root)
     positions = np.arange(len(folder), dtype=np.int32)
     return ImageFiles.labelled(folder, positions, labels.astype(np.int64), f"imagenet/{split}")
 
 
-def _labels_of_classes(folder: Folder) -> Labels:
-    order = {wnid: label for label, wnid in enumerate(IMAGENET_CLASSES)}
+def labels_by_wnid(folder: Folder, class_names: Sequence[str], data: str) -> Labels:
+    """Labels of the images of a folder, by the name of their class's folder, int64 (N,).
+
+    Args:
+        folder: its class folders are called by wnid; it may lack some.
+        class_names: all wnids in label order.
+        data: name of the data set, for the message.
+
+    Raises:
+        UserError: a folder is not called like a class, or images lie beside the folders.
+    """
+    order = {wnid: label for label, wnid in enumerate(class_names)}
     unknown = [name for name in folder.classes if name not in order]
     if unknown:
         raise UserError(
-            f"{folder.root}: {len(unknown)} of {len(folder.classes)} folders are not called like a class of ImageNet "
-            f"({', '.join(unknown[:3])}); each should be a wnid, such as n01440764"
+            f"{folder.root}: {len(unknown)} of {len(folder.classes)} folders are not called like a class of {data} "
+            f"({', '.join(unknown[:3])}); each should be a wnid, such as {class_names[0]}"
         )
     if (folder.label < 0).any():
         stray = printable(folder.name(int(np.flatnonzero(folder.label < 0)[0])))
         raise UserError(f"{folder.root}: images lie beside the folders of classes ({stray}); put each into its class's")
-    labels: Labels = np.array([order[name] for name in folder.classes])[folder.label]
+    labels: Labels = np.array([order[name] for name in folder.classes], dtype=np.int64)[folder.label]
     return labels
 
 

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from harness.config.data import DataConfig, FolderConfig, HubPhotosConfig
 from harness.config.facts import DataSet
-from harness.data.sources import digits, folder, hub, hub_cache, hub_photos, imagenet, parquet
+from harness.data.sources import digits, folder, hub, hub_cache, hub_photos, imagenet, imagenette, parquet
 from harness.data.sources.cifar import cifar10, cifar100
 from harness.data.sources.mnist import fashion_mnist, mnist
 from harness.data.sources.splits import Split, Splits
@@ -32,6 +32,7 @@ SOURCES: dict[str, Source] = {
     "cifar10": cifar10,
     "cifar100": cifar100,
     "imagenet": imagenet,
+    "imagenette": imagenette,
     "folder": folder,
     "parquet": parquet,
     "hub": hub,
