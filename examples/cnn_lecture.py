@@ -588,8 +588,10 @@ for row in record["networks"]:
     assert row["top1_error"][1] < row["top1_error"][0] + 4 and row["top1_error"][6] > 10 * row["top1_error"][0]
     if not seen["crop_padding"] and not seen["distortion"]:
         as_they_are[row["model"]] = row["top1_error"]
-if {"mlp", "lenet5_1998"} <= as_they_are.keys():
-    assert as_they_are["mlp"][2] > 2 * as_they_are["lenet5_1998"][2]
+lost = {row["image_size"]: row["ink_lost_percent"][-1] for row in record["networks"]}
+print("ink that leaves the image at 6 pixels:", *(f"{lost[side]:.1f}% of {side} x {side}" for side in sorted(lost)))
+assert as_they_are["mlp"][2] > 2 * as_they_are["lenet5_1998"][2]
+assert max(lost.values()) < 10
 
 # %%
 panels = {"digits of scikit-learn": on_digits, "MNIST": on_mnist}
