@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import base64
 import contextlib
-import functools
 import html
 import io
 import re
@@ -136,8 +135,8 @@ def close(was: str, now: str, tag: str) -> bool:
     return all(abs(a - b) <= max(absolute, relative * max(abs(a), abs(b))) for a, b in pairs)
 
 
-def html_of(markdown: str, pictures: dict[str, bytes]) -> str:
-    """The interactive page: the static one in a frame, with its pictures and pieces inside."""
+def html_of(markdown: str, pictures: dict[str, bytes], pieces: str) -> str:
+    """The interactive page: the static one in a frame, with its pictures and the interactive pieces inside."""
     markdown = re.sub(r"\s+in\s+the\s+\[interactive\s+page\]\(lecture\.html\)", " below", markdown)
     for name, png in pictures.items():
         data = f"data:image/png;base64,{base64.b64encode(png).decode()}"
@@ -157,7 +156,7 @@ def html_of(markdown: str, pictures: dict[str, bytes]) -> str:
         "STYLE": HtmlFormatter(style="xcode").get_style_defs("pre"),
         "CONTENTS": "\n".join(contents),
         "BODY": reader.renderer.render(tokens, reader.options, {}),
-        "PIECES": _pieces(),
+        "PIECES": pieces,
     }
     return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], frame)
 
@@ -168,9 +167,8 @@ def _coloured(code: str, language: str, _: str) -> str:
     return f"<pre>{highlight(code, PythonLexer(), HtmlFormatter(nowrap=True))}</pre>"
 
 
-@functools.cache
-def _pieces() -> str:
-    """Style and scripts of the interactive pieces."""
+def interactive_pieces() -> str:
+    """Style and scripts, which fill the places that the lecture leaves: `<div class="piece" data-piece="...">`."""
     try:
         import lecture_pieces  # type: ignore[import-not-found,unused-ignore]
     except ModuleNotFoundError:
@@ -187,7 +185,7 @@ def main() -> int:
     pictures = run(cells, LECTURE)
     markdown = markdown_of(cells)
     if check:
-        found = checked(markdown, pictures)
+        found = checked(markdown, pictures, interactive_pieces())
         if found:
             print(f"{found[0]} ({len(found)} differences); run python examples/render_lecture.py")
         return 1 if found else 0
@@ -198,17 +196,17 @@ def main() -> int:
     for name, png in pictures.items():
         (DOCS / IMAGES / f"{name}.png").write_bytes(png)
     (DOCS / MARKDOWN).write_text(markdown, encoding="utf-8")
-    (DOCS / PAGE).write_text(html_of(markdown, pictures), encoding="utf-8")
+    (DOCS / PAGE).write_text(html_of(markdown, pictures, interactive_pieces()), encoding="utf-8")
     return 0
 
 
-def checked(markdown: str, pictures: dict[str, bytes]) -> list[str]:
+def checked(markdown: str, pictures: dict[str, bytes], pieces: str) -> list[str]:
     """What of the committed pages is not what the program gives, a line each."""
     committed = {path.stem: path.read_bytes() for path in (DOCS / IMAGES).glob("*.png")}
     old = (DOCS / MARKDOWN).read_text(encoding="utf-8")
     found = [f"docs/{MARKDOWN}: {line}" for line in differences(old, markdown)]
     found += [f"docs/{IMAGES}/{name}.png: missing or left over" for name in sorted(committed.keys() ^ pictures.keys())]
-    if (DOCS / PAGE).read_text(encoding="utf-8") != html_of(old, committed):
+    if (DOCS / PAGE).read_text(encoding="utf-8") != html_of(old, committed, pieces):
         found.append(f"docs/{PAGE}: not what docs/{MARKDOWN} and its pictures make")
     return found
 
