@@ -7,13 +7,11 @@ pixels loses the ink that leaves its image, so that the record also says how muc
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from safetensors import safe_open
 from torch import nn
 
 from benchmarks.rounds import machine
@@ -23,8 +21,6 @@ from harness.data.images.image_set import ImageSet
 from harness.data.images.pixels import Normalise, pad_to
 from harness.data.sources.table import load_test
 from harness.errors import UserError
-from harness.run.checkpoint import KEY
-from harness.stories.release import RELEASE
 from models.catalogue import RELEASED, WEIGHTS, Released
 
 DISTANCES = (0, 1, 2, 3, 4, 5, 6)  # pixels
@@ -68,17 +64,10 @@ def _measured(row: Released, test: ImageSet) -> dict[str, Any]:
         "weights": row.name,
         "sha256": row.sha256,
         "image_size": preprocessing.size,
-        "training": _training(row),
+        "training": {key: loaded.trained.training["recipe"][key] for key in ("name", "crop_padding", "distortion")},
         "ink_lost_percent": [round(ink_lost(test, preprocessing.size, distance), 4) for distance in DISTANCES],
         "top1_error": errors_by_shift(loaded.network, test, preprocessing),
     }
-
-
-def _training(row: Released) -> dict[str, Any]:
-    """What of the recipe moves the training images, by the description in the file."""
-    with safe_open(WEIGHTS / row.file, framework="pt") as content:
-        recipe = json.loads(content.metadata()[KEY])[RELEASE]["record"]["training"]["recipe"]
-    return {key: recipe[key] for key in ("name", "crop_padding", "distortion")}
 
 
 def errors_by_shift(

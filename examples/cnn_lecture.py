@@ -571,6 +571,7 @@ for name in ("mlp", "lenet4", "lenet5_1998", "lenet5"):
     loaded = load(name, weights="DIGITS")
     on_digits[name] = errors_by_shift(loaded.network, digits.test, loaded.trained.preprocessing)
     print(f"{name:12} " + " ".join(f"{wrong:5.1f}" for wrong in on_digits[name]))
+    assert loaded.trained.training["recipe"]["crop_padding"] == 2
     assert on_digits[name][1] < on_digits[name][0] + 2 and on_digits[name][6] > 50
 assert on_digits["mlp"][2] < on_digits["lenet5_1998"][2]
 
@@ -689,11 +690,12 @@ for farthest in (0, 3):
 assert results[3, typical_network, in_place] < results[3, typical_network, mixed] - 1
 assert results[3, typical_network, in_place] < results[3, fully_connected, in_place] - 3
 assert abs(results[0, typical_network, in_place] - results[0, typical_network, mixed]) < 4  # percent of the images
+assert abs(results[0, typical_network, in_place] - results[0, fully_connected, in_place]) < 4
 
 # %% [markdown]
 # As long as the digits lie in the middle, the convolutional network gains nothing: the task is so easy that it does
-# as well on mixed pixels, and no better than the fully connected one. When the digits lie here and there, it is
-# ahead, and mixing the pixels costs it a part of that. So what convolution knows about images is worth something
+# about as well on mixed pixels, and about as well as the fully connected one. When the digits lie here and there, it
+# is ahead, and mixing the pixels costs it a part of that. So what convolution knows about images is worth something
 # where it is needed; a small clean data set may not show it.
 #
 # Draw a digit, and see the maps of LeNet-5 and its answer change, in the [interactive page](lecture.html).
