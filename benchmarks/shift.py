@@ -58,13 +58,14 @@ def measure(root: str) -> dict[str, Any]:
 
 def _measured(row: Released, test: ImageSet) -> dict[str, Any]:
     loaded = load(row.model, weights=row.name)
-    preprocessing = loaded.trained.preprocessing
+    preprocessing, training = loaded.trained.preprocessing, loaded.trained.training
+    assert training is not None
     return {
         "model": row.model,
         "weights": row.name,
         "sha256": row.sha256,
         "image_size": preprocessing.size,
-        "training": {key: loaded.trained.training["recipe"][key] for key in ("name", "crop_padding", "distortion")},
+        "training": {key: training["recipe"][key] for key in ("name", "crop_padding", "distortion")},
         "ink_lost_percent": [round(ink_lost(test, preprocessing.size, distance), 4) for distance in DISTANCES],
         "top1_error": errors_by_shift(loaded.network, test, preprocessing),
     }
