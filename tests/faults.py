@@ -1916,6 +1916,51 @@ INSIGHT = [
     ),
 ]
 
+LECTURE = [
+    Fault(
+        "digits are shifted to one side alone",
+        "benchmarks/shift.py",
+        "DIRECTIONS = ((0, -1), (0, 1), (-1, 0), (1, 0))",
+        "DIRECTIONS = ((0, -1), (0, -1), (0, -1), (0, -1))",
+        "test_lecture.py::test_errors_by_shift_are_means_over_the_four_directions",
+    ),
+    Fault(
+        "digits are shifted before they are padded",
+        "benchmarks/shift.py",
+        "shifted(pad_to(images, preprocessing.size), down, right)",
+        "pad_to(shifted(images, down, right), preprocessing.size)",
+        "test_lecture.py::test_an_image_is_padded_before_it_is_shifted",
+    ),
+    Fault(
+        "an answer of an exercise is wrong",
+        "examples/cnn_lecture.py",
+        "**36,928**: 64 filters",
+        "**36,864**: 64 filters",
+        "test_lecture.py::test_the_answer_of_an_exercise_is_right",
+    ),
+    Fault(
+        "the page says another number than its program",
+        "docs/lecture.md",
+        "network has learnt little, and",
+        "network reached 4.273% error, and",
+        "test_lecture.py::test_every_number_of_the_text_is_in_the_code_or_its_output",
+    ),
+    Fault(
+        "a number of the lecture may be anything",
+        "examples/render_lecture.py",
+        "<= max(absolute, relative * max(abs(a), abs(b)))",
+        "<= max(absolute, relative * max(abs(a), abs(b))) + 1e9",
+        "test_lecture.py::test_numbers_are_compared_with_a_tolerance",
+    ),
+    Fault(
+        "the interactive page loads its pictures from elsewhere",
+        "examples/render_lecture.py",
+        'markdown.replace(f"]({IMAGES}/{name}.png)", f"]({data})")',
+        "markdown",
+        "test_lecture.py::test_the_interactive_page_is_the_static_one_in_one_file",
+    ),
+]
+
 FAULTS = [
     *LOADING,
     *AUGMENTATION,
@@ -1931,4 +1976,5 @@ FAULTS = [
     *RELEASED,
     *LECTURED,
     *INSIGHT,
+    *LECTURE,
 ]

@@ -10,6 +10,7 @@ from typing import NoReturn
 
 from harness.config.weights import check_name
 from harness.errors import EXIT_CODE, UserError, file_error
+from harness.prediction.pictures import find_images
 from harness.run.program import typed
 
 
@@ -108,3 +109,15 @@ def main(parser: Parser, task: Callable[[argparse.Namespace], int]) -> int:
     except OSError as error:
         print(f"{parser.prog}: {file_error(error)}", file=sys.stderr)
         return EXIT_CODE
+
+
+def pictures(words: Sequence[str]) -> list[bytes]:
+    """The picture files that words name; files that are passed by are told on standard error.
+
+    Raises:
+        UserError: no file was found.
+    """
+    found = find_images(words, sys.stdin.buffer)
+    for line in found.others:
+        print(line, file=sys.stderr)
+    return found.images

@@ -24,7 +24,6 @@ from pathlib import Path
 
 from harness.command import arguments
 from harness.export.endings import ENDINGS, check_out
-from harness.prediction.pictures import find_images
 from harness.run import program
 
 
@@ -45,7 +44,7 @@ def export(given: argparse.Namespace) -> int:
     """Load the network, write it, and print how far the file's logits are from it; returns the exit code."""
     arguments.check_network(given, given.network)
     check_out(given.out, given.format)
-    pictures = find_images(given.images, sys.stdin.buffer).images if given.images else []
+    pictures = arguments.pictures(given.images) if given.images else []
 
     from harness.export.export import DifferenceError, export
     from harness.prediction.network import load

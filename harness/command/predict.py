@@ -20,7 +20,6 @@ from pathlib import Path
 from harness.command import arguments
 from harness.errors import UserError
 from harness.prediction.output import Names, check_out, report
-from harness.prediction.pictures import find_images
 from harness.run.program import typed
 
 
@@ -51,9 +50,7 @@ def predict(given: argparse.Namespace) -> int:
         raise UserError(f"{network}: say which pictures behind it: files, folders, patterns, or -")
     if given.out:
         check_out(given.out)
-    paths, others = find_images(words, sys.stdin.buffer)
-    for line in others:
-        print(line, file=sys.stderr)
+    paths = arguments.pictures(words)
 
     from rich.console import Console
     from rich.progress import track

@@ -14,7 +14,6 @@ that --data names. The exit code is 0, or 2 for a mistake.
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -22,7 +21,6 @@ from harness.command import arguments
 from harness.config.compose import compose_groups
 from harness.errors import UserError
 from harness.prediction.output import Names
-from harness.prediction.pictures import find_images
 from harness.run.files import new_folder
 from harness.run.program import typed
 
@@ -63,7 +61,7 @@ def visualize(given: argparse.Namespace) -> int:
         raise UserError(f"out={given.out}: this folder exists; name a new one")
     if given.out and not given.out.parent.is_dir():
         raise UserError(f"out={given.out}: there is no folder {given.out.parent}")
-    paths = find_images(words, sys.stdin.buffer)
+    paths = arguments.pictures(words)
     if len(paths) > MOST:
         raise UserError(f"{len(paths):,} pictures: a page shows at most {MOST}; name fewer")
 
