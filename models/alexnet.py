@@ -36,7 +36,7 @@ import torch.fx
 import torch.nn.functional as F
 from torch import nn
 
-from .network import Network, height_and_width
+from .network import Network
 
 
 class ResponseNorm(nn.Module):
@@ -72,7 +72,7 @@ def initialise(network: nn.Module) -> None:
 @torch.fx.wrap
 def check_size(images: torch.Tensor, smallest: int) -> None:
     """Raise `ValueError` if the images (N, C, H, W) have less than one pixel for every window of the last pooling."""
-    height, width = height_and_width(images)
+    height, width = images.shape[-2:]
     if height < smallest or width < smallest:
         raise ValueError(f"this AlexNet needs images of at least {smallest} pixels a side, not {height} x {width}")
 

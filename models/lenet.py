@@ -43,7 +43,7 @@ import torch.fx
 import torch.nn.functional as F
 from torch import nn
 
-from .network import Network, height_and_width
+from .network import Network
 
 # Rows are the maps of S2, columns are the maps of C3, and an X is a connection.
 # [LeCun 1998, Table I]: every contiguous three, every contiguous four, some discontinuous fours, all six.
@@ -210,7 +210,7 @@ class RadialBasis(nn.Module):
 @torch.fx.wrap
 def check_size(images: torch.Tensor, side: int) -> None:
     """Raise `ValueError` unless the images (N, C, H, W) are squares of this side."""
-    height, width = height_and_width(images)
+    height, width = images.shape[-2:]
     if height != side or width != side:
         raise ValueError(f"this LeNet takes images of {side} x {side} pixels, not {height} x {width}")
 

@@ -16,14 +16,13 @@ import torch
 import torch.fx
 from torch import nn
 
-from .network import Network, height_and_width
+from .network import Network
 
 
 @torch.fx.wrap
 def check_size(images: torch.Tensor, values: int) -> None:
     """Raise `ValueError` unless each of the images (N, C, H, W) has so many values. Tracers do not look inside."""
-    height, width = height_and_width(images)
-    channels = images.shape[1]
+    channels, height, width = images.shape[-3:]
     if channels * height * width != values:
         raise ValueError(f"this mlp takes images of {values} values, not {channels} x {height} x {width}")
 

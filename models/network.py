@@ -7,6 +7,7 @@ from functools import partial
 from typing import Concatenate, ParamSpec, TypeVar
 
 import torch
+import torch.fx
 from torch import nn
 
 Row = TypeVar("Row")
@@ -14,14 +15,13 @@ Options = ParamSpec("Options")
 AnyNetwork = TypeVar("AnyNetwork", bound="Network")
 
 
-def height_and_width(images: torch.Tensor) -> tuple[int, int]:
-    """Return the sides of images (N, C, H, W) in pixels; raise `ValueError` if they have other dimensions."""
+@torch.fx.wrap
+def check_batch(images: torch.Tensor) -> None:
+    """Raise `ValueError` unless there are four dimensions, (N, C, H, W). Tracers do not look inside."""
     if images.ndim != 4:
         raise ValueError(
             f"images should be (N, C, H, W), not {tuple(images.shape)}; images[None] makes a batch of a single one"
         )
-    height, width = images.shape[-2:]
-    return height, width
 
 
 class Network(nn.Module):
@@ -46,6 +46,7 @@ class Network(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Images (N, in_channels, H, W) to logits (N, num_classes)."""
+        check_batch(images)
         return self.forward_head(self.forward_features(images))
 
     @property

@@ -26,7 +26,7 @@ import torch.fx
 import torch.nn.functional as F
 from torch import nn
 
-from .network import Network, builder, height_and_width
+from .network import Network, builder
 
 # Depth: layers of a block, and the number of blocks in conv2_x to conv5_x [He 2015, Table 1].
 LAYERS = {
@@ -43,7 +43,7 @@ EXPANSION = 4
 @torch.fx.wrap
 def check_size(images: torch.Tensor) -> None:
     """Raise `ValueError` if the images (N, C, H, W) leave conv5_x less than a pixel. Tracers do not look inside."""
-    height, width = height_and_width(images)
+    height, width = images.shape[-2:]
     if height < 32 or width < 32:
         raise ValueError(f"ResNet needs images of at least 32 pixels a side, not {height} x {width}")
 

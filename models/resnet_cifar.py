@@ -33,13 +33,13 @@ import torch.fx
 import torch.nn.functional as F
 from torch import nn
 
-from .network import Network, builder, height_and_width
+from .network import Network, builder
 
 
 @torch.fx.wrap
 def check_size(images: torch.Tensor) -> None:
     """Raise `ValueError` if the images (N, C, H, W) leave conv4_x less than a pixel. Tracers do not look inside."""
-    height, width = height_and_width(images)
+    height, width = images.shape[-2:]
     if height < 4 or width < 4:
         raise ValueError(f"this ResNet needs images of at least 4 pixels a side, not {height} x {width}")
 

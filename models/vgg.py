@@ -25,7 +25,7 @@ import torch.fx
 import torch.nn.functional as F
 from torch import nn
 
-from .network import Network, builder, height_and_width
+from .network import Network, builder
 
 # Each column is a stage, which ends in a 2x2 maximum. 3 stands for a 3x3 convolution, 1 for a 1x1 convolution and LRN
 # for response normalisation [Simonyan 2014, Table 1].
@@ -59,7 +59,7 @@ class ResponseNorm(nn.Module):
 @torch.fx.wrap
 def check_size(images: torch.Tensor) -> None:
     """Raise `ValueError` if the images (N, C, H, W) leave nothing to pool5. Tracers do not look inside."""
-    height, width = height_and_width(images)
+    height, width = images.shape[-2:]
     if height < 32 or width < 32:
         raise ValueError(f"VGG needs images of at least 32 pixels a side, not {height} x {width}")
 
