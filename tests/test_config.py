@@ -17,7 +17,8 @@ from conftest import ROOT, run_script
 
 from harness.command.help import group_page, help_page
 from harness.config.commands import GROUPS
-from harness.config.compose import compose, quoted_path
+from harness.config.compose import compose, compose_groups, quoted_path
+from harness.config.data import ImageFilesConfig
 from harness.config.files import choices
 from harness.config.recipe import LOSSES
 from harness.config.renamed import renamed
@@ -191,6 +192,21 @@ def test_imagenet_names_its_recipe_and_protocol_and_networks_without_batch_norm_
         assert f"learning_rate: {rate}\n" in said and "name: torchvision_v1" in said and "name: center_crop" in said
     said = run_script("train.py", "data=imagenet", "recipe.learning_rate=0.3", "--cfg", "job", "--resolve").stdout
     assert "learning_rate: 0.3\n" in said
+
+
+@pytest.mark.parametrize("data", ["folder", "hub_photos"])
+def test_pictures_in_files_have_the_size_of_the_network(data: str) -> None:
+    def sizes(*words: str) -> tuple[int, int]:
+        found = compose("train", [f"data={data}", *words]).data
+        assert isinstance(found, ImageFilesConfig)
+        return found.image_size, found.resize
+
+    for model, expected in (("resnet20", (32, 37)), ("lenet5", (32, 37)), ("mlp", (28, 32)), ("resnet50", (224, 256))):
+        assert sizes(f"model={model}") == expected
+    assert sizes("model=resnet20", "data.image_size=64") == (64, 73)
+    assert sizes("model=resnet18", "data.image_size=64", "data.resize=64") == (64, 64)
+    (without,) = compose_groups("eval", [f"data={data}"], "data")
+    assert (without.image_size, without.resize) == (224, 256)
 
 
 RECIPE_OF = {  # each data set's own, and its learning rate

@@ -245,6 +245,24 @@ def test_a_flat_folder_takes_its_labels_from_the_development_kit(tmp_path: Path)
         load_test(imagenet_config(tmp_path))
 
 
+@pytest.mark.parametrize("place", [".", "../../.."], ids=["beside the pictures", "as Kaggle's archive has it"])
+def test_a_flat_folder_takes_its_labels_from_kaggles_file(place: str, tmp_path: Path) -> None:
+    root = tmp_path / "ILSVRC" / "Data" / "CLS-LOC"
+    make(root, "val/ILSVRC2012_val_00000003.JPEG", "val/ILSVRC2012_val_00000001.JPEG")
+    solution = (root / place / "LOC_val_solution.csv").resolve()
+    lines = [
+        f"ILSVRC2012_val_{n:08d},{IMAGENET_CLASSES[label]} 85 1 499 272 " for n, label in ((3, 7), (2, 0), (1, 999))
+    ]
+    solution.write_text("\n".join(["ImageId,PredictionString", *lines]))
+    assert load_test(imagenet_config(root)).labels.tolist() == [999, 7]
+    (root / "val" / "other.JPEG").touch()
+    with pytest.raises(UserError, match=r"other.JPEG: not the name of one of the 3 images of .*LOC_val_solution.csv"):
+        load_test(imagenet_config(root))
+    solution.write_text("ImageId,Labels\na,b\n")
+    with pytest.raises(UserError, match=r"LOC_val_solution.csv: not Kaggle's list of labels .KeyError"):
+        load_test(imagenet_config(root))
+
+
 def test_a_fingerprint_tells_names_labels_and_sizes_apart(tmp_path: Path) -> None:
     make(tmp_path, "val/n01440764/a.JPEG", "val/n01443537/b.JPEG")
     split = load_test(imagenet_config(tmp_path))

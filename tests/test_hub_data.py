@@ -109,6 +109,17 @@ def test_validation_is_reported_where_there_is_no_test_split(cache: Path) -> Non
     assert describe(small()).test == 2
 
 
+def test_a_split_without_labels_is_not_unpacked(
+    cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    columns = ("image", "label")
+    for split, labels in (("train", [0, 1, 2] * 4), ("validation", [0, 1, 2]), ("test", [-1] * 5)):
+        write(cache / "data" / f"{split}-0.parquet", [photo() for _ in labels], labels, columns)
+    splits = sources.load(photos(tmp_path))
+    assert (len(splits.train) + len(splits.validation), len(splits.test)) == (12, 3)
+    assert "no image of test has a label: it is left out" in capsys.readouterr().err
+
+
 def test_photographs_are_unpacked_once_and_read_like_a_folder(cache: Path, tmp_path: Path) -> None:
     kinds = ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"]
     train = [photo(40 + number, 30, kinds[number % 6]) for number in range(12)]

@@ -90,6 +90,39 @@ def test_one_picture_in_colour_makes_all_so(tmp_path: Path, file: str) -> None:
     assert np.array_equal(image.permute(1, 2, 0).numpy(), pixels(1, 4)[0])
 
 
+@pytest.mark.parametrize("missing", [-1, None])
+def test_a_split_without_labels_is_not_reported_on(
+    missing: int | None, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The validation split is, aloud; one row of a labelled split that has none is still a mistake."""
+    write_set(tmp_path)
+    metadata = pq.read_schema(tmp_path / "test.parquet").metadata[b"huggingface"]
+    write(tmp_path / "test.parquet", [png(image) for image in pixels(4, 1)], [missing] * 4, metadata)
+    with pytest.raises(UserError, match="no image of test has a label, so there is none to report on"):
+        describe(config(tmp_path))
+    write(tmp_path / "validation.parquet", [png(image) for image in pixels(5, 2)], [0, 1, 2, 0, 1], metadata)
+    assert describe(config(tmp_path)).test == 5 and not caplog.records
+    assert sources.load(config(tmp_path, validation=3)).test.labels.tolist() == [0, 1, 2, 0, 1]
+    assert sources.load_test(config(tmp_path)).labels.tolist() == [0, 1, 2, 0, 1]
+    assert [record.message for record in caplog.records] == [
+        f"data=parquet: data.root={tmp_path}: no image of test has a label, so validation is reported on"
+    ] * 2
+    write(tmp_path / "test.parquet", [png(image) for image in pixels(2, 1)], [missing, 1], metadata)
+    with pytest.raises(UserError, match=rf"test.parquet: row 0: label {missing} is none of the 3 classes"):
+        sources.load_test(config(tmp_path))
+
+
+def test_what_is_reported_on_needs_no_training_files(tmp_path: Path) -> None:
+    written = write_set(tmp_path)
+    for path in tmp_path.glob("train*"):
+        path.unlink()
+    known, test = describe(config(tmp_path)), sources.load_test(config(tmp_path))
+    assert (known.class_names, known.train, known.test) == (tuple(NAMES), 0, 6) and isinstance(test, ImageSet)
+    assert np.array_equal(test.images.numpy(), written["test"].transpose(0, 3, 1, 2))
+    with pytest.raises(UserError, match=r"no train\*.parquet in it, so there is no image to train on"):
+        sources.load(config(tmp_path))
+
+
 def test_metadata_costs_no_picture(tmp_path: Path) -> None:
     """And a format whose reader runs a program is none of ours."""
     written = write_set(tmp_path)

@@ -35,6 +35,7 @@ from harness.data.sources.table import load_test
 from harness.errors import UserError
 from harness.export.export import export
 from harness.prediction.network import Loaded
+from harness.prediction.output import Names, as_csv, as_json_lines
 from harness.prediction.pictures import find_images
 from harness.prediction.predict import NOT_A_NUMBER, Prediction, predict
 from harness.run.checkpoint import Trained
@@ -286,6 +287,25 @@ def test_a_folder_that_may_not_be_read_is_listed(picture: Picture, tmp_path: Pat
         assert found(str(tmp_path / "photos")) == [str(inside)]
     finally:
         inside.chmod(0o755)
+
+
+def test_a_file_that_looks_like_an_option_gets_a_hint(
+    picture: Picture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    picture("-dash.jpg")
+    monkeypatch.chdir(tmp_path / "photos")
+    monkeypatch.setattr("sys.argv", ["predict.py", "run", "-dash.jpg"])
+    parser = Parser()
+    parser.add_argument("words", nargs="+")
+    with pytest.raises(UserError, match=r"-dash.jpg is a file: write -- before names that begin with -; --help lists"):
+        parser.parse_args()
+
+
+def test_a_table_for_spreadsheets_computes_nothing() -> None:
+    names = Names(("=1+1", "cat"), {})
+    prediction = Prediction("-1.jpg", (0, 1), (0.75, 0.25), None)
+    assert as_csv([prediction], names).splitlines()[1] == "'-1.jpg,'=1+1,0.750000,cat,0.250000,"
+    assert json.loads(as_json_lines([prediction], names))["classes"][0]["class"] == "=1+1"  # for programs
 
 
 def test_nothing_found(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 import torch
 from conftest import ROOT
 from in_process import call, only
+from PIL import Image
 from torch import nn
 
 from harness.evaluation.evaluator import Evaluator
@@ -192,3 +194,38 @@ def test_a_run_of_an_older_version_says_what_is_not_known(tmp_path: Path) -> Non
     assert call("train.py", f"resume={tmp_path / 'killed'}", "trainer.accelerator=cpu") == 0
     places = record(tmp_path / "killed")["training"]["places"]
     assert [place["threads"] for place in places] == [None, 1]
+
+
+def test_a_readable_table_has_names_and_paths_and_no_formulas(tmp_path: Path) -> None:
+    """A class may be called like a formula: only this table, which people open in spreadsheets, has an apostrophe."""
+    names = ("=1+1", "cat", "-dog", "@x")
+    for split, images in (("train", 4), ("val", 2)):
+        for colour, name in enumerate(names):
+            for number in range(images):
+                path = tmp_path / "photos" / split / name / f"{number}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.new("RGB", (40, 40), (60 * colour, 200, 255 - 60 * colour)).save(path)
+    settings = ("model=resnet20", "data=folder", f"data.root={tmp_path / 'photos'}", "recipe=scratch_small")
+    folder = train(tmp_path / "runs", *settings, "recipe.learning_rate=0.01", "trainer.workers=0")
+    assert tuple(record(folder)["class_names"]) == tuple(sorted(names, key=str.encode))
+    with (folder / "predictions_readable.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    with (folder / "predictions.csv").open(encoding="utf-8", newline="") as file:
+        plain = list(csv.DictReader(file))
+    assert [row["image"] for row in rows] == [row["image"] for row in plain] and len(rows) == 8
+    for row, positions in zip(rows, plain, strict=True):
+        assert Path(row["path"]).is_file() and row["image"].endswith("/".join(Path(row["path"]).parts[-2:]))
+        for kind in ("label", "class_1", "class_4"):
+            assert row[kind].removeprefix("'") == record(folder)["class_names"][int(positions[kind])]
+            assert row[kind].startswith("'") == (row[kind] != "cat")
+        assert row["probability_1"] == positions["probability_1"]
+
+
+def test_too_large_a_batch_is_told_before_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    train(tmp_path / "large", "model=mlp", "recipe.batch_size=512", "recipe.learning_rate=0.1")
+    said = capsys.readouterr().out
+    line = "an epoch of 1,257 images is 3 steps of recipe.batch_size=512, which is meant for more; "
+    assert line + "recipe.batch_size=64 and, in proportion, recipe.learning_rate=0.013 would make 20" in said
+    assert said.index(line) < said.index("epoch 1/2")
+    train(tmp_path / "usual", "model=mlp")
+    assert "which is meant for more" not in capsys.readouterr().out

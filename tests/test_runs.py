@@ -27,6 +27,7 @@ FILES = {
     "checkpoints",
     "result.json",
     "predictions.csv",
+    "predictions_readable.csv",
     "evaluation_timing.json",
     "log.txt",
 }

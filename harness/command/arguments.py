@@ -32,7 +32,9 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raise `UserError`, where argparse would print many lines and exit."""
-        raise UserError(f"{message}; --help lists what can be given")
+        file = next((word for word in sys.argv[1:] if word.startswith("-") and Path(word).exists()), None)
+        hint = f"; {file} is a file: write -- before names that begin with -" if file else ""
+        raise UserError(f"{message}{hint}; --help lists what can be given")
 
 
 def positive(text: str) -> int:

@@ -34,13 +34,29 @@ from harness.config.commands import (
 from harness.config.files import CONFIGS, choices
 from harness.config.mistakes import no_such_choice, one_line, unknown_key
 from harness.errors import UserError
+from models.catalogue import MODELS
 
 Schema = TypeVar("Schema")
 PROPORTIONAL = (  # settings of a recipe that go with its epochs
     *("milestones", "milestone_steps", "size_ramp", "warmup_epochs", "warmup_steps"),
     *("average_decay", "average_last_epochs"),
 )
+WITHOUT_NETWORK = 224  # pixels: the input of most networks for photographs
 PATH_KEYS = {key for command in COMMANDS for key, known in keys_of(command).items() if known.setting.path}
+
+
+def input_size(model: str) -> int:
+    """Return the side in pixels of a network's images: the default of `data.image_size` for pictures in files."""
+    return MODELS[model].input_size if model in MODELS else WITHOUT_NETWORK
+
+
+def resize_for(image_size: int) -> int:
+    """Return the default of `data.resize`, which is 256 for an input of 224."""
+    return round(image_size * 256 / 224)
+
+
+OmegaConf.register_new_resolver("input_size", input_size)
+OmegaConf.register_new_resolver("resize_for", resize_for)
 
 
 @overload

@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
@@ -17,9 +18,12 @@ from typing import Any
 import torch
 
 from harness.config.data import DataConfig, ImageFilesConfig
+from harness.data.images.folder import printable
 from harness.data.images.image_files import ImageFiles
 from harness.data.loading.stateless import HASH_VERSION
 from harness.data.loading.waiting import advice
+from harness.data.sources.folder import SPLITS
+from harness.data.sources.splits import Split
 from harness.data.sources.table import recorded
 from harness.evaluation.evaluator import Evaluator, Predictions
 from harness.evaluation.intervals import wilson
@@ -31,11 +35,12 @@ from harness.evaluation.schema import (
     RESULT_VERSION,
 )
 from harness.run.checkpoint import BEST, LAST, Checkpoint, Trained
-from harness.run.files import RESULT_FILE, csv_text, write_json, write_text
+from harness.run.files import RESULT_FILE, csv_text, harmless, write_json, write_text
 from harness.run.history import Counts
 from harness.run.log import log
 from harness.run.machine import available_cores
 
+READABLE_FILE = "predictions_readable.csv"
 UNREADABLE_FILE = "unreadable.csv"
 TIMING_FILE = "evaluation_timing.json"
 PACKAGES = ("torch", "lightning", "pillow", "simplejpeg")
@@ -105,6 +110,29 @@ def predictions_csv(ids: Sequence[str], predictions: Predictions) -> str:
     return csv_text(PREDICTIONS_COLUMNS, table)
 
 
+def readable_csv(split: Split, predictions: Predictions, class_names: Sequence[str]) -> str:
+    """Return the same table for people and spreadsheets: where each image lies, and classes by name.
+
+    Names that a spreadsheet would compute have an apostrophe before them.
+    """
+    table = []
+    rows = (predictions.labels.tolist(), predictions.classes.tolist(), predictions.probabilities.tolist())
+    for index, (image, label, classes, probabilities) in enumerate(zip(split.ids, *rows, strict=True)):
+        path = Path(os.fsdecode(split.path(index))).absolute() if isinstance(split, ImageFiles) else None
+        named = [class_names[choice] if choice >= 0 else "" for choice in classes]
+        known = [f"{value:.6f}" if name else "" for name, value in zip(named, probabilities, strict=True)]
+        answers = [field for pair in zip(map(harmless, named), known, strict=True) for field in pair]
+        place = [] if path is None else [harmless(printable(os.fsencode(path)))]
+        table.append([harmless(image), *place, harmless(class_names[label]), *answers])
+    places = ["path"] if isinstance(split, ImageFiles) else []
+    answered = [f"{kind}_{k + 1}" for k in range(predictions.classes.shape[1]) for kind in ("class", "probability")]
+    return csv_text(["image", *places, "label", *answered], table)
+
+
+def _last(prefix: str) -> str:
+    return prefix.rpartition("/")[2].casefold()
+
+
 def unreadable_csv(reasons: Mapping[str, str]) -> str:
     """Return a table with one line for each image that could not be read: its id and the reason."""
     return csv_text(("image", "reason"), sorted(reasons.items()))
@@ -149,6 +177,7 @@ def write_record(
     ids = split.ids  # a property that makes a new list each time
     predictions = predictions_csv(ids, evaluator.predictions)
     write_text(folder / "predictions.csv", predictions)
+    write_text(folder / READABLE_FILE, readable_csv(split, evaluator.predictions, trained.class_names))
     network = evaluator.network
     result: dict[str, Any] = {
         "schema": RESULT_SCHEMA,
@@ -160,7 +189,7 @@ def write_record(
         },
         "data": {
             "name": data.name,
-            "split": "val" if isinstance(split, ImageFiles) and split.prefix.endswith("/val") else "test",
+            "split": "val" if isinstance(split, ImageFiles) and _last(split.prefix) in SPLITS["val"] else "test",
             "images": len(split),
             "fingerprint": split.fingerprint(),
             **({"decoder": data.decoder} if isinstance(data, ImageFilesConfig) else {}),

@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from harness.errors import UserError
-from harness.run.files import csv_text, write_text
+from harness.run.files import csv_text, harmless, write_text
 
 if TYPE_CHECKING:
     from harness.prediction.predict import Prediction
@@ -52,19 +52,22 @@ def table(predictions: Iterable[Prediction], names: Names) -> Table:
 
 
 def as_csv(predictions: Sequence[Prediction], names: Names) -> str:
-    """Write a line a picture: `image,class_1,probability_1,...,problem`; wnids have `name_1` behind `class_1`."""
+    """Write a line a picture: `image,class_1,probability_1,...,problem`; wnids have `name_1` behind `class_1`.
+
+    What a spreadsheet would compute has an apostrophe before it; programs read JSON lines, which have none.
+    """
     answers = max((len(prediction.classes) for prediction in predictions), default=0)
     kinds = ("class", "name", "probability") if names.readable else ("class", "probability")
     columns = ["image", *(f"{kind}_{k + 1}" for k in range(answers) for kind in kinds), "problem"]
     rows = []
     for prediction in predictions:
         fields = [
-            f"{field:.6f}" if isinstance(field, float) else field
+            f"{field:.6f}" if isinstance(field, float) else harmless(field)
             for answer in _answers(prediction, names)
             for field in answer.values()
         ]
         fields += [""] * (answers * len(kinds) - len(fields))
-        rows.append([prediction.image, *fields, prediction.problem or ""])
+        rows.append([harmless(prediction.image), *fields, prediction.problem or ""])
     return csv_text(columns, rows)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import time
 from collections.abc import Sequence
@@ -30,6 +31,7 @@ from harness.training.stuck import stuck
 METRICS_FILE = "metrics.csv"
 TIMING_FILE = "timing.csv"
 CURVES_FILE = "curves.png"
+FEW_STEPS, WANTED_STEPS = 5, 10  # of an epoch: fewer are warned of, and about so many proposed
 CURVES_EVERY = 30.0  # least seconds between two drawings while training
 
 
@@ -75,7 +77,24 @@ class Recorder(Checkpoint):
             if trainer.is_global_zero:
                 self.timing = read_timing(self.folder / TIMING_FILE, len(pl_module.history))
             trainer.should_stop = is_over(pl_module.history, self.patience)  # it was killed after its last epoch
+        elif not trainer.global_step:
+            self._warn_of_few_steps()
         self.interruption.watch()
+
+    def _warn_of_few_steps(self) -> None:
+        """Say what to set where a batch, meant for many images, holds a large part of these."""
+        assert self.trained.training is not None, "this network is trained here"
+        images, recipe = self.trained.training["images"], self.trained.training["recipe"]
+        batch_size, steps = recipe["batch_size"], math.ceil(images / recipe["batch_size"])
+        smaller = 2 ** max(3, math.floor(math.log2(images / WANTED_STEPS)))
+        if steps >= FEW_STEPS or smaller >= batch_size or recipe["trains"] == "head":
+            return
+        rate = f" and, in proportion, recipe.learning_rate={recipe['learning_rate'] * smaller / batch_size:.2g}"
+        log.warning(
+            f"an epoch of {images:,} images is {steps} step{'s' if steps > 1 else ''} of recipe.batch_size="
+            f"{batch_size}, which is meant for more; recipe.batch_size={smaller}"
+            f"{rate if recipe['optimizer'] == 'sgd' else ''} would make {math.ceil(images / smaller)}"
+        )
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Stop receiving signals."""

@@ -75,11 +75,15 @@ def unpacked(config: HubPhotosConfig) -> HubPhotosConfig:
 
 def _unpack(files: Files, folder: Path) -> None:
     """Write every picture of every split into a file of its own; all of them, or no folder."""
+    unlabelled = [split for split, paths in files.items() if not parquet_files.is_labelled(paths)]
+    files = {split: paths for split, paths in files.items() if split not in unlabelled}
     class_names = parquet_files.class_names(files)
     classes = [_folder_name(name) for name in class_names]
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)  # of a process that was killed
     print(f"unpacking the pictures to {folder}", file=sys.stderr)
+    for split in unlabelled:
+        print(f"no image of {split} has a label: it is left out", file=sys.stderr)
     try:
         for split, paths in files.items():
             place = partial / FOLDERS[split] if len(files) > 1 else partial  # which is then divided

@@ -1,11 +1,14 @@
 """ImageNet as it lies on a disk: `root/train/<wnid>/`, `root/val/<wnid>/`, or a flat `root/val/`.
 
 Labels come from the wnid, the name of the class's folder, through the official order: any subset of the folders is
-scored right. A flat `val` needs the development kit of ILSVRC 2012 beside it, `root/ILSVRC2012_devkit_t12/`.
+scored right. A flat `val` needs the development kit of ILSVRC 2012 beside it, `root/ILSVRC2012_devkit_t12/`, or else
+Kaggle's `LOC_val_solution.csv`, in `root` or, as Kaggle's archive has it, three folders above, for `root` is then
+`ILSVRC/Data/CLS-LOC`.
 """
 
 from __future__ import annotations
 
+import csv
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +26,7 @@ from harness.run.program import typed
 
 Labels = npt.NDArray[np.int64]
 DEVKIT = Path("ILSVRC2012_devkit_t12", "data")
+SOLUTION = "LOC_val_solution.csv"
 NUMBER = re.compile(rb"ILSVRC2012_val_(\d{8})\.JPEG")
 IMAGENET_CLASSES = tuple(Path(__file__).with_name("imagenet_classes.txt").read_text(encoding="ascii").split())  # wnids
 FACTS = DataSet(None, None, 3, IMAGENET_CLASSES, 1_281_167, 50_000)
@@ -90,10 +94,16 @@ def labels_by_wnid(folder: Folder, class_names: Sequence[str], data: str) -> Lab
 
 def _labels_of_numbers(folder: Folder, root: Path) -> Labels:
     """Labels of a flat folder: the number in a file's name is its line of the development kit's ground truth."""
+    solution = next((place / SOLUTION for place in _places(root) if (place / SOLUTION).is_file()), None)
+    if solution is not None:
+        return _labels_of_solution(folder, solution)
     truth, meta = root / DEVKIT / "ILSVRC2012_validation_ground_truth.txt", root / DEVKIT / "meta.mat"
     missing = next((path for path in (truth, meta) if not path.is_file()), None)
     if missing is not None:
-        raise UserError(f"{folder.root}: images without folders of classes, and no ground truth for them at {missing}")
+        raise UserError(
+            f"{folder.root}: images without folders of classes, and no ground truth for them at {missing}, nor "
+            f"{SOLUTION} in {root}"
+        )
     lines = truth_labels(truth, meta)
     numbers = []
     for position in range(len(folder)):
@@ -105,6 +115,29 @@ def _labels_of_numbers(folder: Folder, root: Path) -> Labels:
         numbers.append(number)
     labels: Labels = lines[np.array(numbers) - 1]
     return labels
+
+
+def _places(root: Path) -> list[Path]:
+    """Where Kaggle's file may lie: beside the pictures, and above them."""
+    whole = root.absolute()
+    return [whole, *whole.parents][:4]
+
+
+def _labels_of_solution(folder: Folder, solution: Path) -> Labels:
+    """Labels of a flat folder by Kaggle's file, whose lines are `ILSVRC2012_val_00000001,n01751748 111 108 ...`."""
+    order = {wnid: label for label, wnid in enumerate(IMAGENET_CLASSES)}
+    try:
+        with solution.open(encoding="utf-8", newline="") as file:
+            label_of = {row["ImageId"]: order[row["PredictionString"].split()[0]] for row in csv.DictReader(file)}
+    except Exception as error:  # a damaged file can fail in any way while it is parsed
+        raise UserError(f"{solution}: not Kaggle's list of labels ({type(error).__name__}: {error})") from error
+    labels = []
+    for position in range(len(folder)):
+        name = printable(folder.name(position))
+        if Path(name).stem not in label_of:
+            raise UserError(f"{folder.root}/{name}: not the name of one of the {len(label_of):,} images of {solution}")
+        labels.append(label_of[Path(name).stem])
+    return np.array(labels, dtype=np.int64)
 
 
 def truth_labels(truth: Path, meta: Path) -> Labels:

@@ -10,6 +10,7 @@ from harness.data.images.image_set import ImageSet
 from harness.data.sources import parquet_files
 from harness.data.sources.parquet_files import Files
 from harness.data.sources.splits import Splits, hold_out
+from harness.errors import UserError
 
 
 def describe(config: DataConfig) -> DataSet:
@@ -32,7 +33,14 @@ def load_test(config: DataConfig) -> ImageSet:
 
 
 def splits_of(files: Files, where: str, config: DataConfig) -> Splits:
-    """The same of files that were found already; `where` they came from is for a message."""
+    """The same of files that were found already; `where` they came from is for a message.
+
+    Raises:
+        UserError: as `load` does, and if there are no files to train on.
+    """
+    if "train" not in files:
+        raise UserError(f"{where}: no train*.parquet in it, so there is no image to train on")
+    parquet_files.warn_of_unlabelled(files, where)
     known = parquet_files.describe(files, where)
     train = _read(files, where, config, known, "train")
     return hold_out(train, _read(files, where, config, known, "test"), config)
@@ -40,6 +48,7 @@ def splits_of(files: Files, where: str, config: DataConfig) -> Splits:
 
 def test_of(files: Files, where: str, config: DataConfig) -> ImageSet:
     """The test split alone of files that were found already."""
+    parquet_files.warn_of_unlabelled(files, where)
     return _read(files, where, config, parquet_files.describe(files, where), "test")
 
 

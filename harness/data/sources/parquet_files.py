@@ -20,8 +20,8 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.config.facts import DataSet
-from harness.data.images.decode import UnreadableError, mode_of, open_whole
 from harness.errors import UserError
+from harness.run.log import log
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -54,8 +54,8 @@ def find_files(root: Path, where: str, subset: str | None = None, cached: bool =
         cached: whether it is the hub's cache, which downloads again what is deleted.
 
     Raises:
-        UserError: no files of a training split, several subsets with some, not the one that was chosen, or a split
-            whose file names say that it is not whole.
+        UserError: no files of any split, several subsets with some, not the one that was chosen, or a split whose file
+            names say that it is not whole.
     """
     subsets: dict[str, dict[str, list[Path]]] = {}
     for path in sorted(root.rglob("*.parquet")):
@@ -65,7 +65,7 @@ def find_files(root: Path, where: str, subset: str | None = None, cached: bool =
             folders = folders[:-1]
         if split is not None:
             subsets.setdefault("/".join(folders), {}).setdefault(split, []).append(path)
-    whole = {name: files for name, files in subsets.items() if "train" in files}
+    whole = {name: files for name, files in subsets.items() if "train" in files} or subsets
     if subset is None and "" not in whole and len(whole) > 1:
         raise UserError(f"{where}: it holds several sets of pictures, {', '.join(whole)}: choose one")
     chosen = subset or ("" if "" in whole else next(iter(whole), ""))
@@ -106,15 +106,30 @@ def _split(name: str) -> str | None:
 
 
 def reported(files: Files, where: str) -> Sequence[Path]:
-    """The files of the split that is reported on: `test`, or `validation` where there is none.
+    """The files of the split that is reported on: `test`, or `validation` where there is none with labels.
 
     Raises:
-        UserError: neither is there.
+        UserError: neither is there, or neither has labels.
     """
-    found = files.get("test") or files.get("validation")
-    if not found:
+    there = [split for split in ("test", "validation") if files.get(split)]
+    if not there:
         raise UserError(f"{where}: no test*.parquet, nor validation*.parquet in its place, to report on")
-    return found
+    split = next((split for split in there if is_labelled(files[split])), None)
+    if split is None:
+        raise UserError(f"{where}: no image of {' or '.join(there)} has a label, so there is none to report on")
+    return files[split]
+
+
+def warn_of_unlabelled(files: Files, where: str) -> None:
+    """Say that `validation` is reported on, where no image of `test` has a label."""
+    if files.get("test") and reported(files, where) != files["test"]:
+        log.warning(f"{where}: no image of test has a label, so validation is reported on")
+
+
+def is_labelled(paths: Sequence[Path]) -> bool:
+    """Whether any image of a split has a label, those of competitions being -1 or empty; true without images."""
+    labels = [label for path in paths for label in _values(path, LABEL_COLUMNS)]
+    return not labels or any(label not in (None, -1) for label in labels)
 
 
 def describe(files: Files, where: str) -> DataSet:
@@ -124,7 +139,7 @@ def describe(files: Files, where: str) -> DataSet:
         UserError: files that are missing, damaged or without the two columns, an image that is not square, or files
             whose labels cannot be matched.
     """
-    counted = {"train": files["train"], "test": reported(files, where)}
+    counted = {"train": files.get("train", ()), "test": reported(files, where)}
     train, test = (sum(_open(path).metadata.num_rows for path in paths) for paths in counted.values())
     first = counted["test"][0]
     encoded = next((value for value in _values(first, IMAGE_COLUMNS)), None)
@@ -134,7 +149,7 @@ def describe(files: Files, where: str) -> DataSet:
     if picture.width != picture.height:
         raise _of_many_sizes(f"{first}: row 0", picture, f"{picture.height} x {picture.height}")
     classes = class_names(files)
-    paths = (*counted["test"], *files["train"])
+    paths = (*counted["test"], *counted["train"])
     channels = _channels(tuple((path, path.stat().st_size, path.stat().st_mtime_ns) for path in paths))
     return DataSet(picture.height, None, channels, classes, train, test)
 
@@ -142,6 +157,8 @@ def describe(files: Files, where: str) -> DataSet:
 @functools.lru_cache(maxsize=8)
 def _channels(files: Sequence[tuple[Path, int, int]]) -> int:
     """Three if any image of the files is in colour, which is known by path, size and time of change; one otherwise."""
+    from harness.data.images.decode import UnreadableError, mode_of
+
     for path, *_ in files:
         for row, encoded in enumerate(_values(path, IMAGE_COLUMNS)):
             where = f"{path}: row {row}"
@@ -155,13 +172,13 @@ def _channels(files: Sequence[tuple[Path, int, int]]) -> int:
 
 
 def class_names(files: Files) -> tuple[str, ...]:
-    """The names of the classes, in the label order of the first training file; numbers where no file says them.
+    """The names of the classes, in the label order of the first file, of `train` if there is any; else numbers.
 
     Raises:
         UserError: files that are damaged or without the two columns, or one that names a class that the first does not
             know, or names none where others do, so that nothing says what its labels are.
     """
-    first, *others = (*files["train"], *(path for split in files if split != "train" for path in files[split]))
+    first, *others = (path for split in sorted(files, key=lambda split: split != "train") for path in files[split])
     names = _class_names(first)
     for path in others:
         own = _class_names(path)
@@ -264,7 +281,7 @@ def _open(path: Path) -> Any:
         raise UserError(f"{path}: damaged, or not a parquet file ({type(error).__name__})") from error
     _column(file, IMAGE_COLUMNS, path)
     label = _column(file, LABEL_COLUMNS, path)
-    if not types.is_integer(kind := file.schema_arrow.field(label).type):
+    if not (types.is_integer(kind := file.schema_arrow.field(label).type) or types.is_null(kind)):
         raise UserError(f"{path}: the column {label!r} holds {kind} where integers belong")
     return file
 
@@ -314,11 +331,13 @@ def _bytes(encoded: Any, where: str) -> bytes:
 
 
 def _decode(encoded: bytes, where: str) -> Image:
+    from harness.data.images.decode import UnreadableError, open_whole
+
     try:
         return open_whole(encoded)
     except UnreadableError as error:
         raise _unreadable(where, error) from error
 
 
-def _unreadable(where: str, error: UnreadableError) -> UserError:
+def _unreadable(where: str, error: Exception) -> UserError:
     return UserError(f"{where}: an image that cannot be read ({error})")
