@@ -1,10 +1,15 @@
-"""`python -m models` prints the catalogue as a table, `python -m models --markdown` as the text of docs/zoo.md."""
+"""`python -m models` prints the catalogue, `python -m models NAME` one network layer by layer.
+
+`python -m models 'resnet*'` prints a family with every published error, `python -m models --markdown` docs/zoo.md.
+"""
 
 from __future__ import annotations
 
 import argparse
 import os
 import sys
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
 
 from .catalogue import MODELS, Entry
 
@@ -13,6 +18,8 @@ HEAD = (
     *("top-1/top-5 error (%)", "weights"),
 )
 RIGHT = ("year", "parameters", "multiply-adds", "features")
+SHORT = ("name", "year", "parameters", "multiply-adds", "input", "top-1/top-5 error (%)", "weights")
+LAYER = ("layer", "kind", "output", "parameters", "multiply-adds")
 
 IN_PYTHON = """## In Python
 
@@ -65,21 +72,65 @@ def row(entry: Entry) -> tuple[str, ...]:
     )
 
 
-def text() -> str:
-    """The table for a terminal. Each error rate has a line of its own."""
-    lines: list[tuple[str, ...]] = [HEAD]
-    for entry in MODELS.values():
-        *cells, weights = row(entry)
-        for number, error in enumerate(errors(entry)):
-            lines.append((*cells, error, weights) if number == 0 else ("",) * len(cells) + (error, ""))
-    widths = [max(len(line[column]) for line in lines) for column in range(len(HEAD))]
+def short_row(entry: Entry) -> tuple[str, ...]:
+    """The cells of an entry that fit a terminal: the first error rate that has both, and the first weights."""
+    known = next((rate for rate in entry.published if rate.top1_error and rate.top5_error), None)
+    known = known or next(iter(entry.published), None)
+    rates = (
+        "/".join("-" if rate is None else f"{rate:g}" for rate in (known.top1_error, known.top5_error))
+        if known
+        else "-"
+    )
+    names = [*entry.weights, *(released.name for released in entry.released)]
+    return (
+        entry.name,
+        str(entry.year),
+        f"{entry.parameters:,}",
+        f"{entry.multiply_adds:,}",
+        f"{entry.in_channels}x{entry.input_size}x{entry.input_size}",
+        f"{rates} {known.data}" if known else rates,
+        names[0] + (f" +{len(names) - 1}" if names[1:] else "") if names else "-",
+    )
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table for a terminal."""
+    lines = [head, *rows]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
     return "\n".join(
         "  ".join(
             cell.rjust(width) if title in RIGHT else cell.ljust(width)
-            for cell, width, title in zip(line, widths, HEAD, strict=True)
+            for cell, width, title in zip(line, widths, head, strict=True)
         ).rstrip()
         for line in lines
     )
+
+
+def family(pattern: str) -> str:
+    """The table of the networks whose names match a pattern, and below it every error rate that was published."""
+    entries = [entry for name, entry in MODELS.items() if fnmatchcase(name, pattern)]
+    if not entries:
+        Entry.named(pattern)  # raises `ValueError`, with the nearest names
+    lines = [table(SHORT, [short_row(entry) for entry in entries])]
+    for entry in entries:
+        lines += ["", f"{entry.name}: {entry.title}", f"    {entry.paper}, {entry.year}"]
+        lines += [f"    {error}" for error in errors(entry)]
+    return "\n".join(lines)
+
+
+def network(name: str) -> str:
+    """A network layer by layer."""
+    from .layers import layers_of  # late: it imports torch
+
+    layers = layers_of(name)
+    rows = [
+        (layer.name, layer.kind, "x".join(map(str, layer.shape)), f"{layer.parameters:,}", f"{layer.multiply_adds:,}")
+        for layer in layers
+    ]
+    entry = MODELS[name]
+    total = ("all", "", "", f"{entry.parameters:,}", f"{entry.multiply_adds:,}")
+    image = ("image", "", f"{entry.in_channels}x{entry.input_size}x{entry.input_size}", "", "")
+    return f"{name}: {entry.title}\n{entry.paper}, {entry.year}\n\n{table(LAYER, [image, *rows, total])}"
 
 
 def markdown() -> str:
@@ -107,20 +158,32 @@ def markdown() -> str:
     return "\n".join(lines)
 
 
-def main(program: str = "python -m models") -> None:
-    """Print the catalogue; no network is built and torch is not imported.
+def main(program: str = "python -m models") -> int:
+    """Print the catalogue; torch is imported for a single network alone. Returns the exit code.
 
     Args:
         program: what the user started, for the help.
     """
     parser = argparse.ArgumentParser(prog=program, description="Print the catalogue of networks.")
+    parser.add_argument("name", nargs="?", help="a network, layer by layer; or a pattern such as 'resnet*'")
     parser.add_argument("--markdown", action="store_true", help="as the text of docs/zoo.md")
-    shown = markdown() if parser.parse_args().markdown else text()
+    given = parser.parse_args()
+    try:
+        if given.markdown:
+            shown = markdown()
+        elif given.name is None:
+            shown = table(SHORT, [short_row(entry) for entry in MODELS.values()])
+        else:
+            shown = network(given.name) if given.name in MODELS else family(given.name)
+    except ValueError as error:
+        print(f"{program}: {error}", file=sys.stderr)
+        return 2
     try:
         print(shown, flush=True)
     except BrokenPipeError:  # `| head`: Python would complain once more when it closes standard output
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -11,6 +11,8 @@ from typing import Any, get_args
 import pytest
 
 from models import MODELS, Name, builders
+from models.__main__ import main as catalogue_page
+from models.layers import layers_of
 
 ROOT = Path(__file__).parent.parent
 # Print the catalogue in a fresh process, and fail if anything heavy was imported on the way.
@@ -31,9 +33,8 @@ def printed(*arguments: str) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("arguments", [(), ("--markdown",)], ids=["text", "markdown"])
-def test_table_has_every_entry_and_every_error(arguments: tuple[str, ...]) -> None:
-    table = printed(*arguments)
+def test_table_has_every_entry_and_every_error() -> None:
+    table = printed("--markdown")
     lines = table.splitlines()
     (head,) = [line for line in lines if "multiply-adds" in line and "parameters" in line]
     for column in ("name", "paper", "year", "input", "features", "classifier", "top-1/top-5 error", "weights"):
@@ -91,3 +92,38 @@ def test_builders_tell_their_parameters_and_their_options(name: str) -> None:
     assert (known["num_classes"].default, known["in_channels"].default) == (entry.num_classes, entry.in_channels)
     assert all(option.annotation not in (inspect.Parameter.empty, "object") for option in known.values())
     assert getattr(sys.modules[f"models.{entry.family}"], name) is builder
+
+
+def test_the_catalogue_fits_a_terminal() -> None:
+    lines = printed().splitlines()
+    assert max(map(len, lines)) <= 110 and [line.split()[0] for line in lines[1:]] == list(MODELS)
+    assert all(f"{entry.parameters:,}" in line for entry, line in zip(MODELS.values(), lines[1:], strict=True))
+
+
+def test_a_family_is_listed_with_every_published_error(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.argv", ["models", "vgg*"])
+    assert catalogue_page() == 0
+    said = capsys.readouterr().out
+    for entry in MODELS.values():
+        listed = entry.family == "vgg"
+        assert (f"\n{entry.name}: {entry.title}\n" in said) == listed
+        assert not listed or all(rate.source in said for rate in entry.published)
+    monkeypatch.setattr("sys.argv", ["models", "resnte50"])
+    assert catalogue_page() == 2 and "did you mean resnet50" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "name", ["mlp", "lenet1", "lenet5_1998", "lenet5", "alexnet_2012", "vgg11_bn", "resnet18", "resnet20"]
+)
+def test_a_network_is_printed_layer_by_layer(
+    name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.argv", ["models", name])
+    assert catalogue_page() == 0
+    said, entry, layers = capsys.readouterr().out, MODELS[name], layers_of(name)
+    assert layers[-1].shape == (entry.num_classes,) and layers[-1].name == entry.classifier
+    assert sum(layer.parameters for layer in layers) == entry.parameters
+    assert sum(layer.multiply_adds for layer in layers) == entry.multiply_adds
+    assert len(said.splitlines()) == len(layers) + 6 and f"{entry.multiply_adds:,}" in said.splitlines()[-1]

@@ -457,6 +457,26 @@ def test_a_damaged_record_does_not_stop_the_others(damage: str, tmp_path: Path) 
     assert damage == "a pipe" or [str(tmp_path / "c" / "result.json") in line for line in passed_over] == [True]
 
 
+def test_whatever_a_record_says_is_printable_everywhere(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """No escape reaches a terminal, no name ends a cell or begins HTML, and no cell of a CSV is a formula."""
+    data = {"name": "=d\x1b]0;t\x07", "split": "te\nst", "images": IMAGES, "fingerprint": "f"}
+    write_record(tmp_path / "a", "=1+1\x1b[31m|<script>\n$x", {1}, data=data)
+    write_record(tmp_path / "b", "plain", {2}, data=data)
+    (tmp_path / "c\x1b[2J").mkdir()
+    (tmp_path / "c\x1b[2J" / "result.json").write_text("{")
+    assert call("compare.py", f"runs={tmp_path}", f"out={tmp_path / 'out'}") == 0
+    said = capsys.readouterr().out
+    folder = only(tmp_path / "out")
+    texts = [said, *((folder / f"comparison{name}").read_text() for name in (".csv", "_tests.csv", ".md"))]
+    assert not [text for text in texts if not text.replace("\n", "").isprintable()]
+    assert "passed over: " in said and "\\x1b[2J" in said
+    table = texts[3].splitlines()
+    assert {line.count("|") - line.count("\\|") for line in table if line.startswith("|")} == {7, 8}
+    assert "=1+1\\x1b[31m\\|&lt;script>\\n$x" in texts[3]
+    (first, second) = csv.DictReader(texts[1].splitlines())
+    assert first["model"].startswith("'=1+1") and second["model"] == "plain" and first["data"].startswith("'=d")
+
+
 def test_predictions_of_other_images_are_left_out(tmp_path: Path) -> None:
     for name in ("first", "second"):
         write_record(tmp_path / name, name, {1})

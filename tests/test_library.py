@@ -24,6 +24,7 @@ import harness
 from harness import compose, evaluate, load, train
 from harness.command.cli import main
 from harness.errors import UserError
+from harness.run.log import log, spoken, stop_writing, write_to
 from models.keymaps import to_torchvision
 
 PROGRAMS = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "library.md").read_text(encoding="utf-8"), re.DOTALL)
@@ -171,3 +172,12 @@ def test_what_is_no_picture_is_one_line(picture: Any, trained_run: Path) -> None
 
 def test_the_door_names_all_of_its_functions() -> None:
     assert sorted(harness.__all__) == ["compose", "evaluate", "load", "train"]
+
+
+def test_lines_of_the_log_steer_no_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with spoken(True):
+        write_to(tmp_path)
+        log.info("a class called \x1b[31mred\nthe next line\u202e")
+        stop_writing()
+    expected = "a class called \\x1b[31mred\nthe next line\\u202e\n"
+    assert capsys.readouterr().out == (tmp_path / "log.txt").read_text() == expected

@@ -11,6 +11,7 @@ from typing import NoReturn
 from harness.config.weights import check_name
 from harness.errors import EXIT_CODE, UserError, file_error
 from harness.prediction.pictures import find_images
+from harness.run.printable import printable
 from harness.run.program import typed
 
 
@@ -106,10 +107,10 @@ def main(parser: Parser, task: Callable[[argparse.Namespace], int]) -> int:
     try:
         return task(parser.parse_args())
     except UserError as error:
-        print(f"{parser.prog}: {error}", file=sys.stderr)
+        print(printable(f"{parser.prog}: {error}"), file=sys.stderr)
         return EXIT_CODE
     except OSError as error:
-        print(f"{parser.prog}: {file_error(error)}", file=sys.stderr)
+        print(printable(f"{parser.prog}: {file_error(error)}"), file=sys.stderr)
         return EXIT_CODE
 
 

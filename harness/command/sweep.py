@@ -23,6 +23,7 @@ from harness.errors import StoppedError, UserError
 from harness.run import program
 from harness.run.files import FOLDERS_VARIABLE, announced
 from harness.run.interruption import SIGNALS, heard
+from harness.run.printable import printable
 from harness.stories.check import check
 
 
@@ -62,7 +63,7 @@ def _compare(folders: list[str], done: str) -> None:
     """Print how many jobs are done, and one table of the records in their folders."""
     records, passed_over = find_records(folders)
     for line in passed_over:
-        print(f"passed over: {line}")
+        print(printable(f"passed over: {line}"))
     print(done)
     show(compare(records))
 

@@ -82,10 +82,10 @@ def _prepare_imagenet() -> int:
     return main()
 
 
-def _models() -> None:
+def _models() -> int:
     from models.__main__ import main
 
-    main(f"{ZOO} models")
+    return main(f"{ZOO} models")
 
 
 COMMANDS = {

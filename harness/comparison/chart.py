@@ -11,6 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from harness.comparison.records import Comparison
+from harness.run.printable import printable
 
 BAR, WHISKER = "#4c78a8", "#222222"
 WIDTH = 44  # most characters in a line of a label
@@ -33,7 +34,7 @@ def draw_comparisons(path: Path, comparisons: Sequence[Comparison]) -> None:
 
 
 def _wrapped(label: str) -> str:
-    return "\n".join(wrap(label, WIDTH, break_long_words=False, break_on_hyphens=False))
+    return "\n".join(wrap(printable(label), WIDTH, break_long_words=False, break_on_hyphens=False))
 
 
 def _draw(axes: Axes, comparison: Comparison, names: Sequence[str], k: int) -> None:
@@ -46,8 +47,8 @@ def _draw(axes: Axes, comparison: Comparison, names: Sequence[str], k: int) -> N
     axes.barh(places, errors, height=0.6, color=BAR, xerr=(below, above), ecolor=WHISKER, capsize=3)
     for place, error, (_, high) in zip(places, errors, intervals, strict=True):
         axes.annotate(f"{error:.2f}", (high, place), xytext=(4, 0), textcoords="offset points", va="center", fontsize=8)
-    axes.set_title(f"{comparison.title}: top-{k} error (%)", fontsize=10)
-    axes.set_yticks(places, names, fontsize=8)
+    axes.set_title(f"{printable(comparison.title)}: top-{k} error (%)", fontsize=10, parse_math=False)
+    axes.set_yticks(places, names, fontsize=8, parse_math=False)  # a name may have a $
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_xlim(0, 1.2 * max(high for _, high in intervals))
     axes.spines[["top", "right"]].set_visible(False)

@@ -12,6 +12,7 @@ from rich.table import Column, Table
 
 from harness.comparison.records import Comparison, Row
 from harness.run.files import csv_text
+from harness.run.printable import harmless, markdown_cell, printable
 from harness.run.program import typed
 
 WIDTH = 120  # characters of a line if the output is no terminal
@@ -97,13 +98,13 @@ def show(comparisons: Sequence[Comparison]) -> None:
             more = f"and {len(tests) - MOST_TESTS:,} more tests"
             print(f"{more}; {typed('python compare.py')} writes all to comparison_tests.csv")
         for line in comparison.left_out:
-            print(f"left out: {line}")
+            print(f"left out: {printable(line)}")
 
 
 def _print(console: Console, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    table = Table(*(Column(name, overflow="fold") for name in columns), title=escape(title))
+    table = Table(*(Column(name, overflow="fold") for name in columns), title=escape(printable(title)))
     for row in rows:
-        table.add_row(*map(escape, row))
+        table.add_row(*(escape(printable(cell)) for cell in row))
     console.print(table)
 
 
@@ -111,19 +112,20 @@ def markdown(comparisons: Sequence[Comparison]) -> str:
     """Return every comparison and its paired tests as Markdown."""
     parts = []
     for comparison in comparisons:
-        parts.append(f"## {comparison.title}\n\n{markdown_table(error_columns(comparison), error_cells(comparison))}")
+        table = markdown_table(error_columns(comparison), error_cells(comparison))
+        parts.append(f"## {markdown_cell(comparison.title)}\n\n{table}")
         if comparison.tests:
             tests = test_cells(comparison)
             table = markdown_table(TEST_COLUMNS, tests[:MOST_TESTS])
             more = f"\n\nAnd {len(tests) - MOST_TESTS:,} more in `comparison_tests.csv`." if tests[MOST_TESTS:] else ""
             parts.append(f"McNemar's exact test on the same images, paired by seed:\n\n{table}{more}")
-        parts += [f"Left out: {line}" for line in comparison.left_out]
+        parts += [f"Left out: {markdown_cell(line)}" for line in comparison.left_out]
     return "\n\n".join(parts) + "\n"
 
 
 def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return a table in Markdown."""
-    lines = [columns, ["---"] * len(columns), *rows]
+    lines = [columns, ["---"] * len(columns), *([markdown_cell(cell) for cell in row] for row in rows)]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
@@ -150,7 +152,7 @@ def comparison_csv(comparisons: Sequence[Comparison]) -> str:
                     *((row.published or {}).get(key, "") for key in (*ERRORS, "verdict", "why", "source")),
                 )
             )
-    return csv_text(CSV_COLUMNS, rows)
+    return csv_text(CSV_COLUMNS, map(_harmless, rows))
 
 
 def tests_csv(comparisons: Sequence[Comparison]) -> str:
@@ -160,7 +162,11 @@ def tests_csv(comparisons: Sequence[Comparison]) -> str:
         for c in comparisons
         for t in c.tests
     ]
-    return csv_text(TESTS_CSV_COLUMNS, rows)
+    return csv_text(TESTS_CSV_COLUMNS, map(_harmless, rows))
+
+
+def _harmless(row: Sequence[object]) -> list[object]:
+    return [harmless(cell) if isinstance(cell, str) else cell for cell in row]
 
 
 def write_tables(folder: Path, comparisons: Sequence[Comparison]) -> None:

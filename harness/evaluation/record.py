@@ -35,10 +35,11 @@ from harness.evaluation.schema import (
     RESULT_VERSION,
 )
 from harness.run.checkpoint import BEST, LAST, Checkpoint, Trained
-from harness.run.files import RESULT_FILE, csv_text, harmless, write_json, write_text
+from harness.run.files import RESULT_FILE, csv_text, write_json, write_text
 from harness.run.history import Counts
 from harness.run.log import log
 from harness.run.machine import available_cores
+from harness.run.printable import harmless
 
 READABLE_FILE = "predictions_readable.csv"
 UNREADABLE_FILE = "unreadable.csv"

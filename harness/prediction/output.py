@@ -14,7 +14,8 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from harness.errors import UserError
-from harness.run.files import csv_text, harmless, write_text
+from harness.run.files import csv_text, write_text
+from harness.run.printable import harmless, printable
 
 if TYPE_CHECKING:
     from harness.prediction.predict import Prediction
@@ -37,7 +38,7 @@ class Names:
     def readable_name(self, position: int) -> str:
         """Return the name of a class for a person to read: `tench (n01440764)`."""
         name = self.classes[position]
-        return f"{self.readable[name]} ({name})" if name in self.readable else name
+        return printable(f"{self.readable[name]} ({name})" if name in self.readable else name)
 
 
 def table(predictions: Iterable[Prediction], names: Names) -> Table:

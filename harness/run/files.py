@@ -64,11 +64,6 @@ def csv_text(columns: Sequence[object], rows: Iterable[Sequence[object]]) -> str
     return text.getvalue()
 
 
-def harmless(cell: str) -> str:
-    """Return text for a table that a spreadsheet opens; an apostrophe keeps it from being computed as a formula."""
-    return f"'{cell}" if cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell
-
-
 def sha256_of_file(path: Path) -> str:
     """Return the SHA-256 of a file in hexadecimal digits; the file is read piece by piece."""
     digest = hashlib.sha256()

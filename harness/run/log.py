@@ -8,7 +8,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from harness.run.printable import printable
+
 log = logging.getLogger("cnn_zoo")
+
+
+class _Printable(logging.Formatter):
+    """Lines without control characters, whatever a file that they tell of is called."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return "\n".join(map(printable, super().format(record).split("\n")))
 
 
 class _LogFile(logging.FileHandler):
@@ -27,12 +36,17 @@ class _Console(logging.Handler):
         print(self.format(record), file=file, flush=True)
 
 
+def _formatted(handler: logging.Handler) -> logging.Handler:
+    handler.setFormatter(_Printable())
+    return handler
+
+
 @contextmanager
 def spoken(aloud: bool) -> Iterator[None]:
     """Print log lines to the terminal inside if `aloud` is true; a library prints nothing unless its user says so."""
     before = log.handlers, log.propagate, log.level
     if aloud:
-        log.handlers, log.propagate = [_Console()], False
+        log.handlers, log.propagate = [_formatted(_Console())], False
         log.setLevel(logging.INFO)
     try:
         yield
@@ -50,13 +64,13 @@ def only_errors() -> None:
     """Print only errors: another process of the same run prints everything else."""
     errors = logging.StreamHandler()
     errors.setLevel(logging.ERROR)
-    log.handlers, log.propagate = [errors], False
+    log.handlers, log.propagate = [_formatted(errors)], False
 
 
 def write_to(folder: Path) -> None:
     """Write log lines to `log.txt` in this folder, too."""
     log.setLevel(logging.INFO)
-    log.addHandler(_LogFile(folder / "log.txt", encoding="utf-8"))
+    log.addHandler(_formatted(_LogFile(folder / "log.txt", encoding="utf-8")))
 
 
 def stop_writing() -> None:

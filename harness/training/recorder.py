@@ -83,8 +83,10 @@ class Recorder(Checkpoint):
 
     def _warn_of_few_steps(self) -> None:
         """Say what to set where a batch, meant for many images, holds a large part of these."""
-        assert self.trained.training is not None, "this network is trained here"
-        images, recipe = self.trained.training["images"], self.trained.training["recipe"]
+        training = self.trained.training
+        if training is None or "images" not in training:  # an older version's checkpoint does not say how many
+            return
+        images, recipe = training["images"], training["recipe"]
         batch_size, steps = recipe["batch_size"], math.ceil(images / recipe["batch_size"])
         smaller = 2 ** max(3, math.floor(math.log2(images / WANTED_STEPS)))
         if steps >= FEW_STEPS or smaller >= batch_size or recipe["trains"] == "head":

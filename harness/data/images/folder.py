@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from harness.errors import UserError
 from harness.run.files import atomic
+from harness.run.printable import printable as as_line
 
 EXTENSIONS = (
     *(
@@ -165,10 +166,7 @@ def _kept_or_new(root: Path) -> _Index:
 
 def printable(name: bytes) -> str:
     """A file's name as text that is one line of UTF-8 and differs for different names."""
-    text = name.replace(b"\\", b"\\\\").decode("utf-8", "backslashreplace")
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return as_line(name.replace(b"\\", b"\\\\").decode("utf-8", "backslashreplace"))
 
 
 def _scan(root: Path) -> tuple[Folder, list[int]]:
