@@ -28,10 +28,11 @@ from torchvision.datasets.folder import default_loader
 
 from benchmarks.rounds import in_turns, machine, ratio
 from harness.config.facts import Preprocessing
-from harness.data.images.decode import MAX_PIXELS, decode, read
+from harness.data.images.decode import decode, read
 from harness.data.images.folder import index_folder
 from harness.data.images.geometry import DRAWS, centre_crop, random_resized_crop
 from harness.data.images.image_files import ImageFiles
+from harness.data.images.opening import MAX_PIXELS
 from harness.data.images.pixels import Normalise
 from harness.data.loading.file_loader import EvalFileLoader, TrainFileLoader
 from harness.errors import UserError

@@ -1380,7 +1380,7 @@ STATISTICS = [
     ),
     Fault(
         "a PNG's metadata costs the picture",
-        "harness/data/images/decode.py",
+        "harness/data/images/opening.py",
         "                return read(bare)",
         "                raise",
         "test_decode.py::test_metadata_costs_no_picture",

@@ -14,7 +14,9 @@ from conftest import ROOT
 from PIL import Image, ImageOps
 
 from harness.data.images import decode as decode_module
-from harness.data.images.decode import UnreadableError, decode, read
+from harness.data.images import opening
+from harness.data.images.decode import decode, read
+from harness.data.images.opening import UnreadableError
 
 BOTH = pytest.mark.parametrize("decoder", ["fast", "pil"])
 RNG = np.random.default_rng(0)
@@ -174,7 +176,8 @@ def test_what_is_bad_is_unreadable(content: bytes, reason: str, decoder: str) ->
 
 
 def test_an_image_just_above_the_limit_is_refused_before_it_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decode_module, "MAX_PIXELS", 48 * 64 - 1)
+    for module in (decode_module, opening):
+        monkeypatch.setattr(module, "MAX_PIXELS", 48 * 64 - 1)
     for content in (JPEG, ODD["PNG"]):
         with pytest.raises(UnreadableError, match="64 x 48 pixels: an image bomb"):
             decode(content, "fast")

@@ -19,7 +19,8 @@ from conftest import ROOT, run_script
 from PIL import Image
 from test_folder_data import config
 
-from harness.data.images.decode import UnreadableError, decode
+from harness.data.images.decode import decode
+from harness.data.images.opening import UnreadableError
 from harness.data.sources.folder import divide
 from harness.data.sources.table import load, load_test
 from harness.errors import UserError

@@ -14,9 +14,10 @@ import numpy.typing as npt
 import torch
 
 from harness.config.weights import beside
-from harness.data.images.decode import Pixels, UnreadableError, decode, read
+from harness.data.images.decode import Pixels, decode, read
 from harness.data.images.folder import printable
 from harness.data.images.geometry import centre_crop
+from harness.data.images.opening import UnreadableError
 from harness.data.images.pixels import Normalise
 from harness.errors import UserError
 from harness.export.endings import BESIDE, check_out

@@ -14,8 +14,9 @@ from PIL import Image, ImageOps
 from torch import nn
 
 from harness.config.facts import Preprocessing
-from harness.data.images.decode import Pixels, UnreadableError, decode, opaque, read
+from harness.data.images.decode import Pixels, decode, opaque, read
 from harness.data.images.geometry import centre_crop
+from harness.data.images.opening import UnreadableError
 from harness.data.images.pixels import Normalise
 from harness.errors import UserError
 from harness.evaluation.counts import first_classes

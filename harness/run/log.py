@@ -13,11 +13,15 @@ from harness.run.printable import printable
 log = logging.getLogger("cnn_zoo")
 
 
-class _Printable(logging.Formatter):
-    """Lines without control characters, whatever a file that they tell of is called."""
+def _without_control_characters(record: logging.LogRecord) -> bool:
+    """Make a line fit to print, whatever the files are called that it tells of."""
+    text = record.getMessage()
+    if not text.replace("\n", "").isprintable():
+        record.msg, record.args = "\n".join(map(printable, text.split("\n"))), None
+    return True
 
-    def format(self, record: logging.LogRecord) -> str:
-        return "\n".join(map(printable, super().format(record).split("\n")))
+
+log.addFilter(_without_control_characters)
 
 
 class _LogFile(logging.FileHandler):
@@ -36,17 +40,12 @@ class _Console(logging.Handler):
         print(self.format(record), file=file, flush=True)
 
 
-def _formatted(handler: logging.Handler) -> logging.Handler:
-    handler.setFormatter(_Printable())
-    return handler
-
-
 @contextmanager
 def spoken(aloud: bool) -> Iterator[None]:
     """Print log lines to the terminal inside if `aloud` is true; a library prints nothing unless its user says so."""
     before = log.handlers, log.propagate, log.level
     if aloud:
-        log.handlers, log.propagate = [_formatted(_Console())], False
+        log.handlers, log.propagate = [_Console()], False
         log.setLevel(logging.INFO)
     try:
         yield
@@ -64,13 +63,13 @@ def only_errors() -> None:
     """Print only errors: another process of the same run prints everything else."""
     errors = logging.StreamHandler()
     errors.setLevel(logging.ERROR)
-    log.handlers, log.propagate = [_formatted(errors)], False
+    log.handlers, log.propagate = [errors], False
 
 
 def write_to(folder: Path) -> None:
     """Write log lines to `log.txt` in this folder, too."""
     log.setLevel(logging.INFO)
-    log.addHandler(_formatted(_LogFile(folder / "log.txt", encoding="utf-8")))
+    log.addHandler(_LogFile(folder / "log.txt", encoding="utf-8"))
 
 
 def stop_writing() -> None:

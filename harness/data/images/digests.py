@@ -16,8 +16,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from harness.data.images.decode import UnreadableError, read
+from harness.data.images.decode import read
 from harness.data.images.folder import SETTLED, cache_file
+from harness.data.images.opening import UnreadableError
 from harness.run.files import atomic
 from harness.run.machine import available_cores
 

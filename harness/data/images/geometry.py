@@ -19,7 +19,8 @@ import torch
 from PIL import Image
 
 from harness.config.facts import Preprocessing
-from harness.data.images.decode import MAX_PIXELS, Pixels
+from harness.data.images.decode import Pixels
+from harness.data.images.opening import MAX_PIXELS
 from harness.data.images.pixels import pad_to
 
 ATTEMPTS = 10  # at a random crop that lies inside the image

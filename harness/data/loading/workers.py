@@ -28,8 +28,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from harness.config.facts import Preprocessing
 from harness.data.images.augmentation import Operations, own_generator
-from harness.data.images.decode import Pixels, UnreadableError, decode, read
+from harness.data.images.decode import Pixels, decode, read
 from harness.data.images.geometry import centre_crop, random_resized_crop, random_scale_crop, six_crop
+from harness.data.images.opening import UnreadableError
 from harness.data.loading.loader import Unreadable
 from harness.errors import UserError
 

@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.config.facts import DataSet
+from harness.data.images.opening import UnreadableError, mode_of, open_whole
 from harness.errors import UserError
 from harness.run.log import log
 
@@ -157,8 +158,6 @@ def describe(files: Files, where: str) -> DataSet:
 @functools.lru_cache(maxsize=8)
 def _channels(files: Sequence[tuple[Path, int, int]]) -> int:
     """Three if any image of the files is in colour, which is known by path, size and time of change; one otherwise."""
-    from harness.data.images.decode import UnreadableError, mode_of
-
     for path, *_ in files:
         for row, encoded in enumerate(_values(path, IMAGE_COLUMNS)):
             where = f"{path}: row {row}"
@@ -331,13 +330,11 @@ def _bytes(encoded: Any, where: str) -> bytes:
 
 
 def _decode(encoded: bytes, where: str) -> Image:
-    from harness.data.images.decode import UnreadableError, open_whole
-
     try:
         return open_whole(encoded)
     except UnreadableError as error:
         raise _unreadable(where, error) from error
 
 
-def _unreadable(where: str, error: Exception) -> UserError:
+def _unreadable(where: str, error: UnreadableError) -> UserError:
     return UserError(f"{where}: an image that cannot be read ({error})")
