@@ -1393,6 +1393,13 @@ STATISTICS = [
         "test_folder_data.py::test_splits_by_the_names_that_people_give_them",
     ),
     Fault(
+        "a file is searched for no prefix",
+        "harness/weights/convert.py",
+        "common = [prefix for",
+        "common: list[str] = [] and [prefix for",
+        "test_weights.py::test_forms_in_which_people_have_weights",
+    ),
+    Fault(
         "a damaged record stops a comparison",
         COMPARE,
         "                _check(record)\n",

@@ -110,7 +110,7 @@ def test_killed_at_a_moment(moments: list[str], unbroken: Path, tmp_path: Path) 
 
 FILES_OF_AN_END = (
     *("timing.csv", "previous.ckpt", "last.ckpt", "best_on_validation.ckpt", "metrics.csv", "curves.png"),
-    *("predictions.csv", "evaluation_timing.json", "result.json"),
+    *("predictions.csv", "predictions_readable.csv", "evaluation_timing.json", "result.json"),
 )
 
 

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import datetime
 import hashlib
 import json
 import os
+import pathlib
 import pickle
 import subprocess
 import sys
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import huggingface_hub
+import numpy as np
 import pytest
 import timm
 import torch
@@ -571,3 +575,98 @@ def test_preprocessing_of_the_weights_comes_before_the_datas() -> None:
     )
     grey = dataclasses.replace(weights, channels=1, mean=(0.1,), std=(0.2,))
     assert preprocessing_for("resnet20", data, describe(data), grey) == own
+
+
+# --------------------------------------------------------------------------------------------- what people's files hold
+
+
+def beside(state: dict[str, Any]) -> dict[str, Any]:
+    """Plain values of every kind that people save."""
+    return {
+        "net": state,
+        "acc": 93.1,
+        "best": np.float64(93.1),
+        "history": np.arange(3.0),
+        "file": Path("/data/x"),
+        "windows": pathlib.PureWindowsPath("c:/x"),
+        "log": defaultdict(list, loss=[0.1]),
+        "when": datetime.datetime(2020, 1, 2, tzinfo=datetime.timezone.utc),
+        "args": argparse.Namespace(lr=0.1),
+        "optimizer": {"state": {0: {"momentum_buffer": torch.zeros(3)}}, "param_groups": [{"lr": 0.1}]},
+    }
+
+
+FORMS: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "beside other values": beside,
+    "mixed with other values": lambda state: {**state, "epoch": 5, "when": datetime.date(2020, 1, 2)},
+    "deep": lambda state: {"checkpoint": {"weights": state}, "optimizer": {"state": {}}},
+    "beside a criterion": lambda state: {
+        **{f"model.{key}": value for key, value in state.items()},
+        "criterion.weight": torch.ones(10),
+    },
+    "net": lambda state: {f"net.{key}": value for key, value in state.items()},
+    "backbone beside a head": lambda state: {
+        **{f"encoder.backbone.{key}": value for key, value in state.items()},
+        **{f"projector.{layer}.weight": torch.ones(2, 2) for layer in range(3)},
+    },
+    "parallel inside": lambda state: {key.replace(".", ".module.", 1): value for key, value in state.items()},
+    "parallel outside and in": lambda state: {
+        f"module.{key.replace('.', '.module.', 1)}": value for key, value in state.items()
+    },
+    "counted by thop": lambda state: {
+        **state,
+        **{f"{key.rpartition('.')[0]}.total_ops": torch.zeros(1) for key in state},
+        **{"total_ops": torch.zeros(1), "total_params": torch.zeros(1)},
+    },
+    "arrays": lambda state: {key: value.numpy() for key, value in state.items()},
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_forms_in_which_people_have_weights(form: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    network = build_model("resnet20")
+    state = dict(randomised(build_model("resnet20")).state_dict())
+    torch.save(FORMS[form](state), tmp_path / "a.pth")
+    with caplog.at_level("INFO", "cnn_zoo"):
+        Weights(str(tmp_path / "a.pth"), "resnet20").load_into(network, training=False)
+    assert all(torch.equal(value, state[key]) for key, value in network.state_dict().items())
+    others = ("mixed with other values", "beside a criterion", "backbone beside a head")
+    said = [record.message for record in caplog.records if "not the network's, and ignored: " in record.message]
+    assert bool(said) == (form in (*others, "counted by thop"))
+
+
+class Code:
+    def __reduce__(self) -> tuple[Any, tuple[str]]:
+        return os.system, ("touch hacked",)
+
+
+def test_only_code_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.save({"net": build_model("lenet5").state_dict(), "extra": Code()}, tmp_path / "a.pth")
+    with pytest.raises(UserError, match=r"it may hold code and was not loaded: it names .*system"):
+        Weights("a.pth", "lenet5")
+    assert not (tmp_path / "hacked").exists()
+
+
+def scripted(path: Path) -> None:
+    torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), str(path))
+
+
+NO_WEIGHTS: dict[str, tuple[Callable[[Path], object], str]] = {
+    "a page": (lambda path: path.write_text("\n<!DOCTYPE html><html>sign in"), "an HTML page in place of weights"),
+    "a pointer": (
+        lambda path: path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"),
+        "a pointer of Git LFS in place of the file: git lfs pull",
+    ),
+    "ONNX": (lambda path: path.write_bytes(b"\x08\x08\x12\x07pytorch" + bytes(99)), "an ONNX file, which onnxruntime"),
+    "TorchScript": (scripted, "a TorchScript file, which is a program"),
+}
+
+
+@pytest.mark.parametrize("ending", ["pth", "safetensors"])
+@pytest.mark.parametrize("kind", NO_WEIGHTS)
+def test_a_file_that_is_something_else_is_called_what_it_is(kind: str, ending: str, tmp_path: Path) -> None:
+    write, line = NO_WEIGHTS[kind]
+    write(tmp_path / f"a.{ending}")
+    with pytest.raises(UserError, match=f"a.{ending}: {line}"):
+        read_tensors(tmp_path / f"a.{ending}")

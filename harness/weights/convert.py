@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -81,6 +82,39 @@ def under_our_keys(model: str, tensors: Tensors, shapes: Shapes) -> tuple[dict[s
         if key.endswith(COUNTER) and key.replace(COUNTER, ".running_var") in translated:
             translated.setdefault(key, torch.tensor(0))
     return translated, unexpected
+
+
+def without_prefix(model: str, tensors: Tensors, shapes: Shapes) -> tuple[dict[str, torch.Tensor], tuple[str, ...]]:
+    """Find the network in a file that holds it under a prefix, beside other things: `backbone.`, beside `criterion.`.
+
+    Args:
+        model: name in the catalogue.
+        tensors: weights under the keys of their file.
+        shapes: shapes of the network's own state_dict; the number of classes and channels may differ.
+
+    Returns:
+        The tensors under the prefix whose tensors fit best, without it, and the keys of the others; all tensors if
+        none fits better than they do together.
+    """
+
+    def fitting(candidate: Tensors) -> int:
+        translated, _ = under_our_keys(model, candidate, shapes)
+        return sum(translated[key].shape[2:] == shapes[key][2:] for key in translated)
+
+    shared = Counter(prefix for key in tensors for prefix in _prefixes(key))
+    common = [prefix for prefix, keys in shared.items() if 2 * keys >= len(tensors)]
+    best, found = dict(tensors), fitting(tensors)
+    for prefix in common:
+        inside = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+        if (fits := fitting(inside)) > found:
+            best, found = inside, fits
+    kept = {id(value) for value in best.values()}
+    return best, tuple(key for key, value in tensors.items() if id(value) not in kept)
+
+
+def _prefixes(key: str) -> list[str]:
+    """The beginnings of a key that end in a dot: `a.`, `a.b.`."""
+    return [key[: place + 1] for place, letter in enumerate(key) if letter == "."]
 
 
 def under_torchvisions_keys(model: str, tensors: Tensors, standard: Shapes) -> dict[str, torch.Tensor]:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import nn
 
 from harness.config.facts import Preprocessing
 from harness.data.sources.imagenet import IMAGENET_CLASSES
 from harness.errors import UserError
-from harness.run.checkpoint import Provenance, Trained
+from harness.run.checkpoint import Provenance
+from harness.run.log import log
 from harness.run.program import typed
 from harness.weights.adapt import adapt
-from harness.weights.convert import difference, under_our_keys
-from harness.weights.diagnosis import likely_cause
+from harness.weights.convert import SHOWN, difference, under_our_keys, without_prefix
+from harness.weights.diagnosis import likely_cause, skeleton
 from harness.weights.find import Found, find
 from harness.weights.read import read_tensors
 
@@ -39,8 +41,16 @@ class Weights:
         self.found: Found = find(weights, model)
         self.model = model
         content = read_tensors(self.found.file)
-        self.tensors, self.part = content.tensors, content.part
-        self.trained: Trained | None = content.trained
+        self.part, self.trained = content.part, content.trained
+        self.tensors: dict[str, torch.Tensor] = content.tensors
+        others: tuple[str, ...] = ()
+        if self.trained is None:
+            shapes = {key: value.shape for key, value in skeleton(model).state_dict().items()}
+            self.tensors, others = without_prefix(model, content.tensors, shapes)
+        ignored = (*content.ignored, *others)
+        if ignored:
+            more = f" and {len(ignored) - SHOWN:,} more" if ignored[SHOWN:] else ""
+            log.info(f"weights={weights}: not the network's, and ignored: {', '.join(ignored[:SHOWN])}{more}")
         self.preprocessing: Preprocessing | None = self.found.preprocessing
         on_imagenet = self.found.trained_on == "ImageNet-1K" and not self.found.backbone
         self.class_names: tuple[str, ...] | None = IMAGENET_CLASSES if on_imagenet else None
