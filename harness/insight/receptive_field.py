@@ -121,6 +121,7 @@ def _under(traced: fx.GraphModule, node: fx.Node, source: fx.Node, field: Field)
         left, _, top, *_ = cast(tuple[int, ...], node.args[1])
         return Field(field.rows.under(1, 1, top), field.columns.under(1, 1, left))
     if _shape(node)[-2:] != _shape(source)[-2:]:
+        # A network from elsewhere; a test has every network of the zoo.
         raise NotImplementedError(f"{node.format_node()}: the windows of this layer are not known")
     return field
 

@@ -101,6 +101,8 @@ def without_prefix(model: str, tensors: Tensors, shapes: Shapes) -> tuple[dict[s
         translated, _ = under_our_keys(model, candidate, shapes)
         return sum(translated[key].shape[2:] == shapes[key][2:] for key in translated)
 
+    if not under_our_keys(model, tensors, shapes)[1]:
+        return dict(tensors), ()
     shared = Counter(prefix for key in tensors for prefix in _prefixes(key))
     common = [prefix for prefix, keys in shared.items() if 2 * keys >= len(tensors)]
     best, found = dict(tensors), fitting(tensors)

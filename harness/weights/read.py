@@ -102,11 +102,14 @@ def _no_weights(path: Path) -> str | None:
 @functools.lru_cache(maxsize=1)
 def _plain_types() -> list[Any]:
     """Types of plain values that people save beside tensors; none of them runs code when it is made."""
-    multiarray = np._core.multiarray  # type: ignore[attr-defined]  # numpy has no public name for what its pickles call
+    made_by = {
+        "scalar": np.float64(0),
+        "_reconstruct": np.zeros(1),
+    }  # what a pickle of NumPy calls, and a value that does
     arrays = [
-        (function, f"numpy.{core}.multiarray.{name}")
-        for core in ("core", "_core")
-        for name, function in (("scalar", multiarray.scalar), ("_reconstruct", multiarray._reconstruct))
+        (value.__reduce__()[0], f"numpy.{core}.multiarray.{name}")
+        for core in ("core", "_core")  # before NumPy 2, and since
+        for name, value in made_by.items()
     ]
     return [
         argparse.Namespace,  # torchvision's checkpoints hold one
