@@ -66,3 +66,8 @@ class TrainerConfig(Declared):
         most=256,
         aliases=("num_workers", "n_workers"),
     )
+    gradient_norms: int | None = setting(
+        "number of steps from one row of gradients.csv to the next: the norm of each layer's gradient; null: no table",
+        None,
+        least=1,
+    )

@@ -23,6 +23,7 @@ from harness.run.progress import ProgressBar
 from harness.run.resume import continued
 from harness.stories.report import report
 from harness.training.conditions import under_conditions
+from harness.training.gradient_norms import GradientNorms
 from harness.training.own_pictures import watch_files
 from harness.training.recorder import Recorder, reopened
 
@@ -80,7 +81,8 @@ def train_together(config: TrainConfig, resumed: Path | None, team: Team) -> tup
         recorder = Recorder(folder, trained, epochs, limits.checkpoint_every, recipe.patience)
         in_files = isinstance(splits.train, ImageFiles)
         watching = watch_files(folder, splits, class_names, recorder.interruption) if in_files else []
-        callbacks = [progress, *watching, recorder]
+        norms = [GradientNorms(folder, limits.gradient_norms)] if limits.gradient_norms else []
+        callbacks = [progress, *watching, *norms, recorder]
         options = {"max_epochs": epochs, "limit_val_batches": 1.0 if images["validation"] else 0}
         trainer = build.build_trainer(team, folder, recipe.precision, callbacks, **options)
         sizes = f", trained on at {' to '.join(map(str, recipe.train_size))} pixels" if recipe.train_size else ""

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from harness.config.data import DataConfig, FolderConfig, HubPhotosConfig
 from harness.config.facts import DataSet
-from harness.data.sources import digits, folder, hub, hub_cache, hub_photos, imagenet, imagenette, parquet
+from harness.data.sources import cifar10_jpeg, digits, folder, hub, hub_cache, hub_photos, imagenet, imagenette, parquet
 from harness.data.sources.cifar import cifar10, cifar100
 from harness.data.sources.mnist import fashion_mnist, mnist
 from harness.data.sources.splits import Split, Splits
@@ -31,6 +31,7 @@ SOURCES: dict[str, Source] = {
     "fashion_mnist": fashion_mnist,
     "cifar10": cifar10,
     "cifar100": cifar100,
+    "cifar10_jpeg": cifar10_jpeg,
     "imagenet": imagenet,
     "imagenette": imagenette,
     "folder": folder,
