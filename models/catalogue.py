@@ -39,6 +39,8 @@ class Published:
         distorted: whether distorted training images were added.
         other: why a result of ours cannot be compared with it, whatever the protocol; empty if it can.
         note: how our network differs from theirs; empty if it does not.
+        recipe: name in `configs/recipe/` of the recipe that the network was trained by, where the error is the recipe's
+            as much as the network's; empty otherwise.
     """
 
     data: str
@@ -50,6 +52,7 @@ class Published:
     distorted: bool = False
     other: str = ""
     note: str = ""
+    recipe: str = ""
 
 
 @dataclass(frozen=True)
@@ -174,8 +177,14 @@ def _fully_connected(top1_error: float, distorted: float, *hidden: int) -> tuple
 
 
 def _torchvision(top1_error: float, top5_error: float, weights: str = "IMAGENET1K_V1", resized: int = 256) -> Published:
+    recipe = {"IMAGENET1K_V1": "torchvision_v1", "IMAGENET1K_V2": "torchvision_v2"}[weights]
     source = f"torchvision {weights}, metadata"
-    return Published("ImageNet val", f"center crop 224 of {resized}", top1_error, top5_error, source)
+    return Published("ImageNet val", f"center crop 224 of {resized}", top1_error, top5_error, source, recipe=recipe)
+
+
+def _strikes_back(name: str, top1_error: float, top5_error: float) -> Published:
+    source, recipe = f"timm results-imagenet.csv, resnet50.{name}_in1k", f"strikes_back_{name}"
+    return Published("ImageNet val", "center crop 224 of 235", top1_error, top5_error, source, recipe=recipe)
 
 
 def _dense(top1_error: float, top5_error: float, train: str, test: str) -> Published:
@@ -537,6 +546,9 @@ _ENTRIES = (
             *_fb_torch((24.01, 7.02), (22.24, 6.08)),
             _torchvision(23.870, 7.138),
             _torchvision(19.142, 4.566, "IMAGENET1K_V2", 232),
+            _strikes_back("a1", 19.618, 5.402),
+            _strikes_back("a2", 20.172, 5.440),
+            _strikes_back("a3", 21.948, 6.220),
         ),
         weights=("IMAGENET1K_V1", "IMAGENET1K_V2"),
     ),

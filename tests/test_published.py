@@ -69,6 +69,18 @@ def test_a_result_is_inside_or_better_or_worse(wrong: int, verdict: str) -> None
         ("resnet50_2015", "imagenet", {}, 24.7, "KaimingHe/deep-residual-networks"),
         ("alexnet_2012", "imagenet", {"protocol": "ten_crop"}, 40.7, "Krizhevsky 2012, Table 2"),
         ("vgg16", "imagenet", {}, 28.408, "torchvision IMAGENET1K_V1"),
+        ("resnet50", "imagenet", {"recipe": {"name": "torchvision_v1"}}, 23.87, "torchvision IMAGENET1K_V1"),
+        ("resnet50", "imagenet", {"recipe": {"name": "modern"}}, 24.01, "fb.resnet.torch"),
+        *(
+            (
+                "resnet50",
+                "imagenet",
+                {"recipe": {"name": f"strikes_back_{name}"}, "preprocessing": {"size": 224, "resize": 235}},
+                error,
+                f"resnet50.{name}_in1k",
+            )
+            for name, error in (("a1", 19.618), ("a2", 20.172), ("a3", 21.948))
+        ),
     ],
 )
 def test_the_row_of_the_same_network_data_and_protocol(
@@ -96,6 +108,12 @@ def test_the_row_of_the_same_network_data_and_protocol(
         ),
         ("vgg16_c", "imagenet", {}, "it was measured by another protocol: dense with flips, scale 256"),
         ("alexnet_2012", "imagenet", {}, "it was measured by another protocol: 10-crop"),
+        (
+            "vgg16",
+            "imagenet",
+            {"recipe": {"name": "modern"}},
+            "it was trained by another recipe: torchvision_v1",
+        ),
         (
             "resnet50",
             "imagenet",

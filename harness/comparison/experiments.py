@@ -26,6 +26,7 @@ from harness.run.files import read_json
 from models.catalogue import MODELS, Published
 
 BEST = "best_on_validation"  # the epoch that a run with patience reports
+NOT_RUN = "not run here"  # begins a paragraph of an experiment that says why
 OF_A_MACHINE = ("root", "download")  # settings of data that no record holds
 
 
@@ -42,7 +43,7 @@ class Line:
         records: of the seeds that have been run.
         row: their mean; None without any.
         published: what `published_beside` says of the mean; without records, what it will stand beside.
-        state: empty if all seeds have been run, otherwise how far it is.
+        state: empty if all seeds have been run, otherwise how far it is, such as `not run here`.
     """
 
     experiment: str
@@ -109,7 +110,7 @@ def _line(experiment: str, swept: str, config: TrainConfig, seeds: Sequence[int]
     title = describe("experiment", experiment)
     name = swept or title.replace(f" on {_name_of(config.data.name)}", "").rstrip(",")
     row = mean_row(name, records) if records else None
-    state = remarks("experiment", experiment).get("not run here", "not measured yet")
+    state = NOT_RUN if NOT_RUN in remarks("experiment", experiment) else "not measured yet"
     if records:
         state = "" if len(records) == len(seeds) else f"{len(records)} of {len(seeds)} seeds"
     published = row.published if row else published_beside(_before_it_ran(config))
@@ -118,7 +119,10 @@ def _line(experiment: str, swept: str, config: TrainConfig, seeds: Sequence[int]
 
 
 def sections_of(lines: Sequence[Line]) -> list[Section]:
-    """Divide lines into tables: one for each paper and data, and one for each experiment with several networks."""
+    """Divide lines into tables: one for each paper and data, and one for each experiment with several networks.
+
+    Tables of which nothing was run here come last.
+    """
     networks = Counter(line.experiment for line in lines)
     found: dict[str, list[Line]] = {}
     for line in sorted(lines, key=lambda line: networks[line.experiment] > 1):
@@ -126,7 +130,8 @@ def sections_of(lines: Sequence[Line]) -> list[Section]:
         alone = networks[line.experiment] == 1
         title = f"{data}: {entry.paper}, {entry.year}" if alone else describe("experiment", line.experiment)
         found.setdefault(title, []).append(line)
-    return [_section(title, members) for title, members in found.items()]
+    sections = [_section(title, members) for title, members in found.items()]
+    return sorted(sections, key=lambda section: all(line.state == NOT_RUN for line in section.lines))
 
 
 def _name_of(data: str) -> str:
@@ -142,8 +147,9 @@ def _section(title: str, lines: Sequence[Line]) -> Section:
     data, _ = SPLITS.get(lines[0].config.data.name, ("", 0))
     listed = (row for entry in MODELS.values() if entry.paper in papers for row in entry.published if row.data == data)
     shown = {line.published["source"] for line in lines if line.published}
-    not_run = {row.source: row for row in listed if row.source not in shown}
-    ordered = lines if len({line.experiment for line in lines}) == 1 else sorted(lines, key=_place)
+    alone = len({line.experiment for line in lines}) == len(lines)  # each network has an experiment of its own
+    not_run = {row.source: row for row in listed if alone and ": " in row.source and row.source not in shown}
+    ordered = sorted(lines, key=_place) if alone else lines
     return Section(title, tuple(ordered), tuple(not_run.values()))
 
 

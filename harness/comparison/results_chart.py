@@ -42,7 +42,7 @@ def drawn(section: Section) -> list[dict[str, Any]]:
                 "high": high,
                 "published": published.get("top1_error"),
                 "comparable": published.get("verdict") != NOT_COMPARABLE,
-                "state": line.state.partition(":")[0],
+                "state": line.state,
             }
         )
     nothing = dict.fromkeys(("error", "deviation", "low", "high"))

@@ -14,7 +14,13 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-REMARKS = ("Deviations:", "Chosen", "Left out:", "not run here")  # what a paragraph of a first comment may begin with
+REMARKS = (
+    "Expected:",
+    "Deviations:",
+    "Chosen",
+    "Left out:",
+    "not run here",
+)  # what a paragraph of a first comment may begin with
 CONFIG_FILE = "config.yaml"  # the settings of a run or an evaluation, in its folder
 _INSTALLED = Path(__file__).parents[1] / "configs"
 CONFIGS = _INSTALLED if _INSTALLED.is_dir() else Path(__file__).parents[2] / "configs"

@@ -21,7 +21,7 @@ def published_beside(content: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return the published errors that come closest to a record's conditions, and a verdict; None if there are none.
 
     Weights that were only evaluated stand beside what their publisher measured, every other network beside the first
-    row of the catalogue of its data, protocol and options.
+    row of the catalogue of its data, protocol, options and recipe; a row of its own recipe comes first.
 
     Args:
         content: of a `result.json`; the verdict follows from its 95% interval.
@@ -31,7 +31,8 @@ def published_beside(content: Mapping[str, Any]) -> dict[str, Any] | None:
     known = _of_weights(content, data) or [row for row in (entry.published if entry else ()) if row.data == data]
     if not known:
         return None
-    row, why = min(((row, _why_not(row, content, images)) for row in known), key=lambda found: len(found[1]))
+    reasons = [(row, _why_not(row, content, images)) for row in known]
+    row, why = min(reasons, key=lambda found: _distance(found[0], content, len(found[1])))
     return {
         "top1_error": row.top1_error,
         "top5_error": row.top5_error,
@@ -92,6 +93,8 @@ def _why_not(row: Published, content: Mapping[str, Any], images: int) -> list[st
     differing = [name for name, value in row.options if _plain(options.get(name)) != _plain(value)]
     distorted = bool(training and training["recipe"].get("distortion"))
     why = [f"its network has other {name}" for name in differing]
+    if _by_another_recipe(row, content):
+        why.append(f"it was trained by another recipe: {row.recipe}")
     if usual.get(row.protocol, row.protocol) != _protocol(content):
         why.append(f"it was measured by another protocol: {row.protocol}")
     if training and distorted != row.distorted:
@@ -107,6 +110,21 @@ def _why_not(row: Published, content: Mapping[str, Any], images: int) -> list[st
     if training and training["max_batches"] is not None:
         why.append("this training was cut short by trainer.max_batches")
     return why
+
+
+def _distance(row: Published, content: Mapping[str, Any], reasons: int) -> tuple[int, bool, bool]:
+    """How far a published error is from a record; another recipe puts it less far away than any other reason."""
+    other = _by_another_recipe(row, content)
+    return reasons - other, other, row.recipe != _recipe(content)
+
+
+def _by_another_recipe(row: Published, content: Mapping[str, Any]) -> bool:
+    return row.recipe != "" and _recipe(content) not in ("", row.recipe)
+
+
+def _recipe(content: Mapping[str, Any]) -> str:
+    """The name of the recipe that a record's network was trained by; empty if it is not known."""
+    return str((content["training"] or {}).get("recipe", {}).get("name", ""))
 
 
 def _plain(value: object) -> object:
