@@ -52,3 +52,12 @@ def test_training(mnist_root: Path, tmp_path: Path) -> None:
     record = measured(tmp_path / "training.json", "training", "--root", str(mnist_root))
     for name in ("shipped_to_bare", "usual_to_shipped", "counting_to_torchmetrics_top5"):
         assert 0 < record[name]["lowest"] <= record[name]["median"] <= record[name]["highest"]
+
+
+@pytest.mark.slow
+def test_networks(tmp_path: Path) -> None:
+    shape = ("--pixels", "32", "--batch-size", "4", "--steps", "1", "--threads", "1")
+    record = measured(tmp_path / "networks.json", "networks", "plain20", "resnet20", *shape)
+    assert record["multiply_adds"]["plain20"] == record["multiply_adds"]["resnet20"] == 40_551_040
+    assert len(record["images_per_second"]) == 8 and min(record["images_per_second"].values()) > 0
+    assert record["ratio_to_first"]["plain20 32-true contiguous"]["median"] == 1

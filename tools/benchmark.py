@@ -59,6 +59,14 @@ def throughput(arguments: argparse.Namespace) -> dict[str, Any]:
     return measure(arguments.root, arguments.rounds, arguments.accelerator, *shape)
 
 
+def networks(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Training steps of several networks, in 32-bit floats and bfloat16, contiguous and channels last."""
+    from benchmarks.networks import measure
+
+    shape = (arguments.pixels, arguments.batch_size, arguments.steps, arguments.threads)
+    return measure(arguments.models, arguments.rounds, arguments.accelerator, *shape)
+
+
 def index(arguments: argparse.Namespace) -> dict[str, Any]:
     """Starting on a folder of many images, against torchvision's ImageFolder: time, memory, growth of workers."""
     from benchmarks.index import measure
@@ -70,7 +78,7 @@ def main() -> int:
     """Run one benchmark, print its result, and write it where `out` says."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True, metavar="WHAT")
-    for command in (training, startup, input, evaluation, throughput, index):
+    for command in (training, startup, input, evaluation, throughput, networks, index):
         sub = commands.add_parser(command.__name__, help=command.__doc__, description=command.__doc__)
         sub.set_defaults(run=command)
         sub.add_argument("--rounds", type=int, default=5, help="of all variants in turns (default 5)")
@@ -89,7 +97,13 @@ def main() -> int:
             sub.add_argument("--batch-size", type=int, default=256, help="default 256")
             sub.add_argument("--batches", type=int, default=16, help="measured in each round (default 16)")
             sub.add_argument("--compile", action="store_true", help="by torch.compile")
-        if command in (training, throughput):
+        if command is networks:
+            sub.add_argument("models", nargs="+", metavar="MODEL", help="names of the catalogue, of colour images")
+            sub.add_argument("--pixels", type=int, default=224, help="side of the images (default 224)")
+            sub.add_argument("--batch-size", type=int, default=64, help="default 64")
+            sub.add_argument("--steps", type=int, default=4, help="measured in each round (default 4)")
+            sub.add_argument("--threads", type=int, default=2, help="of the CPU (default 2)")
+        if command in (training, throughput, networks):
             sub.add_argument("--accelerator", default="cpu", choices=("cpu", "gpu"), help="default cpu")
         if command is index:
             sub.add_argument("--images", type=int, default=100_000, help="empty files to make (default 100000)")
