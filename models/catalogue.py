@@ -66,6 +66,7 @@ class Released:
         sha256: SHA-256 of the file.
         bytes: size of the file.
         data: name of the data in `configs/data/`.
+        shipped: whether the file comes with the program; a larger one has to be put into `models/weights/`.
     """
 
     model: str
@@ -74,6 +75,7 @@ class Released:
     sha256: str
     bytes: int
     data: str
+    shipped: bool = True
 
 
 WEIGHTS = Path(__file__).parent / "weights"

@@ -25,6 +25,18 @@ NOTES = {
         "MNIST (LeCun, Cortes, Burges) was made of NIST's databases and published for research; others pass it on "
         "under CC BY-SA 3.0. No image is in the file.",
     ),
+    "imagenette": Notes(
+        "It knows ten classes of photographs that are easily told apart: tench, English springer, cassette player, "
+        "chain saw, church, French horn, garbage truck, gas pump, golf ball, parachute. It gives one of these answers "
+        "to any picture.",
+        "ImageNet's photographs belong to their photographers and are for research; imagenette (fastai) is a selection "
+        "of them. No image is in the file.",
+    ),
+    "cifar10_jpeg": Notes(
+        "It knows ten kinds of animals and vehicles in pictures of 32x32 pixels that were compressed as JPEG. Its "
+        "errors are never beside those of CIFAR-10 itself.",
+        "CIFAR-10 (Krizhevsky, Nair, Hinton) was published for research, without a licence. No image is in the file.",
+    ),
     "digits": Notes(
         "It knows single digits of 8x8 pixels in 17 greys, white on black, enlarged as `data=digits` does. To anything "
         "else it gives an answer that means nothing.",
@@ -32,6 +44,10 @@ NOTES = {
         "image is in the file.",
     ),
 }
+ELSEWHERE = (
+    "- **Where**: too large to come with the program. Get it from the releases of this project, or train it by the "
+    "command above and call `tools/release.py`; it belongs into `models/weights/`, beside this card."
+)
 UNKNOWN = Notes("It knows nothing but images like those it was trained on.", "see the publisher of the data.")
 
 
@@ -61,6 +77,7 @@ def card(row: Mapping[str, Any], precision: str, records: Sequence[Mapping[str, 
         f"`python train.py {' '.join(words)}`. The file holds every setting, the record and the errors of each epoch.",
         f"- **File**: `{row['file']}`, {row['bytes']:,} bytes, {precision}, SHA-256 `{row['sha256']}`. Evaluated "
         "again, it gives the counts of the record, and the same likeliest class for every image.",
+        *([] if row["shipped"] else [ELSEWHERE]),
         "",
         *_errors(records),
         "",

@@ -27,6 +27,7 @@ from models.catalogue import RELEASED_FILE, Released
 
 RELEASE = "release"  # key of what is known beside the network, in a file's description
 HALF, SINGLE = torch.float16, torch.float32
+SHIPPED = 2**20  # most bytes of a file that comes with the program
 SCORES = ("seen", "correct_top1", "correct_top5")
 
 
@@ -56,9 +57,15 @@ def release(run: Path, name: str, folder: Path, others: Sequence[Path], root: st
     content, precision = _same(run, checkpoint, known, root)
     with atomic(file) as target:
         target.write(content)
+    size = file.stat().st_size
+    shipped = size <= SHIPPED
     released = Released(
-        result["model"]["name"], name, file.name, sha256_of_file(file), file.stat().st_size, result["data"]["name"]
+        result["model"]["name"], name, file.name, sha256_of_file(file), size, result["data"]["name"], shipped
     )
+    if not shipped:
+        log.info(
+            f"{file.name}: too large to come with the program; publish it where its card says, not in the repository"
+        )
     row = vars(released)
     text = card(row, precision, [record.content for record in records], config["overrides"])
     write_text(file.with_suffix(".md"), text)
