@@ -11,23 +11,86 @@ configs/experiment/ is refused.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from harness.command import arguments
 from harness.command.sweep import jobs_of
+from harness.comparison import cost_chart, depth_chart
 from harness.comparison.experiments import Section, lines_of, sections_of
 from harness.comparison.results_chart import draw, drawn, drawn_in
-from harness.comparison.results_page import between, page, short_table
+from harness.comparison.results_page import between, page, short_table, tests_table
 from harness.config.files import choices
 from harness.run import program
-from harness.run.files import write_text
+from harness.run.files import read_json, write_text
 
 ROOT = Path(__file__).parents[2]
 RECORDS = Path("benchmarks/results/experiments")
 PAGE, README, IMAGES = Path("docs/results.md"), Path("README.md"), Path("docs/images")
-SHOWN = {  # an experiment of a section with a picture: the picture, its title, and the name of its table in the README
-    "lenet5_1998_mnist": ("figure9.png", "MNIST, after Figure 9 of LeCun et al., 1998", "figure9"),
-    "digits_zoo": ("digits_zoo.png", "The digits of scikit-learn, 360 test images", "digits"),
+SPEED = Path("benchmarks/results/networks-imagenette-cpu.json")  # of tools/benchmark.py networks
+CURVES = Path("benchmarks/results/curves")  # EXPERIMENT/MODEL-seedN/ with metrics.csv and gradients.csv of a run
+TESTS = Path("benchmarks/results/tests")  # EXPERIMENT.csv: comparison_tests.csv of compare.py over its runs
+
+
+class Shown(NamedTuple):
+    """A picture of the section that an experiment is in.
+
+    Attributes:
+        picture: name of the file.
+        title: what stands over it.
+        alt: what it shows, for those who cannot see it.
+        drawn: gives what is drawn of a section in the repository at a folder; nothing as long as there is no record.
+        draw: draws that.
+        table: name of the section's table in the README; None: it has none there.
+        said: says in a paragraph what the picture shows.
+    """
+
+    picture: str
+    title: str
+    alt: str
+    drawn: Callable[[Section, Path], list[dict[str, Any]]]
+    draw: Callable[[Path, Sequence[dict[str, Any]], str], None]
+    table: str | None
+    said: Callable[[Sequence[dict[str, Any]]], str] | None = None
+
+
+def _bars(section: Section, root: Path) -> list[dict[str, Any]]:
+    return drawn(section)
+
+
+def _costs(section: Section, root: Path) -> list[dict[str, Any]]:
+    measured = any(line.records for line in section.lines)
+    return cost_chart.drawn(section, read_json(root / SPEED)) if measured else []
+
+
+def _depths(section: Section, root: Path) -> list[dict[str, Any]]:
+    return depth_chart.drawn(section, root / CURVES / section.lines[0].experiment)
+
+
+BARS = "Bars of the errors in the table below"
+SHOWN = {  # by an experiment of the section
+    "lenet5_1998_mnist": Shown(
+        "figure9.png", "MNIST, after Figure 9 of LeCun et al., 1998", BARS, _bars, draw, "figure9"
+    ),
+    "digits_zoo": Shown("digits_zoo.png", "The digits of scikit-learn, 360 test images", BARS, _bars, draw, "digits"),
+    "imagenette_zoo": Shown(
+        "imagenette.png",
+        "imagenette: photographs of ten classes, 3,925 to test, 128 pixels, 10 epochs",
+        "The errors in the table below against multiply-adds and against the seconds that an epoch takes",
+        _costs,
+        cost_chart.draw,
+        "imagenette",
+    ),
+    "cifar10_jpeg_depth": Shown(
+        "depth.png",
+        "CIFAR-10 re-compressed as JPEG: depth with and without shortcuts, 10 epochs, one seed",
+        "Errors of training and validation by epoch, and the norm of each layer's gradient by step",
+        _depths,
+        depth_chart.draw,
+        None,
+        depth_chart.said,
+    ),
 }
 
 
@@ -51,24 +114,41 @@ def results(root: Path, check: bool) -> int:
         Exit code: 1 if something is out of date, otherwise 0.
     """
     sections = sections_of_records(root / RECORDS)
-    shown = {name: section for section in sections for name in SHOWN if _has(section, name)}
-    pictures = {section.title: f"images/{SHOWN[name][0]}" for name, section in shown.items()}
-    texts = {PAGE: page(sections, pictures, f"../{RECORDS}")}
+    of = {name: section for section in sections for name in SHOWN if _has(section, name)}
+    rows = {name: SHOWN[name].drawn(section, root) for name, section in of.items()}
+    drawable = [name for name in of if rows[name]]
+    pictures = {of[name].title: (SHOWN[name].alt, f"images/{SHOWN[name].picture}") for name in drawable}
+    texts = {PAGE: page(sections, pictures, _further(sections, rows, root), f"../{RECORDS}")}
     texts[README] = (root / README).read_text(encoding="utf-8")
-    for name, section in shown.items():
-        texts[README] = between(texts[README], SHOWN[name][2], short_table(section))
+    for name, section in of.items():
+        if (table := SHOWN[name].table) is not None:
+            texts[README] = between(texts[README], table, short_table(section))
     old = [path for path, text in texts.items() if _read(root / path) != text]
-    rows = {name: drawn(section) for name, section in shown.items()}
-    old_pictures = [name for name in shown if drawn_in(root / IMAGES / SHOWN[name][0]) != rows[name]]
+    old_pictures = [name for name in drawable if drawn_in(root / IMAGES / SHOWN[name].picture) != rows[name]]
     if check:
-        for path in [*old, *(IMAGES / SHOWN[name][0] for name in old_pictures)]:
+        for path in [*old, *(IMAGES / SHOWN[name].picture for name in old_pictures)]:
             print(f"{path}: not what the records say; run python tools/results.py")
         return 1 if old or old_pictures else 0
     for path in old:
         write_text(root / path, texts[path])
-    for name in shown:
-        draw(root / IMAGES / SHOWN[name][0], rows[name], SHOWN[name][1])
+    for name in drawable:
+        SHOWN[name].draw(root / IMAGES / SHOWN[name].picture, rows[name], SHOWN[name].title)
     return 0
+
+
+def _further(
+    sections: Sequence[Section], rows: Mapping[str, Sequence[dict[str, Any]]], root: Path
+) -> dict[str, list[str]]:
+    """What stands below the tables of sections, by their titles: what curves show, and paired tests."""
+    found: dict[str, list[str]] = {}
+    for section in sections:
+        for name in dict.fromkeys(line.experiment for line in section.lines):
+            shown = SHOWN.get(name)
+            if shown is not None and shown.said is not None and rows[name]:
+                found.setdefault(section.title, []).append(shown.said(rows[name]))
+            if (path := root / TESTS / f"{name}.csv").exists():
+                found.setdefault(section.title, []).append(tests_table(path.read_text(encoding="utf-8")))
+    return found
 
 
 def sections_of_records(folder: Path) -> list[Section]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from harness.evaluation.published import WORSE
 from models.catalogue import Published
 
 COLUMNS = ("network", "command", "recipe", "seeds", "our error (%)", "published (%)", "verdict", "note")
+TEST_COLUMNS = ("network", "other network", "seed", "only it right", "only the other", "p (Holm)")
 SHORT_COLUMNS = ("network", "our error (%)", "published (%)", "verdict")
 HEAD = """# Results
 
@@ -24,22 +26,29 @@ interval, or ours is better, or worse. Learning rates and the like were chosen o
 so, the network was then trained on all training images."""
 
 
-def page(sections: Sequence[Section], pictures: Mapping[str, str], records: str) -> str:
+def page(
+    sections: Sequence[Section],
+    pictures: Mapping[str, tuple[str, str]],
+    further: Mapping[str, Sequence[str]],
+    records: str,
+) -> str:
     """Return the page.
 
     Args:
         sections: its tables.
-        pictures: path of the picture of a section, relative to the page, by the section's title.
+        pictures: what the picture of a section shows, and its path, relative to the page, by the section's title.
+        further: paragraphs below the table of a section, by its title.
         records: path of the folder of the records, relative to the page.
     """
     parts = [HEAD]
     for section in sections:
         parts.append(f"## {section.title}")
         if section.title in pictures:
-            parts.append(f"![Bars of the errors in the table below]({pictures[section.title]})")
+            parts.append("![{}]({})".format(*pictures[section.title]))
         rows = [_row(line) for line in section.lines]
         rows += [_not_run(row) for row in section.not_run]
         parts.append(markdown_table(COLUMNS, rows))
+        parts += further.get(section.title, ())
         parts += _experiments(section.lines, records)
         parts += _recipes(section.lines)
     return "\n\n".join(parts) + "\n"
@@ -51,6 +60,28 @@ def short_table(section: Section) -> str:
     if not any(line.published for line in section.lines):
         return markdown_table(SHORT_COLUMNS[:2], [row[:2] for row in rows])
     return markdown_table(SHORT_COLUMNS, rows)
+
+
+def tests_table(text: str) -> str:
+    """Return the paired tests of a `comparison_tests.csv` as a table, with a line above that says what they are."""
+    rows = [
+        (
+            row["model"],
+            row["other_model"],
+            row["seed"],
+            row["only_model_right"],
+            row["only_other_right"],
+            _p(row["p_holm"]),
+        )
+        for row in csv.DictReader(text.splitlines())
+    ]
+    return (
+        f"McNemar's exact test of each pair, by seed, with Holm's correction:\n\n{markdown_table(TEST_COLUMNS, rows)}"
+    )
+
+
+def _p(text: str) -> str:
+    return "below 0.0001" if float(text) < 0.0001 else f"{float(text):.4f}"
 
 
 def _row(line: Line) -> tuple[str, ...]:
