@@ -215,6 +215,7 @@ RECIPE_OF = {  # each data set's own, and its learning rate
     **dict.fromkeys(("folder", "hub_photos"), ("finetune", 0.03)),
     "imagenet": ("torchvision_v1", 0.1),
     "imagenette": ("scratch_small", 0.001),
+    **dict.fromkeys(("imagenet_v2", "imagenet_a", "imagenet_r", "imagenet_sketch"), ("torchvision_v1", 0.1)),
     "cifar10_jpeg": ("one_cycle_cifar", 0.15),
 }
 

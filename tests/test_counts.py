@@ -8,7 +8,7 @@ import pytest
 import torch
 from scipy.stats import binomtest
 
-from harness.evaluation.counts import _rank_with_ties, count_correct, first_classes, rank_of_label
+from harness.evaluation.counts import _rank_with_ties, count_correct, first_classes, likeliest, only, rank_of_label
 from harness.evaluation.intervals import wilson
 from harness.run.history import Counts
 
@@ -80,3 +80,20 @@ def test_errors_are_percent() -> None:
 def test_wilson_equals_scipy(errors: int, images: int) -> None:
     expected = binomtest(errors, images).proportion_ci(0.95, "wilson")
     assert wilson(errors, images) == pytest.approx((100 * expected.low, 100 * expected.high), abs=1e-9)
+
+
+@pytest.mark.parametrize("classes", [5, 6, 10])
+def test_of_several_answers_the_one_that_ranks_first_is_the_label(classes: int) -> None:
+    scores, _ = awkward(classes)
+    answers = torch.randint(0, classes, (len(scores), 3), generator=torch.Generator().manual_seed(1))
+    chosen = likeliest(scores, answers)
+    known = ~scores.isnan().any(1)
+    ranks = torch.stack([torch.tensor(slow_ranks(scores, column)) for column in answers.T]).min(0).values
+    assert torch.equal(rank_of_label(scores, chosen)[known], ranks[known])
+    assert ((chosen[:, None] == answers).any(1)).all()
+
+
+def test_other_classes_are_no_answers() -> None:
+    scores = torch.tensor([[5.0, 1.0, 2.0, 4.0], [0.0, 0.0, 9.0, 0.0]])
+    assert first_classes(only(scores, [1, 3]), 2)[0].tolist() == [[3, 1], [1, 3]]
+    assert count_correct(only(scores, [1, 3]), torch.tensor([3, 3])).tolist()[0] == 1

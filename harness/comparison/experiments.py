@@ -197,7 +197,7 @@ def _before_it_ran(config: TrainConfig, seed: int | None = None) -> dict[str, An
         "training": {"seed": seed, "epochs": recipe.epochs, "max_batches": None, "recipe": vars(recipe)},
         "training_data": {key: value for key, value in data.items() if key not in OF_A_MACHINE},
         "preprocessing": {"size": data.get("image_size"), "resize": data.get("resize")},
-        "pretrained": None,
+        "pretrained": config.weights and {"name": config.weights},
     }
     plain: dict[str, Any] = json.loads(json.dumps(content))
     return plain
@@ -216,7 +216,7 @@ def _settings(content: Mapping[str, Any]) -> dict[str, Any]:
         "seed": training.get("seed"),
         "trainer.max_epochs": training.get("epochs"),
         "trainer.max_batches": training.get("max_batches"),
-        "weights": content["pretrained"],
+        "weights": (content["pretrained"] or {}).get("name"),
         "the data of the test": content["data"]["name"],
         "the epoch of the test": reported_epoch(content["weights"], training) if training else None,
         **{f"{group}.{name}": value for group, values in groups.items() for name, value in values.items()},

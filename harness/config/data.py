@@ -10,6 +10,8 @@ from harness.errors import UserError
 
 DECODERS = ("fast", "pil")
 INTERPOLATIONS = ("bilinear", "bicubic")
+LABELS = ("original", "real")
+VARIANTS = ("matched-frequency", "threshold0.7", "top-images")  # of ImageNet-V2
 MOST_PIXELS = 8192  # the longest side
 
 
@@ -62,6 +64,24 @@ class ImageFilesConfig(DataConfig):
             raise UserError(
                 f"data.download=true: this program cannot download {self.name}; put the files into data.root"
             )
+
+
+@dataclass
+class ImageNetConfig(ImageFilesConfig):
+    """Settings of ImageNet itself."""
+
+    labels: str = setting(
+        "labels of the validation images: original, or real, the sets of labels of Beyer 2020 in data.root/real.json",
+        "original",
+        choices=LABELS,
+    )
+
+
+@dataclass
+class ImageNetV2Config(ImageFilesConfig):
+    """Settings of ImageNet-V2."""
+
+    variant: str = setting("which of its three sets", "matched-frequency", choices=VARIANTS)
 
 
 @dataclass
@@ -124,6 +144,8 @@ class HubPhotosConfig(FolderConfig, HubSource):
 DATA_SCHEMAS: dict[str, type[DataConfig]] = {
     "data": DataConfig,
     "image_files": ImageFilesConfig,
+    "imagenet": ImageNetConfig,
+    "imagenet_v2": ImageNetV2Config,
     "folder": FolderConfig,
     "hub": HubConfig,
     "hub_photos": HubPhotosConfig,

@@ -20,6 +20,7 @@ class DataSet:
         class_names: names of the classes in label order.
         train: number of training images, including those of the validation split.
         test: number of test images.
+        restricted: whether a network that knows more classes chooses among these alone, as in the data's paper.
     """
 
     image_size: int | None
@@ -29,6 +30,7 @@ class DataSet:
     train: int
     test: int
     cropped_size: int | None = None
+    restricted: bool = False
 
     @property
     def in_files(self) -> bool:

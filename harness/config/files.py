@@ -14,13 +14,8 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-REMARKS = (
-    "Expected:",
-    "Deviations:",
-    "Chosen",
-    "Left out:",
-    "not run here",
-)  # what a paragraph of a first comment may begin with
+# What a paragraph of a first comment may begin with.
+REMARKS = ("Neighbours:", "Expected:", "Deviations:", "Chosen", "Left out:", "not run here")
 CONFIG_FILE = "config.yaml"  # the settings of a run or an evaluation, in its folder
 _INSTALLED = Path(__file__).parents[1] / "configs"
 CONFIGS = _INSTALLED if _INSTALLED.is_dir() else Path(__file__).parents[2] / "configs"

@@ -8,6 +8,8 @@ top-5 error is 0 and says nothing.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
 
@@ -46,6 +48,24 @@ def count_correct(scores: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     rank = rank_of_label(scores, labels)
     right_of_numbers = rank < min(5, scores.shape[1])  # rank K marks NaN
     return torch.stack((rank == 0, right_of_numbers, torch.ones_like(right_of_numbers)), 1).sum(0)
+
+
+def only(scores: torch.Tensor, classes: Sequence[int]) -> torch.Tensor:
+    """Return scores (N, K) with minus infinity for all other classes, so that none of them is an answer."""
+    other = torch.ones(scores.shape[1], dtype=torch.bool, device=scores.device)
+    other[list(classes)] = False
+    return scores.masked_fill(other, -torch.inf)
+
+
+def likeliest(scores: torch.Tensor, answers: torch.Tensor) -> torch.Tensor:
+    """Return the answer of each image, int64 (N,), that comes first by the tie rule.
+
+    Args:
+        scores: floating point (N, K).
+        answers: right answers, int64 (N, L), in any order.
+    """
+    ordered = answers.sort(1).values
+    return ordered.gather(1, scores.gather(1, ordered).argmax(1, keepdim=True))[:, 0]
 
 
 def first_classes(scores: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -12,11 +13,12 @@ from torch import nn
 
 from harness.config.facts import Preprocessing
 from harness.config.protocol import ProtocolConfig
+from harness.data.images.image_files import ImageFiles
 from harness.data.loading.file_loader import EvalFileLoader
 from harness.data.loading.loader import Batch, EvalLoader, Unreadable
 from harness.data.loading.module import EvalData
 from harness.data.sources.splits import Split
-from harness.evaluation.counts import count_correct, first_classes
+from harness.evaluation.counts import count_correct, first_classes, likeliest, only
 from harness.evaluation.scores import class_scores, prepare
 from harness.run.history import Counts
 
@@ -26,7 +28,7 @@ class Predictions:
     """Predictions for each image, in the order of the split.
 
     Attributes:
-        labels: true classes, int64 (N,).
+        labels: true classes, int64 (N,); of several right answers the one with the highest score.
         classes: predicted classes, int64 (N, min(5, K)), best first by the tie rule; -1 if a score was not a number.
         probabilities: probabilities of these classes, float32 of the same shape.
     """
@@ -66,14 +68,18 @@ class Evaluator(L.LightningModule):
         network: maps images (N, C, H, W) to logits (N, K).
         split: images, each of which must be seen exactly once.
         protocol: settings of the evaluation.
+        among: classes that the network chooses among; None for all that it knows.
     """
 
-    def __init__(self, network: nn.Module, split: Split, protocol: ProtocolConfig) -> None:
+    def __init__(
+        self, network: nn.Module, split: Split, protocol: ProtocolConfig, among: Sequence[int] | None = None
+    ) -> None:
         super().__init__()
         self.network = network
         self.split = split
         self.classes = 0  # number of scores of an image; 0 if no image could be read
         self.protocol = protocol
+        self.among = among
         self.counts = Counts(0, 0, 0)
         self.predictions: Predictions | None = None
         self.unreadable: list[Unreadable] = []
@@ -94,9 +100,20 @@ class Evaluator(L.LightningModule):
             return
         scores = class_scores(self.network, batch.images, self.protocol, self.protocol.batch_size)
         self.classes = scores.shape[1]
-        self._right += count_correct(scores, batch.labels)
+        if self.among is not None:
+            self.classes = len(self.among)
+            scores = only(scores, self.among)
+        labels = self._labels(batch, scores)
+        self._right += count_correct(scores, labels)
         classes, best = first_classes(scores, 5)
-        self._seen.append((batch.indices, batch.labels, classes, (best - scores.logsumexp(1, keepdim=True)).exp()))
+        self._seen.append((batch.indices, labels, classes, (best - scores.logsumexp(1, keepdim=True)).exp()))
+
+    def _labels(self, batch: Batch, scores: torch.Tensor) -> torch.Tensor:
+        """The labels of a batch; of an image that has several right answers, the one that the network likes best."""
+        if not isinstance(self.split, ImageFiles) or self.split.answers is None:
+            return batch.labels
+        answers = self.split.answers[batch.indices.cpu()].to(scores.device)
+        return likeliest(scores, answers)
 
     def on_test_end(self) -> None:
         """Combine the results of all devices, and check that every image was counted once."""
@@ -145,13 +162,14 @@ def evaluate(
     *,
     decoder: str | None = None,
     workers: int | None = None,
+    among: Sequence[int] | None = None,
 ) -> Evaluator:
     """Evaluate a network on every image of a split; both `train.py` and `eval.py` use this.
 
     Raises:
         RuntimeError: an image was not counted exactly once.
     """
-    evaluator = Evaluator(network, split, protocol)
+    evaluator = Evaluator(network, split, protocol, among)
     data = EvalData(split, preprocessing, protocol, decoder, workers)
     trainer.test(evaluator, datamodule=data, verbose=False)
     return evaluator

@@ -194,6 +194,7 @@ def write_record(
             "images": len(split),
             "fingerprint": split.fingerprint(),
             **({"decoder": data.decoder} if isinstance(data, ImageFilesConfig) else {}),
+            **({"answers_among": len(evaluator.among)} if evaluator.among is not None else {}),
             **recorded(data),
         },
         "protocol": vars(protocol),

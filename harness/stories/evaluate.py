@@ -72,7 +72,8 @@ def evaluate_together(config: EvalConfig, team: Team) -> None:
         tester = build.build_trainer(team, team.folder, config.protocol.precision, [progress])
         decoder = data.decoder if isinstance(data, ImageFilesConfig) else None
         how = (trained.preprocessing, config.protocol)
-        evaluator = evaluate(tester, network, split, *how, decoder=decoder, workers=config.trainer.workers)
+        among = classes if known.restricted else None
+        evaluator = evaluate(tester, network, split, *how, decoder=decoder, workers=config.trainer.workers, among=among)
         if not config.force:
             check_score(evaluator)
         if team.leads:

@@ -28,6 +28,8 @@ class ImageFiles:
         labels: int64 (N,), positions in the data set's class names.
         prefix: begins every image's id, such as `imagenet/val`.
         as_viewed: whether they are decoded as a viewer shows them; see `harness.data.images.decode`.
+        answers: all right answers of each image, int64 (N, L), the last of them repeated where there are fewer; None
+            where `labels` has the only one.
     """
 
     folder: Folder
@@ -35,6 +37,7 @@ class ImageFiles:
     labels: torch.Tensor
     prefix: str
     as_viewed: bool = False
+    answers: torch.Tensor | None = None
 
     @classmethod
     def labelled(
@@ -80,12 +83,13 @@ class ImageFiles:
     def subset(self, indices: npt.NDArray[np.int64]) -> ImageFiles:
         """The images at these positions, int64 (n,)."""
         positions, labels = self.positions[np.asarray(indices)], self.labels[indices]
-        return dataclasses.replace(self, positions=positions, labels=labels)
+        answers = None if self.answers is None else self.answers[indices]
+        return dataclasses.replace(self, positions=positions, labels=labels, answers=answers)
 
     def fingerprint(self) -> str:
         """SHA-256 over ids, labels and sizes in bytes, in order; the content of the files is not read."""
         digest = hashlib.sha256()
-        for index, label in enumerate(self.labels.tolist()):
+        for index, label in enumerate((self.labels if self.answers is None else self.answers).tolist()):
             digest.update(f"{self.id_of(index)}\n{label} {self.size_of(index)}\n".encode())
         return digest.hexdigest()
 

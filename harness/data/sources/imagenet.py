@@ -9,6 +9,8 @@ Kaggle's `LOC_val_solution.csv`, in `root` or, as Kaggle's archive has it, three
 from __future__ import annotations
 
 import csv
+import dataclasses
+import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,16 +18,18 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from harness.config.data import DataConfig
+from harness.config.data import DataConfig, ImageNetConfig
 from harness.config.facts import DataSet
 from harness.data.images.folder import Folder, index_folder, printable
 from harness.data.images.image_files import ImageFiles
 from harness.data.sources.splits import Splits, hold_out
 from harness.errors import UserError
+from harness.run.log import log
 from harness.run.program import typed
 
 Labels = npt.NDArray[np.int64]
 DEVKIT = Path("ILSVRC2012_devkit_t12", "data")
+REAL = "real.json"
 SOLUTION = "LOC_val_solution.csv"
 NUMBER = re.compile(rb"ILSVRC2012_val_(\d{8})\.JPEG")
 IMAGENET_CLASSES = tuple(Path(__file__).with_name("imagenet_classes.txt").read_text(encoding="ascii").split())  # wnids
@@ -43,12 +47,69 @@ def load(config: DataConfig) -> Splits:
     Raises:
         UserError: a folder that is missing, empty, or not laid out as above, or folders of other classes.
     """
-    return hold_out(_read(config, "train"), _read(config, "val"), config)
+    return hold_out(_read(config, "train"), load_test(config), config)
 
 
 def load_test(config: DataConfig) -> ImageFiles:
-    """The official split `val`, which is the one that is reported on; raises as `load` does."""
-    return _read(config, "val")
+    """The official split `val`, which is the one that is reported on; raises as `load` does.
+
+    With `data.labels=real`, images have the sets of labels of Beyer 2020, and those without any are left out.
+    """
+    split = _read(config, "val")
+    return (
+        _reassessed(split, Path(config.root))
+        if isinstance(config, ImageNetConfig) and config.labels == "real"
+        else split
+    )
+
+
+def _reassessed(split: ImageFiles, root: Path) -> ImageFiles:
+    """The images that have labels in `real.json`, a list of all images' lists in order of the images' numbers."""
+    path = root / REAL
+    try:
+        sets = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(
+            f"data.labels=real: {path} cannot be read ({error.strerror}); google-research/reassessed-imagenet has it"
+        ) from error
+    except ValueError as error:
+        raise UserError(f"{path}: not the list of labels of {REAL} ({error})") from error
+    classes = range(len(IMAGENET_CLASSES))
+    if not isinstance(sets, list) or len(sets) != FACTS.test or not all(_is_set(answers, classes) for answers in sets):
+        raise UserError(
+            f"{path}: not the list of labels of {REAL}: {FACTS.test:,} lists of numbers below {len(classes):,}"
+        )
+    numbers = [number_of(split.folder, int(position), FACTS.test, path) for position in split.positions]
+    chosen = np.flatnonzero([bool(sets[number - 1]) for number in numbers])
+    if len(chosen) < len(split):
+        log.info(
+            f"data.labels=real: {len(split) - len(chosen):,} of {len(split):,} images have no label and are left out"
+        )
+    if not len(chosen):
+        raise UserError(f"{path}: has no label for any of the {len(split):,} images of {split.folder.root}")
+    kept = split.subset(chosen)
+    answers = [sets[numbers[position] - 1] for position in chosen]
+    most = max(map(len, answers))
+    padded = kept.labels.new_tensor([[*own, *[own[-1]] * (most - len(own))] for own in answers])
+    return dataclasses.replace(kept, labels=padded[:, 0], answers=padded)
+
+
+def _is_set(answers: object, classes: range) -> bool:
+    return isinstance(answers, list) and all(type(answer) is int and answer in classes for answer in answers)
+
+
+def number_of(folder: Folder, position: int, images: int, source: Path) -> int:
+    """The number in the name of a validation image, from 1.
+
+    Raises:
+        UserError: it is not called like one of the images that `source` knows.
+    """
+    match = NUMBER.fullmatch(folder.name(position).rpartition(b"/")[2])
+    number = int(match[1]) if match else 0
+    if not 0 < number <= images:
+        name = printable(folder.name(position))
+        raise UserError(f"{folder.root}/{name}: not the name of one of the {images:,} images of {source}")
+    return number
 
 
 def _read(config: DataConfig, split: str) -> ImageFiles:
@@ -105,14 +166,7 @@ def _labels_of_numbers(folder: Folder, root: Path) -> Labels:
             f"{SOLUTION} in {root}"
         )
     lines = truth_labels(truth, meta)
-    numbers = []
-    for position in range(len(folder)):
-        match = NUMBER.fullmatch(folder.name(position))
-        number = int(match[1]) if match else 0
-        if not 0 < number <= len(lines):
-            name = printable(folder.name(position))
-            raise UserError(f"{folder.root}/{name}: not the name of one of the {len(lines):,} images of {truth}")
-        numbers.append(number)
+    numbers = [number_of(folder, position, len(lines), truth) for position in range(len(folder))]
     labels: Labels = lines[np.array(numbers) - 1]
     return labels
 

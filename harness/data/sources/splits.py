@@ -33,7 +33,10 @@ class Splits:
 
 def relabelled(split: Split, classes: Sequence[int]) -> Split:
     """The same images with other labels: class k becomes `classes[k]`."""
-    return dataclasses.replace(split, labels=split.labels.new_tensor(classes)[split.labels])
+    order = split.labels.new_tensor(classes)
+    if isinstance(split, ImageFiles) and split.answers is not None:
+        return dataclasses.replace(split, labels=order[split.labels], answers=order[split.answers])
+    return dataclasses.replace(split, labels=order[split.labels])
 
 
 def hold_out(train: Split, test: Split, config: DataConfig) -> Splits:

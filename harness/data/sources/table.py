@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from harness.config.data import DataConfig, FolderConfig, HubPhotosConfig
+from harness.config.data import DataConfig, FolderConfig, HubPhotosConfig, ImageNetConfig, ImageNetV2Config
 from harness.config.facts import DataSet
 from harness.data.sources import cifar10_jpeg, digits, folder, hub, hub_cache, hub_photos, imagenet, imagenette, parquet
 from harness.data.sources.cifar import cifar10, cifar100
+from harness.data.sources.imagenet_tests import imagenet_a, imagenet_r, imagenet_sketch, imagenet_v2
 from harness.data.sources.mnist import fashion_mnist, mnist
 from harness.data.sources.splits import Split, Splits
 
@@ -33,6 +34,10 @@ SOURCES: dict[str, Source] = {
     "cifar100": cifar100,
     "cifar10_jpeg": cifar10_jpeg,
     "imagenet": imagenet,
+    "imagenet_v2": imagenet_v2,
+    "imagenet_a": imagenet_a,
+    "imagenet_r": imagenet_r,
+    "imagenet_sketch": imagenet_sketch,
     "imagenette": imagenette,
     "folder": folder,
     "parquet": parquet,
@@ -65,8 +70,12 @@ def load_test(config: DataConfig) -> Split:
 
 
 def recorded(config: DataConfig) -> dict[str, object]:
-    """What a record says of a data set beside its fingerprint: the hub's commit, and the fold of a cross-validation."""
+    """What a record says of a data set beside its fingerprint, such as the hub's commit or a fold."""
     found: dict[str, object] = dict(hub_cache.recorded(config))
+    if isinstance(config, ImageNetConfig) and config.labels != "original":
+        found["labels"] = config.labels
+    if isinstance(config, ImageNetV2Config):
+        found["variant"] = config.variant
     if isinstance(config, FolderConfig) and config.folds:
         parts = (hub_photos if isinstance(config, HubPhotosConfig) else folder).divide(config)
         found |= folder.fold_recorded(config, parts)
