@@ -59,6 +59,13 @@ def throughput(arguments: argparse.Namespace) -> dict[str, Any]:
     return measure(arguments.root, arguments.rounds, arguments.accelerator, *shape)
 
 
+def batches(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Evaluation in batches of different sizes: time for an image, against that in the largest batch."""
+    from benchmarks.batches import measure
+
+    return measure(arguments.rounds, arguments.threads, arguments.accelerator)
+
+
 def index(arguments: argparse.Namespace) -> dict[str, Any]:
     """Starting on a folder of many images, against torchvision's ImageFolder: time, memory, growth of workers."""
     from benchmarks.index import measure
@@ -70,7 +77,7 @@ def main() -> int:
     """Run one benchmark, print its result, and write it where `out` says."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True, metavar="WHAT")
-    for command in (training, startup, input, evaluation, throughput, index):
+    for command in (training, startup, input, evaluation, throughput, batches, index):
         sub = commands.add_parser(command.__name__, help=command.__doc__, description=command.__doc__)
         sub.set_defaults(run=command)
         sub.add_argument("--rounds", type=int, default=5, help="of all variants in turns (default 5)")
@@ -81,15 +88,16 @@ def main() -> int:
             sub.add_argument("--threads", type=int, default=2, help="of the CPU (default 2)")
         if command in (input, evaluation, throughput):
             sub.add_argument("--root", required=True, help="folder of classes with ImageNet's pictures (.JPEG)")
-        if command is evaluation:
+        if command in (evaluation, batches):
             sub.add_argument("--threads", type=int, default=2, help="of the CPU (default 2)")
+        if command is evaluation:
             sub.add_argument("--batch-size", type=int, default=16, help="default 16")
         if command is throughput:
             sub.add_argument("--model", default="resnet50", help="default resnet50")
             sub.add_argument("--batch-size", type=int, default=256, help="default 256")
             sub.add_argument("--batches", type=int, default=16, help="measured in each round (default 16)")
             sub.add_argument("--compile", action="store_true", help="by torch.compile")
-        if command in (training, throughput):
+        if command in (training, throughput, batches):
             sub.add_argument("--accelerator", default="cpu", choices=("cpu", "gpu"), help="default cpu")
         if command is index:
             sub.add_argument("--images", type=int, default=100_000, help="empty files to make (default 100000)")

@@ -9,6 +9,7 @@ seed, the deviation is over the folds.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import statistics
 from collections import Counter
@@ -160,13 +161,18 @@ def find_records(places: Iterable[str]) -> tuple[list[Record], list[str]]:
                 passed_over.append(f"{path}: its file of predictions has changed since the record was written")
             else:
                 _check(record)
-                outcome = (record.content["weights"]["sha256"], record.content["predictions"]["sha256"])
-                same = found.setdefault((record.question, record.seed, *outcome), [])
+                same = found.setdefault((record.question, record.seed, *_outcome(record)), [])
                 if all(other.settings.key != record.settings.key for other in same):
                     same.append(record)  # an evaluation of a run repeats the run's own record
         except Exception as error:  # a damaged file can fail in any way while it is read
             passed_over.append(f"{path}: damaged ({type(error).__name__}: {error})")
     return [record for same in found.values() for record in _that_know_most(same)], passed_over
+
+
+def _outcome(record: Record) -> tuple[str, str, float]:
+    """The weights and their answers: an evaluation on another device, or in other batches, may repeat them."""
+    answers = hashlib.sha256(record.right[1].tobytes()).hexdigest()
+    return record.content["weights"]["sha256"], answers, record.content["top5_error"]
 
 
 def _check(record: Record) -> None:
