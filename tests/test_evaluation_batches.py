@@ -1,4 +1,4 @@
-"""How many images are evaluated at once follows from the device, as it was measured, and no number follows from that."""
+"""How many images are evaluated at once follows from the device, as it was measured; no number follows from it."""
 
 from __future__ import annotations
 

@@ -21,6 +21,7 @@ from harness.comparison.results_page import between, page, short_table
 from harness.config.files import choices
 from harness.run import program
 from harness.run.files import write_text
+from harness.run.printable import say
 
 ROOT = Path(__file__).parents[2]
 RECORDS = Path("benchmarks/results/experiments")
@@ -62,7 +63,7 @@ def results(root: Path, check: bool) -> int:
     old_pictures = [name for name in shown if drawn_in(root / IMAGES / SHOWN[name][0]) != rows[name]]
     if check:
         for path in [*old, *(IMAGES / SHOWN[name][0] for name in old_pictures)]:
-            print(f"{path}: not what the records say; run python tools/results.py")
+            say(f"{path}: not what the records say; run python tools/results.py")
         return 1 if old or old_pictures else 0
     for path in old:
         write_text(root / path, texts[path])

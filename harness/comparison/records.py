@@ -29,7 +29,7 @@ from harness.config.data import DECODERS
 from harness.config.protocol import PRECISIONS
 from harness.evaluation.intervals import wilson
 from harness.evaluation.published import published_beside
-from harness.evaluation.schema import READABLE_RESULTS, RESULT_SCHEMA
+from harness.evaluation.schema import READABLE_RESULTS, RESULT_SCHEMA, telling
 from harness.run.files import RESULT_FILE, sha256_of_file
 
 
@@ -111,6 +111,7 @@ class Row:
 
     `model` is the label of the row: the model, and the settings in which the rows of the comparison differ. `settings`
     is a SHA-256 of everything that can change the error. `published` is what `published_beside` says of the mean.
+    `classes` is their number; None if the records do not say it.
     """
 
     model: str
@@ -125,6 +126,7 @@ class Row:
     top5_interval: tuple[float, float]
     top5_deviation: float | None
     published: dict[str, Any] | None
+    classes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -142,6 +144,11 @@ class Comparison:
     def title(self) -> str:
         """Name of the comparison: data, split and protocol."""
         return f"{self.data} {self.split}, {self.protocol}"
+
+    @property
+    def ks(self) -> tuple[int, ...]:
+        """The k of the top-k errors that say something of these data."""
+        return max(telling(row.classes) for row in self.rows)
 
 
 def find_records(places: Iterable[str]) -> tuple[list[Record], list[str]]:
@@ -309,4 +316,5 @@ def mean_row(label: str, runs: Sequence[Record]) -> Row:
     top1, top5 = summary(1), summary(5)
     intervals = {"top1_error_interval_95": top1[1], "top5_error_interval_95": top5[1]}
     published = published_beside({**contents[0], **intervals})  # a mean's verdict need not be that of each seed
-    return Row(label, settings, parameters, images, seeds, *top1, *top5, published)
+    classes = len(contents[0].get("class_names", ())) or None
+    return Row(label, settings, parameters, images, seeds, *top1, *top5, published, classes)

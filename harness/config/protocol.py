@@ -9,7 +9,7 @@ from harness.config.fields import Declared, chosen, setting
 
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 MOST_IMAGES = 1_000_000  # the largest batch
-BATCHES = {  # of each protocol: images at once on a CPU by benchmarks/results/batches-cpu.json, and elsewhere unmeasured
+BATCHES = {  # images at once on a CPU, by benchmarks/results/batches-cpu.json, and on a GPU, not measured yet
     "whole_image": (100, 1000),
     "center_crop": (16, 64),
     "ten_crop": (2, 16),  # of ten views each

@@ -13,15 +13,14 @@ from harness.run.printable import printable
 log = logging.getLogger("cnn_zoo")
 
 
-def _without_control_characters(record: logging.LogRecord) -> bool:
-    """Make a line fit to print, whatever the files are called that it tells of."""
-    text = record.getMessage()
-    if not text.replace("\n", "").isprintable():
-        record.msg, record.args = "\n".join(map(printable, text.split("\n"))), None
+def _made_printable(record: logging.LogRecord) -> bool:
+    """Make each line fit to print, whatever the files are called that it tells of; a message is a line, or a list."""
+    lines = record.msg if isinstance(record.msg, list) else [record.getMessage()]
+    record.msg, record.args = "\n".join(line if line.isprintable() else printable(line) for line in lines), None
     return True
 
 
-log.addFilter(_without_control_characters)
+log.addFilter(_made_printable)
 
 
 class _LogFile(logging.FileHandler):

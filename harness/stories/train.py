@@ -93,7 +93,7 @@ def train_together(config: TrainConfig, resumed: Path | None, team: Team) -> tup
             f"validation, {images['test']:,} to test; {team}; {folder}",
             *([str(pretrained)] if pretrained else []),
         ]
-        log.info("\n".join(lines))
+        log.info(lines)
         trainer.fit(classifier, datamodule=data, ckpt_path=checkpoint, weights_only=True)
         report(config, team, trained, network, data, classifier, recorder, progress)
     return folder, tuple(classifier.history)
