@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import ClassVar
 
 from harness.run.printable import printable
 
@@ -32,11 +33,21 @@ class _LogFile(logging.FileHandler):
 
 
 class _Console(logging.Handler):
-    """Prints to the present standard output or error, which a progress bar replaces so that lines appear above it."""
+    """Prints to the present standard output or error, or by what shows a progress bar, so that lines stand above it."""
+
+    above: ClassVar[Callable[[str], None] | None] = None
 
     def emit(self, record: logging.LogRecord) -> None:
+        if _Console.above is not None:
+            _Console.above(self.format(record))
+            return
         file = sys.stderr if record.levelno >= logging.ERROR else sys.stdout
         print(self.format(record), file=file, flush=True)
+
+
+def print_by(above: Callable[[str], None] | None) -> None:
+    """Print log lines by this function as long as a progress bar is shown; None ends that."""
+    _Console.above = above
 
 
 @contextmanager
