@@ -58,6 +58,8 @@ def test_every_protocol_leaves_it_to_the_device_unless_a_user_says_it(protocol: 
     cpu, gpu = (on_device(config, device).protocol.batch_size for device in ("cpu", "cuda"))
     assert (cpu, gpu) == BATCHES[protocol] and cpu < gpu
     assert config.protocol.batch_size == 0
+    config.protocol.name = "of_a_user"  # a file of --config-dir
+    assert on_device(config, "cpu").protocol.batch_size == BATCHES["center_crop"][0]
     said = composed(f"protocol={protocol}", *data, "protocol.batch_size=7")
     assert on_device(said, "cpu").protocol.batch_size == on_device(said, "cuda").protocol.batch_size == 7
 

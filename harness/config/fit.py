@@ -157,7 +157,7 @@ def on_device(config: Command, accelerator: str) -> Command:
     settled = copy.copy(config)  # no `replace`: every setting was checked before
     if not config.protocol.batch_size:
         settled.protocol = copy.copy(config.protocol)
-        settled.protocol.batch_size = BATCHES[config.protocol.name][accelerator != "cpu"]
+        settled.protocol.batch_size = BATCHES.get(config.protocol.name, BATCHES["center_crop"])[accelerator != "cpu"]
     return settled
 
 
