@@ -2003,6 +2003,86 @@ LECTURE = [
     ),
 ]
 
+TERMINAL = [
+    Fault(
+        "a message of the log may forge a line of its own",
+        "harness/run/log.py",
+        "lines = record.msg if isinstance(record.msg, list) else [record.getMessage()]",
+        "lines = record.msg if isinstance(record.msg, list) else record.getMessage().splitlines()",
+        "test_printable.py::test_the_log_of_a_run",
+    ),
+    Fault(
+        "a page of HTML shows a name that turns the writing round",
+        "harness/run/printable.py",
+        "return html.escape(printable(text))",
+        "return html.escape(text)",
+        "test_printable.py::test_a_page_of_html",
+    ),
+    Fault(
+        "a backtick in a name ends the code of a card",
+        "harness/run/printable.py",
+        """    fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))""",
+        """    fence = "`\"""",
+        "test_printable.py::test_code_in_markdown_ends_where_it_should test_printable.py::test_a_model_card",
+    ),
+    Fault(
+        "ASCII output shows a question mark for plus-minus",
+        "harness/run/streams.py",
+        'SPELT.get(c) or c.encode("ascii", "backslashreplace").decode() for c in lacking',
+        '"?" for c in lacking',
+        "test_console.py::test_signs_that_an_encoding_lacks_are_spelt",
+    ),
+    Fault(
+        "a table in ASCII is uneven",
+        "harness/run/console.py",
+        "fitting(printable(line), sys.stdout)",
+        "printable(line)",
+        "test_console.py::test_a_table_in_ascii_is_as_even_as_any",
+    ),
+    Fault(
+        "the line of progress takes the whole terminal, which breaks it",
+        "harness/run/progress.py",
+        "facts.truncate(max(1, room - len(what) - 1), overflow=overflow)",
+        "pass",
+        "test_console.py::test_the_bar_yields_before_the_facts_and_the_facts_before_the_time",
+    ),
+    Fault(
+        "advice on input is given after every epoch",
+        RECORDER,
+        "                    self.advised = True\n",
+        "                    self.advised = False\n",
+        "test_console.py::test_a_run_on_slow_pictures_of_two_classes",
+    ),
+    Fault(
+        "curves mark the last epoch as the reported one although the best is",
+        "harness/training/early_stopping.py",
+        "return len(history) if patience is None or best is None else best.epoch",
+        "return len(history)",
+        "test_console.py::test_which_epoch_a_run_reports",
+    ),
+    Fault(
+        "every device evaluates in the batches of a CPU",
+        "harness/config/fit.py",
+        """[accelerator != "cpu"]""",
+        "[0]",
+        "test_evaluation_batches.py::test_every_protocol_leaves_it_to_the_device_unless_a_user_says_it",
+    ),
+    Fault(
+        "the settings of a run hold the batches of its device, which the next device gets, too",
+        "harness/stories/train.py",
+        "make_run_folder(config.runs, name, given)",
+        "make_run_folder(config.runs, name, config)",
+        "test_evaluation_batches.py::test_the_record_holds_the_number_and_the_settings_leave_it_to_the_next_device",
+    ),
+    Fault(
+        "runs that validated in other batches are rows of their own",
+        "harness/comparison/settings.py",
+        "implied |= {key: value for key, value in validated.items() if key != BATCH}",
+        "implied |= validated",
+        "test_evaluation_batches.py::test_runs_that_validated_in_other_batches_are_one_row",
+    ),
+]
+
 FAULTS = [
     *LOADING,
     *AUGMENTATION,
@@ -2019,4 +2099,5 @@ FAULTS = [
     *LECTURED,
     *INSIGHT,
     *LECTURE,
+    *TERMINAL,
 ]

@@ -67,6 +67,13 @@ def networks(arguments: argparse.Namespace) -> dict[str, Any]:
     return measure(arguments.models, arguments.rounds, arguments.accelerator, *shape)
 
 
+def batches(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Evaluation in batches of different sizes: time for an image, against that in the largest batch."""
+    from benchmarks.batches import measure
+
+    return measure(arguments.rounds, arguments.threads, arguments.accelerator)
+
+
 def index(arguments: argparse.Namespace) -> dict[str, Any]:
     """Starting on a folder of many images, against torchvision's ImageFolder: time, memory, growth of workers."""
     from benchmarks.index import measure
@@ -78,7 +85,7 @@ def main() -> int:
     """Run one benchmark, print its result, and write it where `out` says."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True, metavar="WHAT")
-    for command in (training, startup, input, evaluation, throughput, networks, index):
+    for command in (training, startup, input, evaluation, throughput, batches, networks, index):
         sub = commands.add_parser(command.__name__, help=command.__doc__, description=command.__doc__)
         sub.set_defaults(run=command)
         sub.add_argument("--rounds", type=int, default=5, help="of all variants in turns (default 5)")
@@ -89,8 +96,9 @@ def main() -> int:
             sub.add_argument("--threads", type=int, default=2, help="of the CPU (default 2)")
         if command in (input, evaluation, throughput):
             sub.add_argument("--root", required=True, help="folder of classes with ImageNet's pictures (.JPEG)")
-        if command is evaluation:
+        if command in (evaluation, batches):
             sub.add_argument("--threads", type=int, default=2, help="of the CPU (default 2)")
+        if command is evaluation:
             sub.add_argument("--batch-size", type=int, default=16, help="default 16")
         if command is throughput:
             sub.add_argument("--model", default="resnet50", help="default resnet50")
@@ -103,7 +111,7 @@ def main() -> int:
             sub.add_argument("--batch-size", type=int, default=64, help="default 64")
             sub.add_argument("--steps", type=int, default=4, help="measured in each round (default 4)")
             sub.add_argument("--threads", type=int, default=2, help="of the CPU (default 2)")
-        if command in (training, throughput, networks):
+        if command in (training, throughput, batches, networks):
             sub.add_argument("--accelerator", default="cpu", choices=("cpu", "gpu"), help="default cpu")
         if command is index:
             sub.add_argument("--images", type=int, default=100_000, help="empty files to make (default 100000)")

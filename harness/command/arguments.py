@@ -11,7 +11,7 @@ from typing import NoReturn
 from harness.config.weights import check_name
 from harness.errors import EXIT_CODE, UserError, file_error
 from harness.prediction.pictures import find_images
-from harness.run.printable import printable
+from harness.run.printable import say
 from harness.run.program import typed
 
 
@@ -107,10 +107,10 @@ def main(parser: Parser, task: Callable[[argparse.Namespace], int]) -> int:
     try:
         return task(parser.parse_args())
     except UserError as error:
-        print(printable(f"{parser.prog}: {error}"), file=sys.stderr)
+        say(f"{parser.prog}: {error}", sys.stderr)
         return EXIT_CODE
     except OSError as error:
-        print(printable(f"{parser.prog}: {file_error(error)}"), file=sys.stderr)
+        say(f"{parser.prog}: {file_error(error)}", sys.stderr)
         return EXIT_CODE
 
 
@@ -122,5 +122,5 @@ def pictures(words: Sequence[str]) -> list[bytes]:
     """
     found = find_images(words, sys.stdin.buffer)
     for line in found.others:
-        print(line, file=sys.stderr)
+        say(line, sys.stderr)
     return found.images

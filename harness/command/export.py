@@ -25,6 +25,7 @@ from pathlib import Path
 from harness.command import arguments
 from harness.export.endings import ENDINGS, check_out
 from harness.run import program
+from harness.run.printable import say
 
 
 def main() -> int:
@@ -53,12 +54,12 @@ def export(given: argparse.Namespace) -> int:
     try:
         compared = export(loaded, given.format, given.out, pictures)
     except DifferenceError as error:
-        print(f"{program.name()}: {given.out}: {error}", file=sys.stderr)
+        say(f"{program.name()}: {given.out}: {error}", sys.stderr)
         return 1
     for line in compared:
-        print(
+        say(
             f"{line.images}, in batches of 1 and 3: largest difference {line.largest_difference:.2g} of logits up to "
             f"{line.largest_logit:.3g}"
         )
-    print(f"{given.out}: {loaded.trained.model}, {given.out.stat().st_size:,} bytes")
+    say(f"{given.out}: {loaded.trained.model}, {given.out.stat().st_size:,} bytes")
     return 0

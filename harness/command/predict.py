@@ -20,6 +20,7 @@ from pathlib import Path
 from harness.command import arguments
 from harness.errors import UserError
 from harness.prediction.output import Names, check_out, report
+from harness.run.printable import say
 from harness.run.program import typed
 
 
@@ -62,7 +63,7 @@ def predict(given: argparse.Namespace) -> int:
     device = choose_device(given.device)
     loaded = load(network, given.weights, given.model, given.data)
     if not loaded.named:
-        print(f"{loaded.trained.model}: the names of its classes are not known: they are called by number")
+        say(f"{loaded.trained.model}: the names of its classes are not known: they are called by number")
     names = Names(loaded.trained.class_names, imagenet_names(loaded.trained.class_names))
     answers: Iterable[Prediction] = predict(
         loaded, paths, top=given.top, batch_size=given.batch_size, device=device, workers=given.workers

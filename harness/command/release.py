@@ -18,6 +18,7 @@ from pathlib import Path
 from harness.command import arguments
 from harness.errors import UserError
 from harness.run import program
+from harness.run.printable import say
 from models.catalogue import WEIGHTS
 
 
@@ -46,5 +47,5 @@ def release(given: argparse.Namespace) -> int:
 
     with spoken(True):
         file = release_run(given.run, given.name, given.out, given.seeds, given.root)
-    print(f"{file}: {file.stat().st_size:,} bytes")
+    say(f"{file}: {file.stat().st_size:,} bytes")
     return 0

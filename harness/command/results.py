@@ -24,6 +24,7 @@ from harness.comparison.results_page import between, page, short_table, tests_ta
 from harness.config.files import choices
 from harness.run import program
 from harness.run.files import read_json, write_text
+from harness.run.printable import say
 
 ROOT = Path(__file__).parents[2]
 RECORDS = Path("benchmarks/results/experiments")
@@ -127,7 +128,7 @@ def results(root: Path, check: bool) -> int:
     old_pictures = [name for name in drawable if drawn_in(root / IMAGES / SHOWN[name].picture) != rows[name]]
     if check:
         for path in [*old, *(IMAGES / SHOWN[name].picture for name in old_pictures)]:
-            print(f"{path}: not what the records say; run python tools/results.py")
+            say(f"{path}: not what the records say; run python tools/results.py")
         return 1 if old or old_pictures else 0
     for path in old:
         write_text(root / path, texts[path])

@@ -23,7 +23,7 @@ from harness.errors import StoppedError, UserError
 from harness.run import program
 from harness.run.files import FOLDERS_VARIABLE, announced
 from harness.run.interruption import SIGNALS, heard
-from harness.run.printable import printable
+from harness.run.printable import say
 from harness.stories.check import check
 
 
@@ -43,19 +43,19 @@ def _run_jobs(jobs: list[list[str]], folders: Path, compared: bool, extra_config
     failed: list[str] = []
     options = ["--config-dir", extra_configs] if extra_configs else []
     for number, job in enumerate(jobs, 1):
-        print(f"job {number} of {len(jobs)}: {' '.join(job)}", flush=True)
+        say(f"job {number} of {len(jobs)}: {' '.join(job)}")
         code = _run_job([*program.start(), *options, *job], {**os.environ, FOLDERS_VARIABLE: str(folders)})
         if code - 128 in SIGNALS:
             raise StoppedError(f"the sweep was stopped in job {number} of {len(jobs)}", code)
         if code:
             failed.append(" ".join(job))
     for job_line in failed:
-        print(f"failed: {job_line}", file=sys.stderr)
+        say(f"failed: {job_line}", sys.stderr)
     done = f"{len(jobs) - len(failed)} of {len(jobs)} jobs done"
     if compared:
         _compare(announced(folders), done)
     else:
-        print(done)
+        say(done)
     return 1 if failed else 0
 
 
@@ -63,8 +63,8 @@ def _compare(folders: list[str], done: str) -> None:
     """Print how many jobs are done, and one table of the records in their folders."""
     records, passed_over = find_records(folders)
     for line in passed_over:
-        print(printable(f"passed over: {line}"))
-    print(done)
+        say(f"passed over: {line}")
+    say(done)
     show(compare(records))
 
 

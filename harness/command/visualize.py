@@ -22,6 +22,7 @@ from harness.config.compose import compose_groups
 from harness.errors import UserError
 from harness.prediction.output import Names
 from harness.run.files import new_folder
+from harness.run.printable import say
 from harness.run.program import typed
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def visualize(given: argparse.Namespace) -> int:
         report = look(loaded, paths, wanted, data, top=given.top, device=device, progress=progress)
     folder = new_folder(given.out or _place(network, loaded.trained.model))
     write(report, names, folder)
-    print(folder / INDEX)
+    say(folder / INDEX)
     return 0
 
 

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from harness.errors import EXIT_CODE, nearest
 from harness.run.interruption import listen
+from harness.run.printable import say
 from harness.run.program import ZOO
 
 
@@ -39,7 +40,7 @@ def main() -> int:
         return 0
     if word not in COMMANDS:
         known = [*COMMANDS, "--help", "--version"]
-        print(f"{ZOO}: {word}: no such command; the nearest are: {nearest(word, known)}", file=sys.stderr)
+        say(f"{ZOO}: {word}: no such command; the nearest are: {nearest(word, known)}", sys.stderr)
         return EXIT_CODE
     sys.argv[:2] = [f"{ZOO} {word}"]  # as `harness.run.program` expects it
     listen(sys.argv[0])

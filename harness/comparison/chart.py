@@ -20,16 +20,21 @@ WIDTH = 44  # most characters in a line of a label
 def draw_comparisons(path: Path, comparisons: Sequence[Comparison]) -> None:
     """Draw each comparison as a row of two panels, top-1 and top-5, with bars from the best model to the worst.
 
+    Among five classes or fewer there is no top-5 error to draw.
+
     A bar is the mean over seeds, and its whisker the 95% Wilson interval.
     """
     named = [[_wrapped(row.model) for row in comparison.rows] for comparison in comparisons]
     heights = [1.0 + sum(0.2 + 0.16 * (1 + name.count("\n")) for name in names) for names in named]
     figure = Figure(figsize=(11.0, sum(heights)), layout="constrained")
     FigureCanvasAgg(figure)
-    panels = figure.subplots(len(comparisons), 2, squeeze=False, sharey="row", height_ratios=heights)
+    most = max(len(comparison.ks) for comparison in comparisons)
+    panels = figure.subplots(len(comparisons), most, squeeze=False, sharey="row", height_ratios=heights)
     for axes, comparison, names in zip(panels, comparisons, named, strict=True):
-        for panel, k in zip(axes, (1, 5), strict=True):
+        for panel, k in zip(axes, comparison.ks, strict=False):
             _draw(panel, comparison, names, k)
+        for panel in axes[len(comparison.ks) :]:
+            panel.remove()
     figure.savefig(path, dpi=110)
 
 

@@ -209,7 +209,7 @@ def _settings(content: Mapping[str, Any]) -> dict[str, Any]:
     groups = {
         "model": {"name": content["model"]["name"], **content["model"]["options"]},
         "data": content["training_data"] or {},
-        "protocol": content["protocol"],
+        "protocol": {key: value for key, value in content["protocol"].items() if key != "batch_size"},
         "recipe": training.get("recipe", {}),
     }
     return {

@@ -9,6 +9,7 @@ seed, the deviation is over the folds.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import statistics
 from collections import Counter
@@ -28,7 +29,7 @@ from harness.config.data import DECODERS
 from harness.config.protocol import PRECISIONS
 from harness.evaluation.intervals import wilson
 from harness.evaluation.published import published_beside
-from harness.evaluation.schema import READABLE_RESULTS, RESULT_SCHEMA
+from harness.evaluation.schema import READABLE_RESULTS, RESULT_SCHEMA, telling
 from harness.run.files import RESULT_FILE, sha256_of_file
 
 
@@ -110,6 +111,7 @@ class Row:
 
     `model` is the label of the row: the model, and the settings in which the rows of the comparison differ. `settings`
     is a SHA-256 of everything that can change the error. `published` is what `published_beside` says of the mean.
+    `classes` is their number; None if the records do not say it.
     """
 
     model: str
@@ -124,6 +126,7 @@ class Row:
     top5_interval: tuple[float, float]
     top5_deviation: float | None
     published: dict[str, Any] | None
+    classes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -141,6 +144,11 @@ class Comparison:
     def title(self) -> str:
         """Name of the comparison: data, split and protocol."""
         return f"{self.data} {self.split}, {self.protocol}"
+
+    @property
+    def ks(self) -> tuple[int, ...]:
+        """The k of the top-k errors that say something of these data."""
+        return max(telling(row.classes) for row in self.rows)
 
 
 def find_records(places: Iterable[str]) -> tuple[list[Record], list[str]]:
@@ -160,13 +168,18 @@ def find_records(places: Iterable[str]) -> tuple[list[Record], list[str]]:
                 passed_over.append(f"{path}: its file of predictions has changed since the record was written")
             else:
                 _check(record)
-                outcome = (record.content["weights"]["sha256"], record.content["predictions"]["sha256"])
-                same = found.setdefault((record.question, record.seed, *outcome), [])
+                same = found.setdefault((record.question, record.seed, *_outcome(record)), [])
                 if all(other.settings.key != record.settings.key for other in same):
                     same.append(record)  # an evaluation of a run repeats the run's own record
         except Exception as error:  # a damaged file can fail in any way while it is read
             passed_over.append(f"{path}: damaged ({type(error).__name__}: {error})")
     return [record for same in found.values() for record in _that_know_most(same)], passed_over
+
+
+def _outcome(record: Record) -> tuple[str, str, float]:
+    """The weights and their answers: an evaluation on another device, or in other batches, may repeat them."""
+    answers = hashlib.sha256(record.right[1].tobytes()).hexdigest()
+    return record.content["weights"]["sha256"], answers, record.content["top5_error"]
 
 
 def _check(record: Record) -> None:
@@ -303,4 +316,5 @@ def mean_row(label: str, runs: Sequence[Record]) -> Row:
     top1, top5 = summary(1), summary(5)
     intervals = {"top1_error_interval_95": top1[1], "top5_error_interval_95": top5[1]}
     published = published_beside({**contents[0], **intervals})  # a mean's verdict need not be that of each seed
-    return Row(label, settings, parameters, images, seeds, *top1, *top5, published)
+    classes = len(contents[0].get("class_names", ())) or None
+    return Row(label, settings, parameters, images, seeds, *top1, *top5, published, classes)

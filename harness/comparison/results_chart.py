@@ -20,6 +20,7 @@ from PIL import Image
 
 from harness.comparison.experiments import Section
 from harness.evaluation.published import NOT_COMPARABLE
+from harness.run.printable import printable
 
 OURS, THEIRS, INK, FAINT = "#0072b2", "#e69f00", "#222222", "#767676"  # blue and orange of Okabe and Ito
 WIDTH = 30  # most characters in a line of a label
@@ -77,7 +78,8 @@ def draw(path: Path, rows: Sequence[dict[str, Any]], title: str) -> None:
     ends = [row[key] for row in rows for key in ("high", "published") if row[key] is not None]
     axes.set_xlim(0, 1.16 * max(ends, default=1.0))
     axes.set_ylim(len(rows) - 0.4, -0.6)
-    axes.set_yticks(range(len(rows)), [fill(row["network"], WIDTH) for row in rows], fontsize=9.5, color=INK)
+    names = [fill(printable(row["network"]), WIDTH) for row in rows]
+    axes.set_yticks(range(len(rows)), names, fontsize=9.5, color=INK, parse_math=False)
     axes.tick_params(axis="y", length=0)
     axes.set_xlabel("test error (%)", color=INK)
     axes.grid(axis="x", color="#e4e4e4", linewidth=0.8)
@@ -106,7 +108,7 @@ def _draw_theirs(axes: Axes, place: float, row: dict[str, Any]) -> None:
 
 def _say(axes: Axes, x: float, y: float, text: str, color: str, **font: Any) -> None:
     place: dict[str, Any] = {"xytext": (5, 0), "textcoords": "offset points", "va": "center"}
-    axes.annotate(text, (x, y), fontsize=8.5, color=color, **place, **font)
+    axes.annotate(printable(text), (x, y), fontsize=8.5, color=color, parse_math=False, **place, **font)
 
 
 def _legend(figure: Figure, title: str, compared: bool) -> None:

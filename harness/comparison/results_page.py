@@ -10,6 +10,7 @@ from harness.comparison.experiments import Line, Section
 from harness.comparison.tables import error_cell, markdown_table
 from harness.config.files import describe, own_words, remarks
 from harness.evaluation.published import WORSE
+from harness.run.printable import markdown, markdown_code, printable
 from models.catalogue import Published
 
 COLUMNS = ("network", "command", "recipe", "seeds", "our error (%)", "published (%)", "verdict", "note")
@@ -42,7 +43,7 @@ def page(
     """
     parts = [HEAD]
     for section in sections:
-        parts.append(f"## {section.title}")
+        parts.append(f"## {markdown(section.title)}")
         if section.title in pictures:
             parts.append("![{}]({})".format(*pictures[section.title]))
         rows = [_row(line) for line in section.lines]
@@ -89,7 +90,7 @@ def _row(line: Line) -> tuple[str, ...]:
     notes = filter(None, (line.state if line.records else "", published.get("why"), published.get("note")))
     return (
         line.label,
-        f"`{line.command}`",
+        markdown_code(line.command),
         f"[{line.config.recipe.name}](../configs/recipe/{line.config.recipe.name}.yaml)",
         str(len(line.records) or "-"),
         _error(line),
@@ -134,8 +135,8 @@ def _experiments(lines: Sequence[Line], records: str) -> list[str]:
         links = " ".join(f"[{path.stem}]({records}/{name}/{path.name})" for path in found)
         said = remarks("experiment", name)
         item = [
-            f"- **[{name}](../configs/experiment/{name}.yaml)**, {describe('experiment', name)}",
-            f"Sets: {' '.join(f'`{word}`' for word in own_words(name))}",
+            f"- **[{name}](../configs/experiment/{name}.yaml)**, {_prose(describe('experiment', name))}",
+            f"Sets: {' '.join(map(markdown_code, own_words(name)))}",
             *(_sentence(text) for text in said.values()),
             f"Records: {links or 'none yet'}",
         ]
@@ -146,18 +147,20 @@ def _experiments(lines: Sequence[Line], records: str) -> list[str]:
 def _recipes(lines: Sequence[Line]) -> list[str]:
     """How each recipe differs from its paper, in its file's words."""
     names = dict.fromkeys(line.config.recipe.name for line in lines)
-    items = [
-        "<br>\n  ".join(
-            [f"- **[{name}](../configs/recipe/{name}.yaml)**, {describe('recipe', name)}", *map(_sentence, said)]
-        )
-        for name in names
-        for said in [remarks("recipe", name).values()]
-    ]
+    items = []
+    for name in names:
+        head = f"- **[{name}](../configs/recipe/{name}.yaml)**, {_prose(describe('recipe', name))}"
+        items.append("<br>\n  ".join([head, *map(_sentence, remarks("recipe", name).values())]))
     return ["Recipes:", "\n".join(items)]
 
 
 def _sentence(text: str) -> str:
-    return text[0].upper() + text[1:]
+    return _prose(text[0].upper() + text[1:])
+
+
+def _prose(text: str) -> str:
+    """A file's own words, which may hold code; they steer neither a terminal nor a browser."""
+    return printable(text).replace("<", "&lt;")
 
 
 def between(text: str, name: str, content: str) -> str:

@@ -20,6 +20,7 @@ Values = Mapping[str, Any]
 OLDER = "older record"  # marks a row of an older version, which may differ from other rows in unknown settings
 COMPLETE = 3  # first version of `result.json` that holds all settings
 RENAMED = 4  # first version with the present names of recipes
+BATCH = "validated.batch_size"  # like protocol.batch_size it changes at most the last bits
 TABLES = ("learning_rates", "warmups", "flips")  # keys of a recipe from which other keys have taken their values
 USUAL = {"accumulate": 1}  # what a machine's keys have in a record that leaves them out
 CALLED = {"last.ckpt": None, "best_on_validation.ckpt": "best_on_validation"}
@@ -77,7 +78,9 @@ def settings_of(content: Values) -> Settings:
         shown["epoch"] = reported_epoch(content["weights"], training)
         implied |= {} if folds else {key: training[key] for key in ("images", "fingerprint") if key in training}
         if recipe.get("patience") or recipe.get("trains") == "head" or recipe.get("schedule") == "plateau":
-            implied |= _part("validated", training.get("validated", {}))
+            validated = _part("validated", training.get("validated", {}))
+            rounding |= {key: value for key, value in validated.items() if key == BATCH}
+            implied |= {key: value for key, value in validated.items() if key != BATCH}
         shown |= _joined(training, content, ("device", "devices", "accumulate", "torch", "tf32"))
         rounding |= _joined(training, content, ("threads", "gpu"))
     shown["weights"] = pretrained and _weights(pretrained)

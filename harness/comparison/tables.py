@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Column, Table
-
 from harness.comparison.records import Comparison, Row
+from harness.run.console import show_table
 from harness.run.files import csv_text
-from harness.run.printable import harmless, markdown_cell, printable
+from harness.run.printable import harmless, say
+from harness.run.printable import markdown as as_markdown
 from harness.run.program import typed
 
-WIDTH = 120  # characters of a line if the output is no terminal
 MOST_TESTS = 40  # most tests in a table; `comparison_tests.csv` has all
-ERROR_COLUMNS = ("model", "parameters", "images", "seeds", "top-1 error (%)", "top-5 error (%)")
+ERROR_COLUMNS = ("model", "parameters", "images", "seeds")  # before the errors
 PUBLISHED_COLUMN = "published top-1/top-5 (%)"
 ERRORS = ("top1_error", "top5_error")  # keys of what was published
 TEST_COLUMNS = ("model", "other model", "seed", "only it right", "only the other", "p", "p (Holm)")
@@ -47,7 +43,7 @@ def error_cells(comparison: Comparison) -> list[tuple[str, ...]]:
             f"{row.images:,}",
             str(len(row.seeds) or "-"),
             error_cell(row.top1_error, row.top1_deviation, row.top1_interval),
-            error_cell(row.top5_error, row.top5_deviation, row.top5_interval),
+            *([error_cell(row.top5_error, row.top5_deviation, row.top5_interval)] if 5 in comparison.ks else []),
             *([_published(row)] if any_published else []),
         )
         for row in comparison.rows
@@ -63,7 +59,7 @@ def error_cell(error: float, deviation: float | None, interval: tuple[float, flo
 def error_columns(comparison: Comparison) -> tuple[str, ...]:
     """Return the heads of what `error_cells` returns."""
     published = (PUBLISHED_COLUMN,) if any(row.published for row in comparison.rows) else ()
-    return (*ERROR_COLUMNS, *published)
+    return (*ERROR_COLUMNS, *(f"top-{k} error (%)" for k in comparison.ks), *published)
 
 
 def _published(row: Row) -> str:
@@ -85,27 +81,19 @@ def test_cells(comparison: Comparison) -> list[tuple[str, ...]]:
 
 def show(comparisons: Sequence[Comparison]) -> None:
     """Print every comparison with numbered rows, and its paired tests, which refer to rows by these numbers."""
-    console = Console(width=None if sys.stdout.isatty() else WIDTH)
     for comparison in comparisons:
         number = {row.model: str(place) for place, row in enumerate(comparison.rows, 1)}
         errors = [(number[cells[0]], *cells) for cells in error_cells(comparison)]
-        _print(console, comparison.title, ("#", *error_columns(comparison)), errors)
+        show_table(comparison.title, ("#", *error_columns(comparison)), errors)
         tests = [(number[first], number[second], *rest) for first, second, *rest in test_cells(comparison)]
         if tests:
             columns = ("#", "other #", *TEST_COLUMNS[2:])
-            _print(console, "McNemar's exact test, paired by seed", columns, tests[:MOST_TESTS])
+            show_table("McNemar's exact test, paired by seed", columns, tests[:MOST_TESTS])
         if len(tests) > MOST_TESTS:
             more = f"and {len(tests) - MOST_TESTS:,} more tests"
-            print(f"{more}; {typed('python compare.py')} writes all to comparison_tests.csv")
+            say(f"{more}; {typed('python compare.py')} writes all to comparison_tests.csv")
         for line in comparison.left_out:
-            print(f"left out: {printable(line)}")
-
-
-def _print(console: Console, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    table = Table(*(Column(name, overflow="fold") for name in columns), title=escape(printable(title)))
-    for row in rows:
-        table.add_row(*(escape(printable(cell)) for cell in row))
-    console.print(table)
+            say(f"left out: {line}")
 
 
 def markdown(comparisons: Sequence[Comparison]) -> str:
@@ -113,19 +101,19 @@ def markdown(comparisons: Sequence[Comparison]) -> str:
     parts = []
     for comparison in comparisons:
         table = markdown_table(error_columns(comparison), error_cells(comparison))
-        parts.append(f"## {markdown_cell(comparison.title)}\n\n{table}")
+        parts.append(f"## {as_markdown(comparison.title)}\n\n{table}")
         if comparison.tests:
             tests = test_cells(comparison)
             table = markdown_table(TEST_COLUMNS, tests[:MOST_TESTS])
             more = f"\n\nAnd {len(tests) - MOST_TESTS:,} more in `comparison_tests.csv`." if tests[MOST_TESTS:] else ""
             parts.append(f"McNemar's exact test on the same images, paired by seed:\n\n{table}{more}")
-        parts += [f"Left out: {markdown_cell(line)}" for line in comparison.left_out]
+        parts += [f"Left out: {as_markdown(line)}" for line in comparison.left_out]
     return "\n\n".join(parts) + "\n"
 
 
 def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return a table in Markdown."""
-    lines = [columns, ["---"] * len(columns), *([markdown_cell(cell) for cell in row] for row in rows)]
+    lines = [columns, ["---"] * len(columns), *([as_markdown(cell) for cell in row] for row in rows)]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 

@@ -5,20 +5,23 @@ The caller passes the facts of a data set, or a function that returns them: `con
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from harness.config.commands import CompareConfig, EvalConfig, TrainConfig
 from harness.config.data import DataConfig, ImageFilesConfig
 from harness.config.facts import DataSet, Preprocessing
 from harness.config.fields import written
 from harness.config.model import ShortcutConfig
-from harness.config.protocol import ProtocolConfig
+from harness.config.protocol import BATCHES, ProtocolConfig
 from harness.config.recipe import FineTuneConfig, RecipeConfig
 from harness.errors import UserError
 from models.catalogue import MODELS, Entry
 
 Describe = Callable[[DataConfig], DataSet]
+Command = TypeVar("Command", TrainConfig, EvalConfig)
 
 
 def check(config: TrainConfig | EvalConfig | CompareConfig, describe: Describe) -> None:
@@ -147,6 +150,15 @@ def check_protocol(
             f"protocol={protocol.name} does not work with data={data.name}: {why}; "
             f"choose protocol={'center_crop or protocol=ten_crop' if in_files else 'whole_image'}"
         )
+
+
+def on_device(config: Command, accelerator: str) -> Command:
+    """Return a copy of a config that says how many images the device evaluates at once, where it leaves that open."""
+    settled = copy.copy(config)  # no `replace`: every setting was checked before
+    if not config.protocol.batch_size:
+        settled.protocol = copy.copy(config.protocol)
+        settled.protocol.batch_size = BATCHES.get(config.protocol.name, BATCHES["center_crop"])[accelerator != "cpu"]
+    return settled
 
 
 def check_arithmetic(accelerator: str, **precisions: str) -> None:

@@ -33,6 +33,7 @@ from harness.evaluation.schema import (
     PREDICTIONS_VERSION,
     RESULT_SCHEMA,
     RESULT_VERSION,
+    telling,
 )
 from harness.run.checkpoint import BEST, LAST, Checkpoint, Trained
 from harness.run.files import RESULT_FILE, csv_text, write_json, write_text
@@ -162,6 +163,7 @@ def write_record(
     data: DataConfig,
     moment: Moment | None,
     best: dict[str, Any] | None = None,
+    advise: bool = True,
 ) -> None:
     """Write `result.json` and `predictions.csv`, and log the errors.
 
@@ -172,6 +174,7 @@ def write_record(
         data: settings of the data set that was evaluated.
         moment: moment of training from which the weights come; None for pretrained weights.
         best: the best epoch on the validation split; it is recorded beside the result and does not change it.
+        advise: whether to say how images could come faster.
     """
     assert evaluator.predictions is not None and evaluator.timing is not None
     split, protocol, rates = evaluator.split, evaluator.protocol, error_rates(evaluator.counts)
@@ -227,10 +230,10 @@ def write_record(
         write_text(folder / UNREADABLE_FILE, unreadable_csv(reasons))
     result["published"] = published_beside(result)
     write_json(folder / RESULT_FILE, result)
-    _tell(folder, evaluator, result, data)
+    _tell(folder, evaluator, result, data, advise)
 
 
-def _tell(folder: Path, evaluator: Evaluator, result: Mapping[str, Any], data: DataConfig) -> None:
+def _tell(folder: Path, evaluator: Evaluator, result: Mapping[str, Any], data: DataConfig, advise: bool) -> None:
     """Log the errors of a record."""
     assert evaluator.timing is not None
     images, unreadable, timing = len(evaluator.split), len(evaluator.unreadable), evaluator.timing
@@ -239,7 +242,7 @@ def _tell(folder: Path, evaluator: Evaluator, result: Mapping[str, Any], data: D
             f"scored {images - unreadable:,} of {images:,} images; {unreadable:,} could not be read and count as "
             f"errors: {folder / UNREADABLE_FILE}"
         )
-    for k in (1, 5):
+    for k in telling(len(result["class_names"])):
         low, high = result[f"top{k}_error_interval_95"]
         wrong = images - result[f"correct_top{k}"]
         log.info(
@@ -251,7 +254,7 @@ def _tell(folder: Path, evaluator: Evaluator, result: Mapping[str, Any], data: D
     log.info(
         f"{timing.images_per_second:,.0f} images/s, {100 * timing.waiting_share:.0f}% of the time waiting for input"
     )
-    if timing.workers is not None and isinstance(data, ImageFilesConfig):
+    if advise and timing.workers is not None and isinstance(data, ImageFilesConfig):
         devices = evaluator.trainer.num_devices
         line = advice(timing.waiting_share, timing.workers, max(1, available_cores() // devices), data.decoder)
         if line:

@@ -7,3 +7,12 @@ RESULT_VERSION = 5  # 2: pretrained weights; 3: all that can move a number; 4: n
 READABLE_RESULTS = (1, 2, 3, 4, 5)
 PREDICTIONS_VERSION = 1
 PREDICTIONS_COLUMNS = ("image", "label", *(f"{what}_{k}" for k in range(1, 6) for what in ("class", "probability")))
+
+
+def telling(classes: int | None) -> tuple[int, ...]:
+    """Return the k of the top-k errors that say something: among five classes or fewer the first five are all of them.
+
+    Args:
+        classes: their number; None if a record does not say it.
+    """
+    return (1, 5) if classes is None or classes > 5 else (1,)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
-from html import escape
 from pathlib import Path
 
 from harness.insight import drawing
@@ -16,6 +15,7 @@ from harness.insight.report import Report
 from harness.insight.searched_set import SearchedSet
 from harness.prediction.output import Names
 from harness.run.files import atomic, write_text
+from harness.run.printable import markup
 
 INDEX = "index.html"
 FILTERS = 96  # shown at most
@@ -65,7 +65,7 @@ class Figures:
         data = base64.b64encode(content).decode("ascii")
         return (
             f'<figure><img src="data:image/png;base64,{data}" width="{width}" height="{height}" '
-            f'alt="{escape(alt)}"><figcaption>{caption}</figcaption></figure>'
+            f'alt="{markup(alt)}"><figcaption>{caption}</figcaption></figure>'
         )
 
 
@@ -95,9 +95,9 @@ def page(report: Report, names: Names, figures: Figures) -> str:
         f'<section id="{anchor}"><h2>{heading}</h2>{html}</section>\n' for anchor, heading, html in sections
     )
     return (
-        f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
+        f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{markup(title)}</title>'
         f'<meta name="viewport" content="width=device-width, initial-scale=1"><link rel="icon" href="data:,">'
-        f"<style>{STYLE}</style></head>\n<body><h1>{escape(title)}</h1>\n{_about(report)}<nav>{links}</nav>\n"
+        f"<style>{STYLE}</style></head>\n<body><h1>{markup(title)}</h1>\n{_about(report)}<nav>{links}</nav>\n"
         f"{content}</body></html>\n"
     )
 
@@ -107,8 +107,8 @@ def _about(report: Report) -> str:
     colours = "grey" if how.channels == 1 else "RGB"
     unnamed = "" if report.loaded.named else " The names of its classes are not known: they are called by number."
     return (
-        f"<p><b>{escape(trained.model)}</b>, {len(trained.class_names):,} classes, images of {how.size} x {how.size} "
-        f"pixels, {colours}. Its weights: {escape(report.loaded.source.removeprefix('weights='))}.{unnamed}</p>\n"
+        f"<p><b>{markup(trained.model)}</b>, {len(trained.class_names):,} classes, images of {how.size} x {how.size} "
+        f"pixels, {colours}. Its weights: {markup(report.loaded.source.removeprefix('weights='))}.{unnamed}</p>\n"
     )
 
 
@@ -118,7 +118,7 @@ def _filters(report: Report, figures: Figures) -> str:
     count, channels, height, width = weights.shape
     shown = "all of them" if len(order) == count else f"the {len(order)} of the largest norm"
     text = (
-        f"The {count:,} filters of <code>{escape(name)}</code>, {height} x {width} pixels each; {shown}, the largest "
+        f"The {count:,} filters of <code>{markup(name)}</code>, {height} x {width} pixels each; {shown}, the largest "
         "norm first. Each is on its own scale: grey is a weight of zero, brighter is positive, darker negative"
         + ("; red, green and blue are the weights of the three channels." if channels == 3 else ".")
         + (" A unit of a fully connected layer looks at the whole image." if report.attention_stage is None else "")
@@ -171,7 +171,7 @@ def _picture(report: Report, found: Picture, number: str, unfolded: bool, names:
     )
     columns = [f"<div><h4>Input</h4>{as_given}</div>"]
     for place, (name, probability) in enumerate(zip(spoken, found.probabilities, strict=True)):
-        column = f"<div><h4>{escape(name)}, {100 * probability:.1f}%</h4>"
+        column = f"<div><h4>{markup(name)}, {100 * probability:.1f}%</h4>"
         if found.attention is not None:
             column += figures.figure(
                 f"{number}_grad_cam_{place + 1}",
@@ -201,7 +201,7 @@ def _picture(report: Report, found: Picture, number: str, unfolded: bool, names:
         for stage, strongest in found.maps.items()
     ]
     return (
-        f'<details class="picture"{" open" if unfolded else ""}><summary>{escape(found.name)}: {escape(spoken[0])}, '
+        f'<details class="picture"{" open" if unfolded else ""}><summary>{markup(found.name)}: {markup(spoken[0])}, '
         f'{100 * found.probabilities[0]:.1f}%</summary><div class="row">{"".join(columns)}</div>'
         f'<div class="maps">{"".join(maps)}</div></details>\n'
     )
@@ -263,7 +263,7 @@ def _unit(report: Report, names: Names, figures: Figures) -> str:
 def _exciting(report: Report, unit: Unit, names: Names, figures: Figures) -> str:
     searched = unit.searched
     if not isinstance(searched, SearchedSet):
-        return f"<p>{escape(searched)}</p>"
+        return f"<p>{markup(searched)}</p>"
     among = f"all {searched.of:,}" if searched.images == searched.of else f"{searched.images:,} of the {searched.of:,}"
     how = "" if searched.images == searched.of else ", evenly spread"
     row = [
@@ -271,14 +271,14 @@ def _exciting(report: Report, unit: Unit, names: Names, figures: Figures) -> str
             f"unit_excited_{place + 1}",
             drawing.framed(drawing.picture(one.image, report.loaded.trained.preprocessing), field),
             f"A picture of {searched.name} that excites the unit, with its receptive field",
-            f"class {escape(_spoken(label, names))}; value {one.value:.4g}",
+            f"class {markup(_spoken(label, names))}; value {one.value:.4g}",
             photo=True,
         )
         for place, (one, field, label) in enumerate(zip(searched.excited, unit.fields, searched.labels, strict=True))
     ]
     return (
         f"<p>Where channel {unit.channel} is largest at any place, among {among} test images of "
-        f"{escape(searched.name)}{how}. The frame is what the unit at that place can see; below stand the image's "
+        f"{markup(searched.name)}{how}. The frame is what the unit at that place can see; below stand the image's "
         f'class and the largest value.</p><div class="row">{"".join(row)}</div>'
     )
 
@@ -298,7 +298,7 @@ def _layers(report: Report) -> str:
     parameters = sum(layer.parameters for layer in own)
     text = (
         f"<p>{parameters:,} parameters and {total:,} multiply-adds for one image, of convolutions and fully connected "
-        f"layers, without biases. Times are medians for one image on {escape(report.device.type)}, with whatever else "
+        f"layers, without biases. Times are medians for one image on {markup(report.device.type)}, with whatever else "
         "this machine did; what stands between the layers, such as activation functions, is in none of them.</p>"
     )
     every = ""
@@ -309,7 +309,7 @@ def _layers(report: Report) -> str:
 
 def _table(layers: Sequence[Layer]) -> str:
     rows = "".join(
-        f"<tr><td><code>{escape(layer.name)}</code></td><td>{escape(layer.kind)}</td>"
+        f"<tr><td><code>{markup(layer.name)}</code></td><td>{markup(layer.kind)}</td>"
         f"<td>{' x '.join(map(str, layer.shape))}</td><td>{layer.parameters:,}</td><td>{layer.multiply_adds:,}</td>"
         f"<td>{layer.milliseconds:.3f}</td></tr>"
         for layer in layers
@@ -319,4 +319,4 @@ def _table(layers: Sequence[Layer]) -> str:
 
 
 def _sources() -> str:
-    return "<ul>" + "".join(f"<li>{escape(what)}: {escape(source)}</li>" for what, source in SOURCES) + "</ul>"
+    return "<ul>" + "".join(f"<li>{markup(what)}: {markup(source)}</li>" for what, source in SOURCES) + "</ul>"

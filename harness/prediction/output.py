@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Column, Table
-
 from harness.errors import UserError
+from harness.run.console import show_table
 from harness.run.files import csv_text, write_text
-from harness.run.printable import harmless, printable
+from harness.run.printable import harmless, json_line, printable, say
 
 if TYPE_CHECKING:
     from harness.prediction.predict import Prediction
-
-WIDE = 1000  # characters of a line that goes to a file or a program: nothing is folded there
 
 
 @dataclass(frozen=True)
@@ -41,15 +35,18 @@ class Names:
         return printable(f"{self.readable[name]} ({name})" if name in self.readable else name)
 
 
-def table(predictions: Iterable[Prediction], names: Names) -> Table:
-    """Make a table of the pictures that have an answer, with the likeliest classes of each below each other."""
-    shown = Table(Column("image", overflow="fold"), Column("class", overflow="fold"), Column("%", justify="right"))
-    for prediction in predictions:
-        if prediction.problem is None:
-            classes = "\n".join(names.readable_name(position) for position in prediction.classes)
-            percent = "\n".join(f"{100 * probability:.2f}" for probability in prediction.probabilities)
-            shown.add_row(escape(prediction.image), escape(classes), percent)
-    return shown
+def show(predictions: Iterable[Prediction], names: Names) -> None:
+    """Print a table of the pictures that have an answer, with the likeliest classes of each below each other."""
+    rows = [
+        (
+            prediction.image,
+            [names.readable_name(position) for position in prediction.classes],
+            [f"{100 * probability:.2f}" for probability in prediction.probabilities],
+        )
+        for prediction in predictions
+        if prediction.problem is None
+    ]
+    show_table(None, ("image", "class", "%"), rows, right=("%",))
 
 
 def as_csv(predictions: Sequence[Prediction], names: Names) -> str:
@@ -68,7 +65,7 @@ def as_csv(predictions: Sequence[Prediction], names: Names) -> str:
             for field in answer.values()
         ]
         fields += [""] * (answers * len(kinds) - len(fields))
-        rows.append([harmless(prediction.image), *fields, prediction.problem or ""])
+        rows.append([harmless(prediction.image), *fields, harmless(prediction.problem or "")])
     return csv_text(columns, rows)
 
 
@@ -80,7 +77,7 @@ def as_json_lines(predictions: Iterable[Prediction], names: Names) -> str:
         else {"image": prediction.image, "classes": list(_answers(prediction, names))}
         for prediction in predictions
     ]
-    return "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+    return "".join(json_line(line) + "\n" for line in lines)
 
 
 def _answers(prediction: Prediction, names: Names) -> Iterable[dict[str, str | float]]:
@@ -109,9 +106,9 @@ def report(predictions: Sequence[Prediction], names: Names, out: Path | None) ->
     answered = [prediction for prediction in predictions if prediction.problem is None]
     if out is not None:
         write_text(out, WRITERS[out.suffix](predictions, names))
-        print(f"{len(answered):,} of {len(predictions):,} pictures: {out}")
+        say(f"{len(answered):,} of {len(predictions):,} pictures: {out}")
     elif answered:
-        Console(width=None if sys.stdout.isatty() else WIDE).print(table(answered, names))
+        show(answered, names)
     for prediction in predictions:
         if prediction.problem is not None:
-            print(f"{prediction.image}: not predicted: {prediction.problem}", file=sys.stderr)
+            say(f"{prediction.image}: not predicted: {prediction.problem}", sys.stderr)

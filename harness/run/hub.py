@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import UserError
+from harness.run.printable import say
 
 
 class HubError(Exception):
@@ -51,7 +52,7 @@ def fetch(key: str, what: str, get: Callable[..., str], download: bool = True) -
         except errors.LocalEntryNotFoundError:
             if not download:
                 raise
-            print(f"downloading {what}", file=sys.stderr)
+            say(f"downloading {what}", sys.stderr)
             return Path(get(module, local_files_only=False))
     except Exception as error:
         lacks = _lacks(error, errors)

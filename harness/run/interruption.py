@@ -20,8 +20,9 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, cast
 
 from harness.errors import StoppedError
+from harness.run.printable import printable, say
 from harness.run.program import go_on
-from harness.run.streams import survive_closed_pipes
+from harness.run.streams import fitting, prepare_streams
 
 if TYPE_CHECKING:
     import lightning as L
@@ -76,13 +77,13 @@ class _Listener(threading.Thread):
 
     def end(self, message: str, code: int) -> None:
         """End the process at once, wherever its main thread is."""
-        line = f"{self.script}: {message}"
+        line = printable(f"{self.script}: {message}")
         for last in self.last_words:
             last(line)
         if not self.silent:
             for terminal in filter(os.isatty, (1, 2)):
                 os.write(terminal, b"\r\x1b[2K\x1b[?25h")  # clear a progress bar, and show the cursor that it hid
-            os.write(2, f"{line}\n".encode())
+            os.write(2, f"{fitting(line, sys.stderr)}\n".encode())
         if "multiprocessing.util" in sys.modules:  # otherwise Python's resource tracker warns about leaks
             with suppress(Exception):
                 sys.modules["multiprocessing.util"]._run_finalizers(0)
@@ -103,7 +104,7 @@ def listen(script: str) -> None:
         script: name with which its line begins, such as `train.py` or `cnn-zoo train`.
     """
     global _listener
-    survive_closed_pipes()
+    prepare_streams()
     parent = os.environ.pop(PARENT, None)
     _listener = _Listener(script, os.getppid() if parent == str(os.getppid()) else None)
     _listener.start()
@@ -113,7 +114,7 @@ def end(message: str, code: int) -> None:
     """End the process at once from any thread, with a line on standard error."""
     if _listener is not None:
         _listener.end(message, code)
-    print(message, file=sys.stderr, flush=True)
+    say(message, sys.stderr)
     os._exit(code)
 
 

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import ClassVar
 
 from harness.run.printable import printable
 
 log = logging.getLogger("cnn_zoo")
 
 
-def _without_control_characters(record: logging.LogRecord) -> bool:
-    """Make a line fit to print, whatever the files are called that it tells of."""
-    text = record.getMessage()
-    if not text.replace("\n", "").isprintable():
-        record.msg, record.args = "\n".join(map(printable, text.split("\n"))), None
+def _made_printable(record: logging.LogRecord) -> bool:
+    """Make each line fit to print, whatever the files are called that it tells of; a message is a line, or a list."""
+    lines = record.msg if isinstance(record.msg, list) else [record.getMessage()]
+    record.msg, record.args = "\n".join(line if line.isprintable() else printable(line) for line in lines), None
     return True
 
 
-log.addFilter(_without_control_characters)
+log.addFilter(_made_printable)
 
 
 class _LogFile(logging.FileHandler):
@@ -33,11 +33,21 @@ class _LogFile(logging.FileHandler):
 
 
 class _Console(logging.Handler):
-    """Prints to the present standard output or error, which a progress bar replaces so that lines appear above it."""
+    """Prints to the present standard output or error, or by what shows a progress bar, so that lines stand above it."""
+
+    above: ClassVar[Callable[[str], None] | None] = None
 
     def emit(self, record: logging.LogRecord) -> None:
+        if _Console.above is not None:
+            _Console.above(self.format(record))
+            return
         file = sys.stderr if record.levelno >= logging.ERROR else sys.stdout
         print(self.format(record), file=file, flush=True)
+
+
+def print_by(above: Callable[[str], None] | None) -> None:
+    """Print log lines by this function as long as a progress bar is shown; None ends that."""
+    _Console.above = above
 
 
 @contextmanager

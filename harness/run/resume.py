@@ -84,11 +84,14 @@ def _newest_unfinished(config: TrainConfig) -> Path | None:
 
 
 def _same_run(first: TrainConfig, second: TrainConfig) -> bool:
-    """Return whether two configs describe the same run: only `trainer` may differ, and not in its limits."""
+    """Return whether two configs describe the same run.
+
+    Only `trainer` may differ, but for its limits, and the number of images that are evaluated at once.
+    """
     limits = {key: getattr(first.trainer, key) for key in LIMITS}
-    return dataclasses.replace(first, trainer=second.trainer, resume=second.resume) == second and limits == {
-        key: getattr(second.trainer, key) for key in LIMITS
-    }
+    protocol = dataclasses.replace(first.protocol, batch_size=second.protocol.batch_size)
+    same = dataclasses.replace(first, trainer=second.trainer, resume=second.resume, protocol=protocol) == second
+    return same and limits == {key: getattr(second.trainer, key) for key in LIMITS}
 
 
 def read_config(path: Path) -> TrainConfig:

@@ -11,7 +11,7 @@ from harness.comparison.tables import show, write_tables
 from harness.config.commands import CompareConfig
 from harness.errors import UserError
 from harness.run.files import new_folder
-from harness.run.printable import printable
+from harness.run.printable import say
 from harness.run.program import typed
 
 
@@ -31,11 +31,11 @@ def compare_records(config: CompareConfig) -> None:
     comparisons = compare(records)
     show(comparisons)
     for line in passed_over:
-        print(f"passed over: {printable(line)}")
+        say(f"passed over: {line}")
     folder = new_folder(Path(config.out) / datetime.now().strftime("%Y-%m-%d_%H-%M-%S"))
     write_tables(folder, comparisons)
     draw_comparisons(folder / "comparison.png", comparisons)
-    print(f"written: {folder}/comparison.png, comparison.csv, comparison_tests.csv, comparison.md")
+    say(f"written: {folder}/comparison.png, comparison.csv, comparison_tests.csv, comparison.md")
 
 
 def _places(runs: str) -> list[str]:

@@ -13,7 +13,7 @@ from harness.config.commands import EvalConfig
 from harness.config.compose import compose_groups
 from harness.config.data import DataConfig, ImageFilesConfig
 from harness.config.files import CONFIG_FILE
-from harness.config.fit import check_arithmetic, check_protocol, check_unset, keys_given, preprocessing_for
+from harness.config.fit import check_arithmetic, check_protocol, check_unset, keys_given, on_device, preprocessing_for
 from harness.config.protocol import ProtocolConfig
 from harness.data.sources.splits import relabelled
 from harness.data.sources.table import describe, load_test
@@ -71,7 +71,7 @@ def evaluate_together(config: EvalConfig, team: Team) -> None:
         progress = ProgressBar(config.trainer.progress)
         tester = build.build_trainer(team, team.folder, config.protocol.precision, [progress])
         decoder = data.decoder if isinstance(data, ImageFilesConfig) else None
-        how = (trained.preprocessing, config.protocol)
+        how = (trained.preprocessing, on_device(config, team.accelerator).protocol)
         among = classes if known.restricted else None
         evaluator = evaluate(tester, network, split, *how, decoder=decoder, workers=config.trainer.workers, among=among)
         if not config.force:

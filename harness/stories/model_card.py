@@ -9,6 +9,9 @@ from typing import Any, NamedTuple
 
 from harness.evaluation.intervals import wilson
 from harness.evaluation.published import line_about
+from harness.evaluation.schema import telling
+from harness.run.printable import markdown, printable
+from harness.run.printable import markdown_code as code
 
 
 class Notes(NamedTuple):
@@ -63,19 +66,21 @@ def card(row: Mapping[str, Any], precision: str, records: Sequence[Mapping[str, 
     first = records[0]
     model, data, training, inputs = (first[key] for key in ("model", "data", "training", "preprocessing"))
     notes = NOTES.get(data["name"], UNKNOWN)
-    options = "".join(f", `model.{key}={json.dumps(value)}`" for key, value in model["options"].items())
-    network = f"`{row['model']}`{options}, {model['parameters']:,} parameters; images of"
+    options = "".join(f", {code('model.' + key + '=' + json.dumps(value))}" for key, value in model["options"].items())
+    network = f"{code(row['model'])}{options}, {model['parameters']:,} parameters; images of"
+    trained = code(f"python train.py {' '.join(words)}")
     lines = [
-        f"# {row['model']}, `weights={row['name']}`",
+        f"# {markdown(row['model'])}, {code('weights=' + row['name'])}",
         "",
-        f"    python tools/predict.py --model {row['model']} --weights {row['name']} photo.png",
-        f"    python eval.py model={row['model']} weights={row['name']} data={data['name']}",
+        printable(f"    python tools/predict.py --model {row['model']} --weights {row['name']} photo.png"),
+        printable(f"    python eval.py model={row['model']} weights={row['name']} data={data['name']}"),
         "",
         f"- **Network**: {network} {inputs['channels']} x {inputs['size']} x {inputs['size']} pixels.",
-        f"- **Data**: `data={data['name']}`: {training['images']:,} images to train on, {data['images']:,} to test.",
-        f"- **Recipe**: `recipe={training['recipe']['name']}`, {training['epochs']} epochs: "
-        f"`python train.py {' '.join(words)}`. The file holds every setting, the record and the errors of each epoch.",
-        f"- **File**: `{row['file']}`, {row['bytes']:,} bytes, {precision}, SHA-256 `{row['sha256']}`. Evaluated "
+        f"- **Data**: {code('data=' + data['name'])}: {training['images']:,} images to train on, "
+        f"{data['images']:,} to test.",
+        f"- **Recipe**: {code('recipe=' + training['recipe']['name'])}, {training['epochs']} epochs: {trained}. The "
+        "file holds every setting, the record and the errors of each epoch.",
+        f"- **File**: {code(row['file'])}, {row['bytes']:,} bytes, {precision}, SHA-256 `{row['sha256']}`. Evaluated "
         "again, it gives the counts of the record, and the same likeliest class for every image.",
         *([] if row["shipped"] else [ELSEWHERE]),
         "",
@@ -90,25 +95,27 @@ def card(row: Mapping[str, Any], precision: str, records: Sequence[Mapping[str, 
     return "\n".join(lines) + "\n"
 
 
+def _rates(content: Mapping[str, Any], shown: Sequence[int]) -> list[str]:
+    return [f"{content[f'top{k}_error']:.2f}" for k in shown]
+
+
 def _errors(records: Sequence[Mapping[str, Any]]) -> list[str]:
     """The errors of all seeds, their mean, and the published one."""
     first = records[0]
+    shown = telling(len(first["class_names"]))
     errors = [content["top1_error"] for content in records]
     mean, images = statistics.mean(errors), first["data"]["images"]
     low, high = wilson(mean * images / 100, images)
     spread = f" ± {statistics.stdev(errors):.2f} (standard deviation)" if len(errors) > 1 else ""
     seeds = "1 seed" if len(errors) == 1 else f"{len(errors)} seeds"
     seed = first["training"]["seed"]
-    published = first["published"] and f"Seed {seed} beside others: {line_about(first['published'])}."
+    published = first["published"] and f"Seed {seed} beside others: {markdown(line_about(first['published']))}."
     return [
         "## Errors on the test split (%)",
         "",
-        "| seed | top-1 | top-5 |",
-        "| --- | --- | --- |",
-        *(
-            f"| {content['training']['seed']} | {content['top1_error']:.2f} | {content['top5_error']:.2f} |"
-            for content in records
-        ),
+        f"| seed | {' | '.join(f'top-{k}' for k in shown)} |",
+        f"| --- | {' | '.join('---' for _ in shown)} |",
+        *(f"| {content['training']['seed']} | {' | '.join(_rates(content, shown))} |" for content in records),
         "",
         f"Top-1 of {seeds}: mean {mean:.2f}{spread}; 95% interval by the number of images {low:.2f} to {high:.2f}. The "
         f"file is that of seed {seed}, whatever it scored.",

@@ -36,4 +36,5 @@ def report(
     if team.leads:
         file = BEST if config.recipe.patience else LAST
         moment = Moment(recorder.reported, history[recorder.reported - 1].step, file)
-        write_record(recorder.folder, evaluator, trained, data=config.data, moment=moment, best=describe_best(history))
+        best, advise = describe_best(history), not recorder.advised
+        write_record(recorder.folder, evaluator, trained, data=config.data, moment=moment, best=best, advise=advise)

@@ -8,7 +8,7 @@ from typing import Any
 
 from harness import build
 from harness.config.commands import TrainConfig
-from harness.config.fit import check_arithmetic, check_sync, check_validation
+from harness.config.fit import check_arithmetic, check_sync, check_validation, on_device
 from harness.data.images.image_files import ImageFiles
 from harness.data.sources.table import describe, load
 from harness.run.checkpoint import Trained
@@ -53,6 +53,7 @@ def train(config: TrainConfig) -> Run:
 
 def train_together(config: TrainConfig, resumed: Path | None, team: Team) -> tuple[Path, tuple[Epoch, ...]]:
     """Load data and network, make the run folder, train, evaluate the last or the best epoch, and write the record."""
+    given, config = config, on_device(config, team.accelerator)
     model, recipe, protocol, limits = config.model, config.recipe, config.protocol, config.trainer
     check_arithmetic(team.accelerator, recipe=recipe.precision, protocol=protocol.precision)
     check_sync(recipe, team.accelerator, team.size)
@@ -72,7 +73,7 @@ def train_together(config: TrainConfig, resumed: Path | None, team: Team) -> tup
     trained = under_conditions(trained, splits.train, protocol, team, limits.accumulate, before)
 
     name = f"{model.name}-{config.data.name}"
-    folder = resumed or make_run_folder(config.runs, name, config) if team.leads else team.folder
+    folder = resumed or make_run_folder(config.runs, name, given) if team.leads else team.folder
     advice = go_on(folder)
     with doing(f"outside of its steps; {advice}"):
         if team.leads:
@@ -94,7 +95,7 @@ def train_together(config: TrainConfig, resumed: Path | None, team: Team) -> tup
             f"validation, {images['test']:,} to test; {team}; {folder}",
             *([str(pretrained)] if pretrained else []),
         ]
-        log.info("\n".join(lines))
+        log.info(lines)
         trainer.fit(classifier, datamodule=data, ckpt_path=checkpoint, weights_only=True)
         report(config, team, trained, network, data, classifier, recorder, progress)
     return folder, tuple(classifier.history)

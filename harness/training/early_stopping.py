@@ -15,6 +15,14 @@ def is_over(history: Sequence[Epoch], patience: int | None) -> bool:
     return patience is not None and best is not None and len(history) - best.epoch >= patience
 
 
+def reported_epoch(history: Sequence[Epoch], patience: int | None, epochs: int) -> int | None:
+    """Return the epoch whose network a run of so many epochs reports; None as long as it is not over."""
+    best = best_epoch(history)
+    if len(history) < epochs and not is_over(history, patience):
+        return None
+    return len(history) if patience is None or best is None else best.epoch
+
+
 def describe(history: Sequence[Epoch], patience: int, epochs: int) -> str:
     """Return a line that says why training ended and which epoch is reported."""
     best = best_epoch(history)

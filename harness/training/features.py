@@ -135,7 +135,8 @@ class FeatureData(TrainData):
     def _share(self, split: Split, network: nn.Module) -> tuple[torch.Tensor, torch.Tensor, list[Unreadable]]:
         """This device's: positions int64 (n,), features float32 (n, D), and what could not be read; on the CPU."""
         trainer, head, seen = self.attached_trainer(), head_of(network), list[torch.Tensor]()
-        central = dataclasses.replace(self.protocol, name="center_crop")  # of ten_crop, too
+        views = self.protocol.batch_size * (10 if self.protocol.name == "ten_crop" else 1)  # but the central ones alone
+        central = dataclasses.replace(self.protocol, name="center_crop", batch_size=views)
         positions, rows = [torch.empty(0, dtype=torch.int64)], [torch.empty(0, head.in_features)]
         unreadable: list[Unreadable] = []
         modes = {layer: layer.training for layer in network.modules()}

@@ -12,6 +12,7 @@ from typing import Any, cast
 import lightning as L
 from lightning.pytorch.callbacks import Checkpoint
 
+from harness.config.recipe import RecipeConfig
 from harness.data.loading.file_loader import EvalFileLoader, TrainFileLoader
 from harness.data.loading.loader import Batch, EvalLoader, TrainLoader
 from harness.data.loading.waiting import advice
@@ -25,13 +26,14 @@ from harness.run.machine import available_cores
 from harness.run.processes import Team
 from harness.training.classifier import Classifier
 from harness.training.curves import draw_curves
-from harness.training.early_stopping import describe, is_over
+from harness.training.early_stopping import describe, is_over, reported_epoch
 from harness.training.stuck import stuck
 
 METRICS_FILE = "metrics.csv"
 TIMING_FILE = "timing.csv"
 CURVES_FILE = "curves.png"
 FEW_STEPS, WANTED_STEPS = 5, 10  # of an epoch: fewer are warned of, and about so many proposed
+LINES_OF_A_PROBE = 10  # about so many epochs of a linear probe have a line; `metrics.csv` has all
 CURVES_EVERY = 30.0  # least seconds between two drawings while training
 
 
@@ -39,7 +41,7 @@ class Recorder(Checkpoint):
     """Writes every `checkpoint_every` steps and after each epoch's validation.
 
     It is a `Checkpoint` because Lightning calls such callbacks last. After the run `reported` is the epoch from which
-    the network's weights come.
+    the network's weights come, and `advised` whether it has said how images could come faster.
 
     Args:
         folder: folder of the run.
@@ -59,6 +61,7 @@ class Recorder(Checkpoint):
         self.checkpoint_every = checkpoint_every
         self.patience = patience
         self.reported = epochs
+        self.advised = False
         self.interruption = Interruption()
         self.timing: list[Sequence[object]] = []
         self.drawn = self.validating = time.monotonic()
@@ -174,18 +177,22 @@ class Recorder(Checkpoint):
         if trainer.is_global_zero:
             keep_if_best(self.folder, history)
             write_text(self.folder / METRICS_FILE, metrics_csv(history))
-            if len(history) == self.epochs or trainer.should_stop or time.monotonic() - self.drawn > CURVES_EVERY:
-                draw_curves(self.folder / CURVES_FILE, history)
+            ends = len(history) == self.epochs or trainer.should_stop
+            if ends or time.monotonic() - self.drawn > CURVES_EVERY:
+                draw_curves(self.folder / CURVES_FILE, history, reported_epoch(history, self.patience, self.epochs))
                 self.drawn = time.monotonic()
-            log.info(f"{self._line(history[-1], rate)}, {100 * waited:.0f}% waiting")
+            every = self._epochs_of_a_line(pl_module.recipe)
+            if ends or len(history) % every == 0:
+                log.info(f"{self._line(history[-1], rate)}, {100 * waited:.0f}% waiting")
             line = stuck(history[-1], pl_module.recipe, len(self.trained.class_names))
             if line:
                 log.info(line)
-            if isinstance(loader, TrainFileLoader):
+            if isinstance(loader, TrainFileLoader) and not self.advised:
                 cores = max(1, available_cores() // trainer.num_devices)
                 line = advice(waited, loader.workers, cores, loader.decoder)
                 if line:
                     log.info(line)
+                    self.advised = True
         if self.interruption.agreed(trainer):
             raise self.interruption.stopped(trainer.global_step, self.folder)
 
@@ -197,6 +204,10 @@ class Recorder(Checkpoint):
     def _save(self, trainer: L.Trainer, classifier: Classifier) -> None:
         classifier.check_weights()
         trainer.save_checkpoint(self.folder / CHECKPOINTS / LAST)
+
+    def _epochs_of_a_line(self, recipe: RecipeConfig) -> int:
+        """How many epochs a line stands for: those of a linear probe take no time, and differ little."""
+        return max(1, self.epochs // LINES_OF_A_PROBE) if recipe.trains == "head" else 1
 
     def _line(self, epoch: Epoch, rate: float) -> str:
         width = len(str(self.epochs))
@@ -227,7 +238,9 @@ def repair(folder: Path) -> None:
     if history:
         if history[-1].step == content["global_step"]:
             keep_if_best(folder, history)
-        draw_curves(folder / CURVES_FILE, history)
+        training = content[KEY]["training"]
+        reported = reported_epoch(history, training["recipe"].get("patience"), training["epochs"])
+        draw_curves(folder / CURVES_FILE, history, reported)
 
 
 def reopened(folder: Path, team: Team) -> tuple[Path | None, Trained | None]:

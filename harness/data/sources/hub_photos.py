@@ -23,6 +23,7 @@ from harness.data.sources.hub_cache import commit, find_files
 from harness.data.sources.parquet_files import Files
 from harness.data.sources.splits import Splits
 from harness.errors import UserError
+from harness.run.printable import say
 
 FOLDERS = {"train": "train", "validation": "val", "test": "test"}  # a split's, as `folder` knows them
 
@@ -81,9 +82,9 @@ def _unpack(files: Files, folder: Path) -> None:
     classes = [_folder_name(name) for name in class_names]
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)  # of a process that was killed
-    print(f"unpacking the pictures to {folder}", file=sys.stderr)
+    say(f"unpacking the pictures to {folder}", sys.stderr)
     for split in unlabelled:
-        print(f"no image of {split} has a label: it is left out", file=sys.stderr)
+        say(f"no image of {split} has a label: it is left out", sys.stderr)
     try:
         for split, paths in files.items():
             place = partial / FOLDERS[split] if len(files) > 1 else partial  # which is then divided

@@ -15,6 +15,7 @@ from typing import IO
 from harness.data.images.folder import index_folder
 from harness.data.sources.imagenet import IMAGENET_CLASSES, truth_labels
 from harness.errors import UserError
+from harness.run.printable import say
 
 TRAIN, VAL, DEVKIT = "ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar", "ILSVRC2012_devkit_t12.tar.gz"
 VAL_NAME = re.compile(r"ILSVRC2012_val_(\d{8})\.JPEG")
@@ -36,7 +37,7 @@ def unpack_train(archive: Path, train: Path) -> None:
                 for image in images:
                     _write(images, image, unfinished / PurePosixPath(image.name).name)
             unfinished.rename(train / wnid)
-            print(f"train/{wnid}", flush=True)
+            say(f"train/{wnid}")
 
 
 def unpack_val(archive: Path, devkit: Path, val: Path) -> None:
@@ -86,7 +87,7 @@ def verify(split: Path, expected: int) -> None:
             f"{split}: {len(found):,} images of {len(found.classes):,} classes instead of {expected:,} of "
             f"{len(IMAGENET_CLASSES):,}{'; without ' + ', '.join(missing[:3]) if missing else ''}; is an archive whole?"
         )
-    print(f"{split}: {len(found):,} images of {len(found.classes):,} classes")
+    say(f"{split}: {len(found):,} images of {len(found.classes):,} classes")
 
 
 @contextmanager
