@@ -14,10 +14,10 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.rounds import in_turns, machine, ratio
 from models import build_model
+from models.layers import multiply_adds
 
 CLASSES = 10
 PRECISIONS = {"32-true": None, "bf16-mixed": torch.bfloat16}
@@ -44,20 +44,16 @@ def measure(
         "batch_size": batch_size,
         "steps": steps,
         "rounds": rounds,
-        "multiply_adds": {model: multiply_adds(model, pixels) for model in models},
+        "multiply_adds": {model: _multiply_adds(model, pixels) for model in models},
         "images_per_second": {name: statistics.median(values) for name, values in rates.items()},
         "ratio_to_first": {name: ratio(rates, name, first) for name in variants},
         "machine": machine(),
     }
 
 
-def multiply_adds(model: str, pixels: int) -> int:
-    """The multiply-adds of convolutions and fully connected layers for one image, without biases."""
+def _multiply_adds(model: str, pixels: int) -> int:
     with torch.device("meta"):
-        network = build_model(model, num_classes=CLASSES, image_size=pixels).eval()
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        network(torch.empty(1, 3, pixels, pixels, device="meta"))
-    return int(counter.get_total_flops()) // 2  # torch counts a multiply-add as two
+        return multiply_adds(build_model(model, num_classes=CLASSES, image_size=pixels), 3, pixels)
 
 
 def _step(

@@ -30,6 +30,7 @@ from harness.training.fine_tuner import FineTuner
 from harness.training.linear_probe import LinearProbe
 from harness.weights.load import Weights
 from models import build_model
+from models.layers import multiply_adds
 
 
 def build_network(model: str, options: dict[str, Any], preprocessing: Preprocessing, num_classes: int) -> nn.Module:
@@ -55,6 +56,11 @@ def rebuilt(trained: Trained, state_dict: Mapping[str, torch.Tensor]) -> nn.Modu
     network = build_network(trained.model, trained.options, trained.preprocessing, len(trained.class_names))
     network.load_state_dict(state_dict)
     return network
+
+
+def cost(network: nn.Module, preprocessing: Preprocessing) -> int:
+    """The multiply-adds of a network for one image of this size."""
+    return multiply_adds(network, preprocessing.channels, preprocessing.size)
 
 
 def start_network(

@@ -30,6 +30,21 @@ class Layer(NamedTuple):
     multiply_adds: int
 
 
+def multiply_adds(network: nn.Module, channels: int, size: int) -> int:
+    """The multiply-adds of a network's convolutions and fully connected layers for one image, without biases.
+
+    Args:
+        network: maps images (N, C, H, W) to logits, on any device, the meta device too; its weights are not changed.
+        channels: of the image.
+        size: side of the image in pixels.
+    """
+    training, device = network.training, next(network.parameters()).device
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network.eval().forward(torch.zeros(1, channels, size, size, device=device))
+    network.train(training)
+    return int(counter.get_total_flops()) // 2  # torch counts a multiply-add as two
+
+
 def layers_of(name: str) -> list[Layer]:
     """The layers of a network of the catalogue, in the order in which an image of its own size goes through them.
 

@@ -17,16 +17,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from conftest import ROOT, run_script
 from in_process import call
+from matplotlib.axes import Axes
 from PIL import Image
 from scipy.stats import binomtest
 
-from harness.comparison.chart import draw_comparisons
+from harness.comparison.chart import OURS, PAPER, SEED, draw_comparisons
 from harness.comparison.paired import holm, mcnemar
 from harness.comparison.records import compare, find_records
-from harness.comparison.tables import comparison_csv, markdown, show
+from harness.comparison.tables import comparison_csv, latex, markdown, show
 from harness.evaluation.intervals import wilson
 from harness.evaluation.schema import PREDICTIONS_COLUMNS
 
@@ -115,8 +117,8 @@ def test_the_published_number_stands_beside_ours(tmp_path: Path, capsys: pytest.
     assert f"| 5.00 (1.38-16.50) | 0.00 (0.00-8.76) | 1.1/-, {why} [LeCun 1998, Fig. 9: LeNet-4] |" in text
     assert "| 2.50 (0.44-12.88) | 0.00 (0.00-8.76) | - |" in text
     head, first, second = csv.reader(comparison_csv(comparisons).splitlines())
-    assert head[-5:] == ["top1_published", "top5_published", "verdict", "why", "source"]
-    assert first[-5:] == [""] * 5 and second[-5:-2] == ["1.1", "", "not comparable"]
+    assert head[-7:-2] == ["top1_published", "top5_published", "verdict", "why", "source"]
+    assert first[-7:-2] == [""] * 5 and second[-7:-4] == ["1.1", "", "not comparable"]
     show(comparisons)
     assert "published" in capsys.readouterr().out
     write_record(tmp_path / "other" / "c", "n", {1})
@@ -355,11 +357,61 @@ def test_a_picture_and_a_table_of_twenty_rows(tmp_path: Path, capsys: pytest.Cap
     show(comparisons)
     lines = capsys.readouterr().out.splitlines()
     assert lines[-1].startswith("and 150 more tests")
-    labels = [f"resnet20 learning_rate={0.001 * n:g} batch_size={8 * n} loss=loss_{n} " for n in range(1, 20)]
+    labels = [f"resnet20 learning_rate={0.001 * n} batch_size={8 * n} loss=loss_{n} " for n in range(1, 20)]
     assert all(any(label in line for line in lines) for label in labels)  # folded nowhere: this is no terminal
-    draw_comparisons(tmp_path / "a.png", comparisons)
-    with Image.open(tmp_path / "a.png") as picture:
+    draw_comparisons(tmp_path, comparisons)
+    with Image.open(tmp_path / "comparison.png") as picture:
         assert picture.width < 1300 and picture.height < 1300
+
+
+def test_points_are_means_dots_are_seeds_and_ticks_what_was_published(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mnist = {"name": "mnist", "split": "test", "images": IMAGES, "fingerprint": "f"}
+    for seed, wrong in enumerate(({1, 2}, {1, 2, 3, 4})):
+        write_record(tmp_path / str(seed), "lenet4", wrong, seed, data=mnist, training=trained(seed))
+    write_record(tmp_path / "b", "n", {1}, data=mnist)
+    drawn: list[tuple[list[float], list[float], str]] = []
+    plot = Axes.plot
+
+    def heard(axes: Axes, x: Any, y: Any, *rest: Any, **look: Any) -> Any:
+        drawn.append((*(list(np.atleast_1d(values)) for values in (x, y)), str(look.get("color"))))  # type: ignore[arg-type]
+        return plot(axes, x, y, *rest, **look)
+
+    monkeypatch.setattr(Axes, "plot", heard)
+    names = draw_comparisons(tmp_path, compare(find_records([str(tmp_path)])[0]))
+    assert ([7.5], [1], OURS) in drawn and ([5.0, 10.0], [1, 1], SEED) in drawn and ([1.1], [1], PAPER) in drawn
+    assert ([2.5], [0], OURS) in drawn  # the best on top
+    assert names == ["comparison.png", "comparison.svg", "comparison_costs.png", "comparison_costs.svg"]
+    assert b"<svg" in (tmp_path / "comparison.svg").read_bytes()
+
+
+def test_costs_are_those_of_the_records(tmp_path: Path) -> None:
+    for seed, rate in enumerate((100.0, 300.0, 200.0)):
+        model = {"name": "m", "options": {}, "parameters": 1234, "multiply_adds": 5678}
+        path = write_record(tmp_path / str(seed), "m", {1}, seed, model=model, training=trained(seed))
+        path.with_name("evaluation_timing.json").write_text(json.dumps({"images_per_second": rate}))
+    write_record(tmp_path / "n", "n", {1, 2})
+    path.with_name("evaluation_timing.json").write_text("[]")  # damaged: passed by
+    (comparison,) = compare(find_records([str(tmp_path)])[0])
+    first, second = comparison.rows
+    assert (first.multiply_adds, first.images_per_second) == (5678, 200.0)
+    assert (second.multiply_adds, second.images_per_second) == (None, None)
+    rows = list(csv.DictReader(comparison_csv([comparison]).splitlines()))
+    assert (rows[0]["multiply_adds"], rows[0]["images_per_second"], rows[1]["multiply_adds"]) == ("5678", "200.0", "")
+    draw_comparisons(tmp_path, [comparison])
+
+
+def test_latex_has_the_table_and_no_sign_that_is_a_command(tmp_path: Path) -> None:
+    write_record(tmp_path / "a", r"odd_name & 100% \def{x} $y^2$ ~ | <b> #1", {1})
+    write_record(tmp_path / "b", "m", {1, 2}, 0)
+    write_record(tmp_path / "c", "m", {1, 2, 3, 4}, 1, training=trained(1))
+    lines = latex(compare(find_records([str(tmp_path)])[0])).splitlines()
+    assert lines[1:3] == [r"\begin{tabular}{lrrrrr}", r"\toprule"] and lines[4] == r"\midrule"
+    assert lines[-2:] == [r"\bottomrule", r"\end{tabular}"]
+    odd = r"odd\_name \& 100\% \textbackslash{}def\{x\} \$y\textasciicircum{}2\$ \textasciitilde{} \textbar{} "
+    assert lines[5].startswith(odd + r"\textless{}b\textgreater{} \#1 & 1,234 & 40 & 1 & 2.50 (0.44-12.88) & ")
+    assert r"7.50 $\pm$ 3.54 (" in lines[6] and all(line.endswith(r" \\") for line in (lines[3], *lines[5:7]))
 
 
 def test_what_is_no_record_is_passed_over_and_named(tmp_path: Path) -> None:
@@ -550,7 +602,8 @@ def test_the_script_writes_tables_and_a_picture_and_keeps_the_older_ones(tmp_pat
         assert len(list((tmp_path / "out").iterdir())) == number
     folder = sorted((tmp_path / "out").iterdir())[0]
     assert {path.name for path in folder.iterdir()} == {
-        *("comparison.csv", "comparison_tests.csv", "comparison.md", "comparison.png")
+        *("comparison.csv", "comparison_tests.csv", "comparison.md", "comparison.tex"),
+        *(f"comparison{what}.{ending}" for what in ("", "_costs") for ending in ("png", "svg")),
     }
     (test,) = csv.DictReader((folder / "comparison_tests.csv").read_text().splitlines())
     assert (test["model"], test["only_other_right"], test["p"]) == ("second", "0", "0.25")

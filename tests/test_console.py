@@ -129,7 +129,7 @@ def test_the_top_5_of_five_classes_is_not_shown(
     texts.append(card(row, "half precision", [{**content, "class_names": names}], []))
     assert [("top-5" in text, "top-1" in text) for text in texts] == [(classes == 6, True)] * 3
     assert len(compare(find_records([str(tmp_path)])[0])[0].tests) == 1 and IMAGES
-    draw_comparisons(tmp_path / "a.png", comparisons)
+    draw_comparisons(tmp_path, comparisons)
 
 
 def test_the_chart_of_five_classes_has_one_panel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,7 +144,7 @@ def test_the_chart_of_five_classes_has_one_panel(tmp_path: Path, monkeypatch: py
     few = {"name": "few", "split": "test", "images": IMAGES, "fingerprint": "g"}
     write_record(tmp_path / "m", "m", {1}, class_names=list("abcdefgh"))
     write_record(tmp_path / "n", "n", {1}, class_names=list("abc"), data=few)
-    draw_comparisons(tmp_path / "a.png", compare(find_records([str(tmp_path)])[0]))
+    draw_comparisons(tmp_path, compare(find_records([str(tmp_path)])[0]))
     assert [title.rpartition(": ")[2] for title in drawn] == ["top-1 error (%)", "top-5 error (%)", "top-1 error (%)"]
 
 

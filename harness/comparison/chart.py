@@ -1,59 +1,142 @@
-"""Draw `comparison.png`: the errors of every model as bars, like the top-5 chart of the ImageNet challenge."""
+"""Draw a comparison: `comparison.png`, errors by network, and `comparison_costs.png`, errors against what they cost."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from textwrap import wrap
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
-from harness.comparison.records import Comparison
+from harness.comparison.records import Comparison, Row
 from harness.run.printable import printable
 
-BAR, WHISKER = "#4c78a8", "#222222"
+OURS, SEED, PAPER, INK = "#0072b2", "#56b4e9", "#d55e00", "#222222"  # of Okabe and Ito
 WIDTH = 44  # most characters in a line of a label
+FORMATS = ("png", "svg")
+COSTS = {  # of a row, and what its axis is called
+    "parameters": "parameters",
+    "multiply_adds": "multiply-adds for one image",
+    "images_per_second": "images/s of the evaluation",
+}
+MOST_NAMES = 12  # most rows whose names fit beside their points; of more, those have names that no other row beats
 
 
-def draw_comparisons(path: Path, comparisons: Sequence[Comparison]) -> None:
-    """Draw each comparison as a row of two panels, top-1 and top-5, with bars from the best model to the worst.
+def draw_comparisons(folder: Path, comparisons: Sequence[Comparison]) -> list[str]:
+    """Draw the comparisons into PNG and SVG files and return the names of these.
 
-    Among five classes or fewer there is no top-5 error to draw.
-
-    A bar is the mean over seeds, and its whisker the 95% Wilson interval.
+    `comparison` has a row of panels for each comparison, top-1 and, where it says something, top-5 error, with the best
+    network on top: a point is the mean over seeds, its line the 95% Wilson interval, a dot a seed, a tick the published
+    error. `comparison_costs` has the top-1 errors against what is known of parameters, multiply-adds and speed.
     """
+    written = []
+    for name, figure in (("comparison", _errors(comparisons)), ("comparison_costs", _costs(comparisons))):
+        for ending in FORMATS:
+            figure.savefig(folder / f"{name}.{ending}", dpi=110, metadata={"Date": None} if ending == "svg" else None)
+            written.append(f"{name}.{ending}")
+    return written
+
+
+def _errors(comparisons: Sequence[Comparison]) -> Figure:
     named = [[_wrapped(row.model) for row in comparison.rows] for comparison in comparisons]
-    heights = [1.0 + sum(0.2 + 0.16 * (1 + name.count("\n")) for name in names) for names in named]
-    figure = Figure(figsize=(11.0, sum(heights)), layout="constrained")
-    FigureCanvasAgg(figure)
+    heights = [1.0 + sum(0.13 + 0.14 * (1 + name.count("\n")) for name in names) for names in named]
     most = max(len(comparison.ks) for comparison in comparisons)
+    figure = Figure(figsize=(5.5 + 3.0 * most, 0.4 + sum(heights)), layout="constrained")
+    FigureCanvasAgg(figure)
+    _legend(figure, [row for comparison in comparisons for row in comparison.rows])
     panels = figure.subplots(len(comparisons), most, squeeze=False, sharey="row", height_ratios=heights)
     for axes, comparison, names in zip(panels, comparisons, named, strict=True):
         for panel, k in zip(axes, comparison.ks, strict=False):
-            _draw(panel, comparison, names, k)
+            _draw_errors(panel, comparison, names, k)
         for panel in axes[len(comparison.ks) :]:
             panel.remove()
-    figure.savefig(path, dpi=110)
+    return figure
 
 
 def _wrapped(label: str) -> str:
     return "\n".join(wrap(printable(label), WIDTH, break_long_words=False, break_on_hyphens=False))
 
 
-def _draw(axes: Axes, comparison: Comparison, names: Sequence[str], k: int) -> None:
-    rows = comparison.rows
-    errors = [row.top1_error if k == 1 else row.top5_error for row in rows]
-    intervals = [row.top1_interval if k == 1 else row.top5_interval for row in rows]
-    below = [max(0.0, error - low) for error, (low, _) in zip(errors, intervals, strict=True)]
-    above = [max(0.0, high - error) for error, (_, high) in zip(errors, intervals, strict=True)]
-    places = range(len(rows))
-    axes.barh(places, errors, height=0.6, color=BAR, xerr=(below, above), ecolor=WHISKER, capsize=3)
-    for place, error, (_, high) in zip(places, errors, intervals, strict=True):
-        axes.annotate(f"{error:.2f}", (high, place), xytext=(4, 0), textcoords="offset points", va="center", fontsize=8)
+def _draw_errors(axes: Axes, comparison: Comparison, names: Sequence[str], k: int) -> None:
+    for place, row in enumerate(comparison.rows):
+        error, (low, high) = _error(row, k)
+        axes.plot((low, high), (place, place), color=INK, linewidth=1.1)
+        axes.plot(error, place, "o", color=OURS, markersize=5)
+        seeds = row.top1_seeds if k == 1 else row.top5_seeds
+        axes.plot(seeds, [place] * len(seeds), "o", color=SEED, markersize=2.5)
+        if (published := (row.published or {}).get(f"top{k}_error")) is not None:
+            axes.plot(published, place, "|", color=PAPER, markersize=11, markeredgewidth=2)
+        text: dict[str, Any] = {"xytext": (5, 0), "textcoords": "offset points", "va": "center", "fontsize": 8}
+        axes.annotate(f"{error:.2f}", (max(high, published or 0, *seeds), place), **text)
     axes.set_title(f"{printable(comparison.title)}: top-{k} error (%)", fontsize=10, parse_math=False)
-    axes.set_yticks(places, names, fontsize=8, parse_math=False)  # a name may have a $
-    axes.set_ylim(len(rows) - 0.5, -0.5)
-    axes.set_xlim(0, 1.2 * max(high for _, high in intervals))
+    axes.set_yticks(range(len(names)), names, fontsize=8, parse_math=False)  # a name may have a $
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    low, high = axes.get_xlim()
+    axes.set_xlim(max(0.0, low), high + 0.12 * (high - low))
+    _plain(axes)
+
+
+def _error(row: Row, k: int) -> tuple[float, tuple[float, float]]:
+    return (row.top1_error, row.top1_interval) if k == 1 else (row.top5_error, row.top5_interval)
+
+
+def _legend(figure: Figure, rows: Sequence[Row]) -> None:
+    handles = [
+        Line2D([], [], color=OURS, marker="o", markersize=5, linestyle="", label="mean over seeds"),
+        Line2D([], [], color=INK, linewidth=1.1, label="95% interval"),
+        Line2D([], [], color=SEED, marker="o", markersize=2.5, linestyle="", label="a seed"),
+        Line2D([], [], color=PAPER, marker="|", markersize=9, markeredgewidth=2, linestyle="", label="published"),
+    ]
+    shown = [True, True, any(len(row.top1_seeds) > 1 for row in rows), any(row.published for row in rows)]
+    chosen = [handle for handle, known in zip(handles, shown, strict=True) if known]
+    figure.legend(handles=chosen, loc="outside upper left", ncols=len(chosen), fontsize=8, frameon=False)
+
+
+def _costs(comparisons: Sequence[Comparison]) -> Figure:
+    known = [[cost for cost in COSTS if _known(comparison, cost)] for comparison in comparisons]
+    most = max(map(len, known))
+    figure = Figure(figsize=(1.0 + 3.6 * most, 3.6 * len(comparisons)), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(len(comparisons), most, squeeze=False, sharey="row")
+    for axes, comparison, costs in zip(panels, comparisons, known, strict=True):
+        axes[0].set_ylabel("top-1 error (%)")
+        axes[0].set_title(printable(comparison.title), fontsize=10, parse_math=False, loc="left")
+        for panel, cost in zip(axes, costs, strict=False):
+            _draw_costs(panel, comparison, cost)
+        for panel in axes[len(costs) :]:
+            panel.remove()
+    return figure
+
+
+def _known(comparison: Comparison, cost: str) -> bool:
+    return any(getattr(row, cost) for row in comparison.rows)
+
+
+def _draw_costs(axes: Axes, comparison: Comparison, cost: str) -> None:
+    rows = [row for row in comparison.rows if getattr(row, cost)]  # the best first
+    dear = -1 if cost == "images_per_second" else 1
+    cheapest = [
+        min((dear * getattr(row, cost) for row in rows[:place]), default=math.inf) for place in range(len(rows))
+    ]
+    for row, least in zip(rows, cheapest, strict=True):
+        error, (low, high) = _error(row, 1)
+        axes.plot((getattr(row, cost),) * 2, (low, high), color=INK, linewidth=0.8)
+        axes.plot(getattr(row, cost), error, "o", color=OURS, markersize=4)
+        if len(rows) <= MOST_NAMES or dear * getattr(row, cost) < least:
+            text: dict[str, Any] = {"xytext": (5, 2), "textcoords": "offset points", "fontsize": 7, "parse_math": False}
+            axes.annotate(printable(row.model).partition(" ")[0], (getattr(row, cost), error), **text)
+    axes.set_xscale("log")
+    axes.set_xlabel(COSTS[cost])
+    axes.margins(x=0.18)
+    _plain(axes)
+
+
+def _plain(axes: Axes) -> None:
+    axes.grid(color="#e4e4e4", linewidth=0.8)
+    axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import statistics
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -29,8 +30,8 @@ from harness.config.data import DECODERS
 from harness.config.protocol import PRECISIONS
 from harness.evaluation.intervals import wilson
 from harness.evaluation.published import published_beside
-from harness.evaluation.schema import READABLE_RESULTS, RESULT_SCHEMA, telling
-from harness.run.files import RESULT_FILE, sha256_of_file
+from harness.evaluation.schema import READABLE_RESULTS, RESULT_SCHEMA, TIMING_FILE, telling
+from harness.run.files import RESULT_FILE, read_json, sha256_of_file
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,15 @@ class Record:
         """Path of the file with the predictions."""
         return self.path.with_name(self.content["predictions"]["file"])
 
+    @property
+    def images_per_second(self) -> float | None:
+        """How fast the evaluation was, by the file beside the record; None if it is not there or damaged."""
+        try:
+            rate = read_json(self.path.with_name(TIMING_FILE))["images_per_second"]
+        except (OSError, ValueError, LookupError, TypeError):
+            return None
+        return float(rate) if type(rate) in (int, float) and 0 < rate < math.inf else None
+
     @cached_property
     def right(self) -> tuple[str, npt.NDArray[np.bool_]]:
         """What `read_right` returns of the predictions."""
@@ -111,7 +121,9 @@ class Row:
 
     `model` is the label of the row: the model, and the settings in which the rows of the comparison differ. `settings`
     is a SHA-256 of everything that can change the error. `published` is what `published_beside` says of the mean.
-    `classes` is their number; None if the records do not say it.
+    `classes` is their number; None if the records do not say it. `top1_seeds` and `top5_seeds` are the errors of the
+    runs, or of the folds of the only one. `multiply_adds`, of one image, and `images_per_second`, the median of the
+    evaluations, are None where they are not known.
     """
 
     model: str
@@ -126,7 +138,11 @@ class Row:
     top5_interval: tuple[float, float]
     top5_deviation: float | None
     published: dict[str, Any] | None
-    classes: int | None = None
+    classes: int | None
+    top1_seeds: tuple[float, ...]
+    top5_seeds: tuple[float, ...]
+    multiply_adds: int | None
+    images_per_second: float | None
 
 
 @dataclass(frozen=True)
@@ -193,6 +209,8 @@ def _check(record: Record) -> None:
         raise ValueError(f"{counts} images and parameters")
     if len(record.right[1]) != content["seen"]:
         raise ValueError(f"{len(record.right[1])} predictions for {content['seen']} images")
+    if type(content["model"].get("multiply_adds", 1)) is not int:
+        raise ValueError(f"{content['model']['multiply_adds']} multiply-adds")
     names = [content["model"]["name"], *record.question]
     if not all(isinstance(name, str) for name in names):
         raise ValueError(f"names of {names}")
@@ -304,12 +322,15 @@ def mean_row(label: str, runs: Sequence[Record]) -> Row:
     contents = [run.content for run in runs]
     images = contents[0]["seen"]
 
+    parts = runs[0].folds if len(runs) == 1 and isinstance(runs[0], Folds) else runs
+
     def summary(k: int) -> tuple[float, tuple[float, float], float | None]:
-        errors = [content[f"top{k}_error"] for content in contents]
-        mean = statistics.mean(errors)
-        if len(runs) == 1 and isinstance(runs[0], Folds):
-            errors = [fold.content[f"top{k}_error"] for fold in runs[0].folds]
-        return mean, wilson(mean * images / 100, images), statistics.stdev(errors) if len(errors) > 1 else None
+        mean = statistics.mean(content[f"top{k}_error"] for content in contents)
+        deviation = statistics.stdev(errors(k)) if len(parts) > 1 else None
+        return mean, wilson(mean * images / 100, images), deviation
+
+    def errors(k: int) -> tuple[float, ...]:
+        return tuple(part.content[f"top{k}_error"] for part in parts)
 
     seeds = tuple(run.seed for run in runs if run.seed is not None)
     parameters, settings = contents[0]["model"]["parameters"], runs[0].settings.key
@@ -317,4 +338,8 @@ def mean_row(label: str, runs: Sequence[Record]) -> Row:
     intervals = {"top1_error_interval_95": top1[1], "top5_error_interval_95": top5[1]}
     published = published_beside({**contents[0], **intervals})  # a mean's verdict need not be that of each seed
     classes = len(contents[0].get("class_names", ())) or None
-    return Row(label, settings, parameters, images, seeds, *top1, *top5, published, classes)
+    rates = [rate for part in parts if (rate := part.images_per_second) is not None]
+    costs = (contents[0]["model"].get("multiply_adds"), statistics.median(rates) if rates else None)
+    return Row(
+        label, settings, parameters, images, seeds, *top1, *top5, published, classes, errors(1), errors(5), *costs
+    )

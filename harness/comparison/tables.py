@@ -8,7 +8,8 @@ from pathlib import Path
 from harness.comparison.records import Comparison, Row
 from harness.run.console import show_table
 from harness.run.files import csv_text
-from harness.run.printable import harmless, say
+from harness.run.printable import harmless, printable, say
+from harness.run.printable import latex as as_latex
 from harness.run.printable import markdown as as_markdown
 from harness.run.program import typed
 
@@ -20,7 +21,7 @@ TEST_COLUMNS = ("model", "other model", "seed", "only it right", "only the other
 CSV_COLUMNS = (
     *("data", "split", "protocol", "model", "settings", "parameters", "images", "seeds"),
     *(f"top{k}_{what}" for k in (1, 5) for what in ("error", "low_95", "high_95", "deviation")),
-    *("top1_published", "top5_published", "verdict", "why", "source"),
+    *("top1_published", "top5_published", "verdict", "why", "source", "multiply_adds", "images_per_second"),
 )
 TESTS_CSV_COLUMNS = (
     *("data", "split", "protocol", "model", "other_model", "seed"),
@@ -138,6 +139,8 @@ def comparison_csv(comparisons: Sequence[Comparison]) -> str:
                     *top1,
                     *top5,
                     *((row.published or {}).get(key, "") for key in (*ERRORS, "verdict", "why", "source")),
+                    row.multiply_adds,
+                    row.images_per_second,
                 )
             )
     return csv_text(CSV_COLUMNS, map(_harmless, rows))
@@ -157,8 +160,31 @@ def _harmless(row: Sequence[object]) -> list[object]:
     return [harmless(cell) if isinstance(cell, str) else cell for cell in row]
 
 
-def write_tables(folder: Path, comparisons: Sequence[Comparison]) -> None:
-    """Write `comparison.csv`, `comparison_tests.csv` and `comparison.md` into a folder."""
-    (folder / "comparison_tests.csv").write_text(tests_csv(comparisons), encoding="utf-8")
-    (folder / "comparison.csv").write_text(comparison_csv(comparisons), encoding="utf-8")
-    (folder / "comparison.md").write_text(markdown(comparisons), encoding="utf-8")
+def latex(comparisons: Sequence[Comparison]) -> str:
+    """Return the errors of every comparison as LaTeX tables, which need the package booktabs."""
+    parts = []
+    for comparison in comparisons:
+        columns = error_columns(comparison)
+        lines = [
+            f"\\begin{{tabular}}{{l{'r' * (len(columns) - 1)}}}",
+            "\\toprule",
+            *(f"{' & '.join(map(as_latex, row))} \\\\" for row in (columns, *error_cells(comparison))),
+            "\\bottomrule",
+            "\\end{tabular}",
+        ]
+        lines.insert(3, "\\midrule")
+        parts.append("\n".join([f"% {printable(comparison.title)}", *lines]))
+    return "\n\n".join(parts) + "\n"
+
+
+def write_tables(folder: Path, comparisons: Sequence[Comparison]) -> list[str]:
+    """Write the comparisons as CSV, Markdown and LaTeX into a folder and return the names of the files."""
+    texts = {
+        "comparison.csv": comparison_csv(comparisons),
+        "comparison_tests.csv": tests_csv(comparisons),
+        "comparison.md": markdown(comparisons),
+        "comparison.tex": latex(comparisons),
+    }
+    for name, text in texts.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    return list(texts)

@@ -33,6 +33,7 @@ from harness.evaluation.schema import (
     PREDICTIONS_VERSION,
     RESULT_SCHEMA,
     RESULT_VERSION,
+    TIMING_FILE,
     telling,
 )
 from harness.run.checkpoint import BEST, LAST, Checkpoint, Trained
@@ -44,7 +45,6 @@ from harness.run.printable import harmless
 
 READABLE_FILE = "predictions_readable.csv"
 UNREADABLE_FILE = "unreadable.csv"
-TIMING_FILE = "evaluation_timing.json"
 PACKAGES = ("torch", "lightning", "pillow", "simplejpeg")
 
 
@@ -162,6 +162,7 @@ def write_record(
     *,
     data: DataConfig,
     moment: Moment | None,
+    multiply_adds: int,
     best: dict[str, Any] | None = None,
     advise: bool = True,
 ) -> None:
@@ -173,6 +174,7 @@ def write_record(
         trained: description of the network.
         data: settings of the data set that was evaluated.
         moment: moment of training from which the weights come; None for pretrained weights.
+        multiply_adds: of the network for one image of its size.
         best: the best epoch on the validation split; it is recorded beside the result and does not change it.
         advise: whether to say how images could come faster.
     """
@@ -190,6 +192,7 @@ def write_record(
             "name": trained.model,
             "options": trained.options,
             "parameters": sum(p.numel() for p in network.parameters()),
+            "multiply_adds": multiply_adds,
         },
         "data": {
             "name": data.name,

@@ -5,6 +5,7 @@ from __future__ import annotations
 RESULT_SCHEMA = "cnn-zoo result"
 RESULT_VERSION = 5  # 2: pretrained weights; 3: all that can move a number; 4: new names of recipes; 5: verdicts
 READABLE_RESULTS = (1, 2, 3, 4, 5)
+TIMING_FILE = "evaluation_timing.json"  # beside the record
 PREDICTIONS_VERSION = 1
 PREDICTIONS_COLUMNS = ("image", "label", *(f"{what}_{k}" for k in range(1, 6) for what in ("class", "probability")))
 

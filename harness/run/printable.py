@@ -34,6 +34,18 @@ def markdown_code(text: str) -> str:
     return f"{fence}{space}{text}{space}{fence}"
 
 
+LATEX = {
+    **{sign: f"\\{sign}" for sign in "&%$#_{}"},
+    **{"\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}", "±": "$\\pm$"},
+    **{"<": "\\textless{}", ">": "\\textgreater{}", "|": "\\textbar{}"},
+}
+
+
+def latex(text: str) -> str:
+    """Return text for LaTeX, outside of formulas."""
+    return "".join(LATEX.get(sign, sign) for sign in printable(text))
+
+
 def markup(text: str) -> str:
     """Return text for HTML, inside an element or an attribute."""
     return html.escape(printable(text))

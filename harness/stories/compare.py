@@ -33,9 +33,8 @@ def compare_records(config: CompareConfig) -> None:
     for line in passed_over:
         say(f"passed over: {line}")
     folder = new_folder(Path(config.out) / datetime.now().strftime("%Y-%m-%d_%H-%M-%S"))
-    write_tables(folder, comparisons)
-    draw_comparisons(folder / "comparison.png", comparisons)
-    say(f"written: {folder}/comparison.png, comparison.csv, comparison_tests.csv, comparison.md")
+    written = [*draw_comparisons(folder, comparisons), *write_tables(folder, comparisons)]
+    say(f"written: {folder}/{', '.join(written)}")
 
 
 def _places(runs: str) -> list[str]:

@@ -77,7 +77,8 @@ def evaluate_together(config: EvalConfig, team: Team) -> None:
         if not config.force:
             check_score(evaluator)
         if team.leads:
-            write_record(team.folder, evaluator, trained, data=data, moment=moment, best=best)
+            cost = build.cost(network, trained.preprocessing)
+            write_record(team.folder, evaluator, trained, data=data, moment=moment, multiply_adds=cost, best=best)
 
 
 def _place(config: EvalConfig) -> Path:

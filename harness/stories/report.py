@@ -37,4 +37,13 @@ def report(
         file = BEST if config.recipe.patience else LAST
         moment = Moment(recorder.reported, history[recorder.reported - 1].step, file)
         best, advise = describe_best(history), not recorder.advised
-        write_record(recorder.folder, evaluator, trained, data=config.data, moment=moment, best=best, advise=advise)
+        write_record(
+            recorder.folder,
+            evaluator,
+            trained,
+            data=config.data,
+            moment=moment,
+            multiply_adds=build.cost(rebuilt, trained.preprocessing),
+            best=best,
+            advise=advise,
+        )
