@@ -75,7 +75,8 @@ def start_network(
         UserError: the weights cannot be found or downloaded, or belong to another network.
     """
     model = config.model
-    weights = Weights(config.weights, model.name) if config.weights is not None and before is None else None
+    given = config.weights if before is None else None
+    weights = Weights(given, model.name, config.weights_map) if given is not None else None
     source = before or weights
     theirs = source.preprocessing if source else None
     preprocessing = preprocessing_for(model.name, config.data, known, theirs, config.overrides)

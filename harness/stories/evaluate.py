@@ -108,7 +108,7 @@ def _of_checkpoint(config: EvalConfig) -> Found:
 def _of_weights(config: EvalConfig) -> Found:
     """Load a network with pretrained weights; return what `_of_checkpoint` does, without a moment and a best epoch."""
     assert config.weights is not None and config.model is not None and config.data is not None
-    model, data, weights = config.model, config.data, Weights(config.weights, config.model.name)
+    model, data, weights = config.model, config.data, Weights(config.weights, config.model.name, config.weights_map)
     known = describe(data)
     class_names = weights.class_names or known.class_names
     preprocessing = preprocessing_for(model.name, data, known, weights.preprocessing, config.overrides)
