@@ -28,7 +28,9 @@ from harness.training.classifier import Classifier
 from harness.training.features import FeatureData
 from harness.training.fine_tuner import FineTuner
 from harness.training.linear_probe import LinearProbe
+from harness.weights.convert import difference, under_our_keys
 from harness.weights.load import Weights
+from harness.weights.values import check_values
 from models import build_model
 
 
@@ -54,6 +56,25 @@ def rebuilt(trained: Trained, state_dict: Mapping[str, torch.Tensor]) -> nn.Modu
     """Build the network that a checkpoint describes and load these tensors, without any state from training."""
     network = build_network(trained.model, trained.options, trained.preprocessing, len(trained.class_names))
     network.load_state_dict(state_dict)
+    return network
+
+
+def network_of(trained: Trained, tensors: Mapping[str, torch.Tensor], path: Path) -> nn.Module:
+    """Build the network that a file describes, with the tensors in the file.
+
+    Raises:
+        UserError: the tensors are not those of the network that the file describes, or not finite.
+    """
+    with torch.device("meta"):  # a network of any size takes no memory there
+        network = build_network(trained.model, trained.options, trained.preprocessing, len(trained.class_names))
+    shapes = {key: value.shape for key, value in network.state_dict().items()}
+    ours, unexpected = under_our_keys(trained.model, tensors, shapes)
+    differs = difference(ours, unexpected, shapes)
+    if differs:
+        raise UserError(f"{path}: says that it is of {trained.model}, but its tensors are not: {differs}")
+    network = build_network(trained.model, trained.options, trained.preprocessing, len(trained.class_names))
+    check_values(ours, network.state_dict(), str(path))
+    network.load_state_dict(ours)
     return network
 
 

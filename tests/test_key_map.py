@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -54,7 +55,7 @@ def key_map(tmp_path: Path, text: str) -> str:
     return str(tmp_path / "map.yaml")
 
 
-def refused(weights: str, model: str, weights_map: str | None = None, **options: object) -> str:
+def refused(weights: str, model: str, weights_map: str | None = None, **options: Any) -> str:
     with pytest.raises(UserError) as caught:
         Weights(weights, model, weights_map).load_into(build_model(model, **options), training=True)
     assert "\n" not in str(caught.value)

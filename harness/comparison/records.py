@@ -26,10 +26,11 @@ from harness.comparison.paired import Paired, paired_tests, read_right
 from harness.comparison.settings import Settings, labels, settings_of
 from harness.config.data import DECODERS
 from harness.config.protocol import PRECISIONS
+from harness.errors import UserError
 from harness.evaluation.intervals import wilson
 from harness.evaluation.published import published_beside
 from harness.evaluation.schema import READABLE_RESULTS, RESULT_SCHEMA
-from harness.run.files import RESULT_FILE, sha256_of_file
+from harness.run.files import RESULT_FILE, read_json, sha256_of_file
 
 
 @dataclass(frozen=True)
@@ -167,6 +168,22 @@ def find_records(places: Iterable[str]) -> tuple[list[Record], list[str]]:
         except Exception as error:  # a damaged file can fail in any way while it is read
             passed_over.append(f"{path}: damaged ({type(error).__name__}: {error})")
     return [record for same in found.values() for record in _that_know_most(same)], passed_over
+
+
+def read_record(path: Path) -> Record:
+    """Read a `result.json` alone.
+
+    Raises:
+        UserError: the file is damaged, or of another version.
+    """
+    record = Record(path, read_json(path))
+    try:
+        if record.content["schema"] != RESULT_SCHEMA or record.content["version"] not in READABLE_RESULTS:
+            raise ValueError(f"its schema is not {RESULT_SCHEMA} {' or '.join(map(str, READABLE_RESULTS))}")
+        _check(record)
+    except Exception as error:  # a damaged file can fail in any way while it is read
+        raise UserError(f"{path}: not a record that can be used ({type(error).__name__}: {error})") from error
+    return record
 
 
 def _check(record: Record) -> None:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from harness.config.facts import INTERPOLATIONS, MOST_PIXELS
 from harness.config.fields import Declared, chosen, setting
 from harness.errors import UserError
 
 DECODERS = ("fast", "pil")
-INTERPOLATIONS = ("bilinear", "bicubic")
-MOST_PIXELS = 8192  # the longest side
 
 
 @dataclass

@@ -20,7 +20,6 @@ from harness.data.sources.table import describe
 from harness.errors import UserError
 from harness.prediction.in_memory import Picture, likeliest, preprocess
 from harness.run.checkpoint import Trained, checkpoint_of_run
-from harness.weights.convert import difference, under_our_keys
 from harness.weights.diagnosis import skeleton
 from harness.weights.load import Weights
 from harness.weights.read import read_tensors
@@ -110,12 +109,7 @@ def load_file(place: Path) -> Loaded:
     content = read_tensors(path)
     if content.trained is None:
         raise UserError(f"{path}: does not say which network it is of; say it: --model NAME --weights {path}")
-    network = _built(content.trained)
-    shapes = {key: value.shape for key, value in network.state_dict().items()}
-    tensors, unexpected = under_our_keys(content.trained.model, content.tensors, shapes)
-    if difference(tensors, unexpected, shapes):
-        raise UserError(f"{path}: says that it is of {content.trained.model}, but its tensors are not")
-    network.load_state_dict(tensors)
+    network = build.network_of(content.trained, content.tensors, path).eval()
     return Loaded(network, content.trained, str(path))
 
 

@@ -99,7 +99,7 @@ def _of_checkpoint(config: EvalConfig) -> Found:
     trained, data = checkpoint.trained, config.data or checkpoint.trained.data
     assert data is not None, "a checkpoint of a run names its data"
     check_unset(data, trained.preprocessing, config.overrides)
-    network = build.rebuilt(trained, checkpoint.state_dict)
+    network = build.network_of(trained, checkpoint.state_dict, path)
     source = f"{path} (epoch {checkpoint.epoch}, trained on {trained.trained_on})"
     best = describe_best(checkpoint.history)
     return network, trained, data, source, Moment.of(checkpoint, path), best

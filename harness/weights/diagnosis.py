@@ -23,14 +23,14 @@ def skeleton(model: str) -> nn.Module:
         return build_model(model)
 
 
-def likely_cause(model: str, difference: Difference, tensors: Tensors, whole: Tensors, network: nn.Module) -> str:
+def likely_cause(model: str, difference: Difference, tensors: Tensors, as_read: Tensors, network: nn.Module) -> str:
     """Name the networks that weights fit, or the one that they are most like.
 
     Args:
         model: name in the catalogue that the user gave.
         difference: difference from that network.
         tensors: weights under the keys of their file, without a prefix and what is not under it.
-        whole: all tensors of their file, as a key map would call them.
+        as_read: all tensors of their file, as a key map would call them.
         network: that network.
     """
     likenesses = {name: likeness(name, skeleton(name), tensors) for name in MODELS}
@@ -44,7 +44,7 @@ def likely_cause(model: str, difference: Difference, tensors: Tensors, whole: Te
             f"these weights have the layers of {model} in other sizes: set the options that "
             f"configs/model/{model}.yaml lists to those of the weights"
         )
-    said = _by_shapes(model, whole, network)
+    said = _by_shapes(model, as_read, network)
     if said is not None:
         return said
     nearest = max(MODELS, key=lambda name: (likenesses[name][0] / likenesses[name][1], name == model))
@@ -61,14 +61,14 @@ def _by_shapes(model: str, tensors: Tensors, network: nn.Module) -> str | None:
     """Name the networks whose shapes weights have in order, under other keys; None if there is none."""
     pairs = in_order(network, tensors)
     others = {name: in_order(skeleton(name), tensors) for name in MODELS} if pairs is None else {}
-    fitting = {name: found for name, found in others.items() if found is not None} or {model: pairs}
-    name, pairs = next(iter(fitting.items()))
-    if pairs is not None:
+    fitting = {name: found for name, found in {model: pairs, **others}.items() if found is not None}
+    if fitting:
+        name, found = next(iter(fitting.items()))
         use = "" if name == model else f"model={name} and "
         return (
-            f"its {len(pairs):,} tensors have the shapes of {' or '.join(fitting)} in order, under other keys: if they "
+            f"its {len(found):,} tensors have the shapes of {' or '.join(fitting)} in order, under other keys: if they "
             f"mean the same, which shapes cannot tell, use {use}weights_map=FILE with this line in FILE: "
-            f"{proposal(pairs)}"
+            f"{proposal(found)}"
         )
     if in_order(_Unpadded(), tensors) is not None:
         return (

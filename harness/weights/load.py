@@ -20,6 +20,7 @@ from harness.weights.diagnosis import likely_cause, skeleton
 from harness.weights.find import Found, find
 from harness.weights.key_map import KeyMap, mapped
 from harness.weights.read import read_tensors
+from harness.weights.values import check_values
 
 KEPT = "the file names no classes: its outputs are taken for those of the data, in order"
 
@@ -106,9 +107,7 @@ class Weights:
                 f"{where}: an evaluation changes no weights, and these do not fit unchanged: {'; '.join(lines)}; "
                 f"{typed('train.py')} adapts them"
             )
-        broken = [key for key, value in adapted.items() if value.is_floating_point() and not value.isfinite().all()]
-        if broken:
-            raise UserError(f"{where}: {', '.join(broken[:3])} has numbers that are not finite; use another file")
+        check_values(adapted, network.state_dict(), where)
         network.load_state_dict(adapted)
         head = _weight_of_head(network)
         unknown = class_names is not None and self.class_names is None and adapted[head] is tensors.get(head)
