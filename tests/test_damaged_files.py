@@ -12,6 +12,7 @@ import gzip
 import hashlib
 import io
 import json
+import pickle
 import random
 import struct
 import tarfile
@@ -31,6 +32,7 @@ import pytest
 import torch
 import yaml
 from damage import ODD, Canary
+from in_process import call
 from PIL import Image
 from safetensors.torch import save as save_safetensors
 from test_compare import write_record
@@ -55,6 +57,7 @@ from harness.evaluation.record import read_unreadable
 from harness.prediction.network import load_file
 from harness.run.checkpoint import Trained, checkpoint_of_run, checkpoint_to_resume
 from harness.run.history import read_timing
+from harness.run.log import spoken
 from harness.run.resume import read_config
 from harness.training.own_pictures import read_division
 from harness.weights.find import timm_preprocessing
@@ -293,11 +296,10 @@ def yaml_file(draw: random.Random, content: Any) -> bytes:
     """A file of YAML: with other values, aliases, tags, or other text."""
     way = draw.random()
     if way < 0.6:
-        return yaml.safe_dump(damage.values(draw, content), sort_keys=False, allow_unicode=True).encode()
-    whole = yaml.safe_dump(content, sort_keys=False)
+        return str(yaml.safe_dump(damage.values(draw, content), sort_keys=False, allow_unicode=True)).encode()
+    whole: str = yaml.safe_dump(content, sort_keys=False)
     pieces = [piece.replace("CANARY", str(CANARY.place)) for piece in YAML_PIECES]
-    changed: bytes = damage.text(draw, whole, pieces) if way < 0.95 else damage.raw(draw, whole.encode())
-    return changed
+    return damage.text(draw, whole, pieces) if way < 0.95 else damage.raw(draw, whole.encode())
 
 
 @kind()
@@ -450,8 +452,8 @@ def idx_files(draw: random.Random, folder: Path) -> Read:
                 bytes(draw.randrange(10) for _ in range(count * size)) if draw.random() < 0.5 else bytes(count * size)
             )
             if draw.random() < 0.2:
-                dims = damage.values(draw, dims, [0, 1, 2, 3, 2**31, 2**32 - 1, count + 1])
-                dims = [dim for dim in dims if isinstance(dim, int)][:3]
+                changed = damage.values(draw, [dims], [0, 1, 2, 3, 2**31, 2**32 - 1, count + 1])[:1]
+                dims = [dim for each in changed if isinstance(each, list) for dim in each if isinstance(dim, int)][:3]
             whole = idx(dims, body, draw.choice((8,) * 30 + (9, 11, 12, 13, 14)))
             if draw.random() < 0.3:
                 whole = damage.raw(draw, whole)
@@ -466,7 +468,6 @@ def idx_files(draw: random.Random, folder: Path) -> Read:
 def cifar_files(draw: random.Random, folder: Path) -> None:
     place = folder / "cifar-10-batches-py"
     place.mkdir()
-    import pickle
 
     odd = [
         *ODD,
@@ -513,8 +514,9 @@ def parquet_files(draw: random.Random, folder: Path) -> Read:
         try:
             numbers = pa.array(labels[:rows], draw.choice((pa.int64(),) * 8 + (pa.int32(), pa.uint64(), pa.float32())))
             table = pa.table({"img": pa.array(images[:rows], pa.binary()), "label": numbers})
-        except (pa.ArrowException, OverflowError):
-            table = pa.table({"img": images[:1], "label": [0]})
+            pq.write_table(table, io.BytesIO())
+        except (pa.ArrowException, OverflowError, TypeError):
+            table = pa.table({"img": pictures(), "label": [0, 1, 1]})
         known: Any = {"info": {"features": {"label": {"names": NAMES, "_type": "ClassLabel"}}}}
         if draw.random() < 0.6:
             table = table.replace_schema_metadata({"huggingface": json_file(draw, known)})
@@ -769,3 +771,326 @@ def test_a_few_damaged_files(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", KINDS)
 def test_many_damaged_files(name: str, tmp_path: Path) -> None:
     judge_all(name, range(MANY), tmp_path)
+
+
+# ----------------------------------------------------------------------------------------- examples with their answers
+
+
+ODD_TENSORS = {
+    "sparse": "is sparse or nested; save it with .to_dense()",
+    "sparse in rows": "is sparse or nested; save it with .to_dense()",
+    "quantised": "is quantised; save it with .dequantize()",
+    "meta": "is on the device meta, where tensors have no values",
+    "complex": "holds complex numbers; use another file",
+    "int8": "holds int8 where the network has float32; save it as float32",
+    "bool": "holds bool where the network has float32",
+    "NaN": "has numbers that are not finite; use another file",
+    "infinite": "has numbers that are not finite",
+    "huge": "has numbers that are not finite",  # in double precision they were
+}
+
+
+def saved(tmp_path: Path, content: Any, name: str = "a.pth") -> Path:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.save(content, tmp_path / name)
+    return tmp_path / name
+
+
+@pytest.mark.parametrize("ours", [False, True], ids=["another program's", "ours"])
+@pytest.mark.parametrize("odd", ODD_TENSORS)
+def test_a_tensor_that_no_network_can_take_is_named(tmp_path: Path, odd: str, ours: bool) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        value = damage.TENSORS[odd](small().state_dict()["fc1.weight"])
+    content = checkpoint() if ours else {"state_dict": dict(small().state_dict())}
+    content["state_dict"]["network.fc1.weight" if ours else "fc1.weight"] = value
+    file = saved(tmp_path, content, "a.ckpt")
+    readers: list[Read] = [lambda: load_file(file)] if ours else [lambda: loaded(file, "mlp", hidden=[3])]
+    if ours:
+        readers.append(lambda: loaded(file, "mlp", hidden=[3]))
+    for read in readers:
+        with pytest.raises(UserError) as caught:
+            read()
+        assert f"fc1.weight {ODD_TENSORS[odd]}" in str(caught.value) and "a.ckpt" in str(caught.value)
+
+
+def test_integers_that_are_the_networks_own_must_be_those(tmp_path: Path) -> None:
+    state = build_model("lenet5_1998").state_dict()
+    assert loaded(saved(tmp_path, dict(state)), "lenet5_1998")
+    state["c3.by_column"] = state["c3.by_column"] + 100  # an index out of range
+    with pytest.raises(UserError, match=r"c3.by_column is not the network's, whose connections are fixed"):
+        loaded(saved(tmp_path, dict(state)), "lenet5_1998")
+
+
+def test_arrays_in_the_other_order_of_bytes_are_read(tmp_path: Path) -> None:
+    state = {key: value.numpy().astype(">f4") for key, value in small().state_dict().items()}
+    network = build_model("mlp", hidden=[3])
+    Weights(str(saved(tmp_path, state)), "mlp").load_into(network, training=True)
+    assert torch.equal(network.get_parameter("fc1.weight"), small().get_parameter("fc1.weight"))
+
+
+def test_a_dictionary_that_holds_itself_often_is_no_wait(tmp_path: Path) -> None:
+    content: dict[str, Any] = {}
+    content |= {f"k{number}": content for number in range(150)}
+    started = time.monotonic()
+    with pytest.raises(UserError, match="holds no weights"):
+        loaded(saved(tmp_path, content), "mlp")
+    assert time.monotonic() - started < SECONDS
+
+
+def with_description(**changes: Any) -> dict[str, Any]:
+    return {**described(), **changes}
+
+
+DESCRIPTIONS: dict[str, tuple[Any, str]] = {
+    "a newer version": (lambda: with_description(version=3), "checkpoint version 3; .*a newer version of this program"),
+    "no version": (lambda: {k: v for k, v in described().items() if k != "version"}, "checkpoint version None"),
+    "a newer key": (
+        lambda: with_description(preprocessing={**described()["preprocessing"], "gamma": 2}),
+        "Preprocessing has 'gamma', which a newer version of this program may know",
+    ),
+    "a newer setting": (
+        lambda: with_description(data={**described()["data"], "shuffle": True}),
+        "its description of the network is damaged .*no schema has the keys .*shuffle",
+    ),
+    "a newer option": (
+        lambda: with_description(options={"hidden": [3], "bias": False}),
+        "MLPConfig has 'bias', which a",
+    ),
+    "a newer network": (lambda: with_description(model="vit"), "this zoo has no network 'vit'; a newer version"),
+    "a list": (lambda: [], "its description of the network is damaged|not a checkpoint of this project"),
+    "nothing": (lambda: None, "its description of the network is damaged|not a checkpoint of this project"),
+    "no classes": (lambda: with_description(class_names=[]), "class_names are no names"),
+    "numbers for classes": (lambda: with_description(class_names=[1, 2]), "class_names are no names"),
+    "a size of 2^40": (
+        lambda: with_description(preprocessing={**described()["preprocessing"], "size": 2**40}),
+        "images of 1 channels and 1099511627776 pixels",
+    ),
+    "a mean of NaN": (
+        lambda: with_description(preprocessing={**described()["preprocessing"], "mean": [float("nan")]}),
+        "must be finite",
+    ),
+    "a layer of 2^40": (lambda: with_description(options={"hidden": [2**40]}), "model.hidden=.*each must be .*100000"),
+    "another layer": (
+        lambda: with_description(options={"hidden": [99_999]}),
+        "says that it is of mlp, but its tensors",
+    ),
+}
+
+
+@pytest.mark.parametrize("ending", ["ckpt", "safetensors", "json"])
+@pytest.mark.parametrize("case", DESCRIPTIONS)
+def test_missing_odd_and_newer_descriptions(tmp_path: Path, case: str, ending: str) -> None:
+    make, line = DESCRIPTIONS[case]
+    state = dict(small().state_dict())
+    if ending == "ckpt":
+        file = saved(tmp_path, {**checkpoint(), "cnn_zoo": make()}, "a.ckpt")
+    elif ending == "safetensors":
+        file = tmp_path / "a.safetensors"
+        file.write_bytes(save_safetensors(state, {"cnn_zoo": json.dumps(make())}))
+    else:
+        file = saved(tmp_path, state)
+        content = make()
+        if not isinstance(content, dict):
+            return  # what is no description is none of this file
+        content["sha256"] = hashlib.sha256(file.read_bytes()).hexdigest()
+        file.with_suffix(".json").write_text(json.dumps(content))
+    with pytest.raises(UserError, match=line) as caught:
+        load_file(file)
+    assert "\n" not in str(caught.value) and str(file.with_suffix("")) in str(caught.value)
+
+
+def test_a_newer_key_of_what_is_not_read_is_no_mistake(tmp_path: Path) -> None:
+    file = saved(tmp_path, {**checkpoint(), "cnn_zoo": with_description(licence="any"), "callbacks": 1}, "a.ckpt")
+    assert load_file(file).class_names == tuple("0123456789")
+
+
+BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 12)
+)
+
+
+@pytest.mark.parametrize("text", [BOMB, "a: &a [*a]\n"], ids=["bomb", "inside itself"])
+@pytest.mark.parametrize("place", ["key map", "settings of a run", "experiment", "recipe"])
+def test_aliases_that_stand_for_more_than_memory_holds_are_refused(tmp_path: Path, place: str, text: str) -> None:
+    started = time.monotonic()
+    with pytest.raises(UserError, match="its aliases stand for more than 100,000 values; write out what is meant"):
+        if place == "key map":
+            (tmp_path / "map.yaml").write_text(text)
+            read_map(tmp_path / "map.yaml")
+        elif place == "settings of a run":
+            (tmp_path / "config.yaml").write_text(yaml.safe_dump(settings()) + text)
+            read_config(tmp_path / "config.yaml")
+        else:
+            (tmp_path / place).mkdir()
+            (tmp_path / place / "own.yaml").write_text("# @package _global_\n" + text)
+            compose("train", [f"{place}=own"], str(tmp_path))
+    assert time.monotonic() - started < SECONDS
+
+
+def test_aliases_in_bounds_are_read(tmp_path: Path) -> None:
+    (tmp_path / "experiment").mkdir()
+    text = "# @package _global_\nrecipe: {epochs: &five 5, batch_size: *five}\n"
+    (tmp_path / "experiment" / "own.yaml").write_text(text)
+    config = compose("train", ["experiment=own"], str(tmp_path))
+    assert config.recipe.epochs == config.recipe.batch_size == 5
+
+
+@pytest.mark.parametrize("label", [2**40, 2**62, 100_000])
+def test_a_label_of_a_trillion_makes_no_trillion_classes(tmp_path: Path, label: int) -> None:
+    for name in ("train", "test"):
+        table = pa.table({"img": pictures(), "label": [0, 1, label if name == "train" else 1]})
+        pq.write_table(table, tmp_path / f"{name}.parquet")
+    started = time.monotonic()
+    with pytest.raises(UserError, match=f"a label of {label:,}, and 100,000 classes are the most"):
+        parquet.describe(data_config("parquet", tmp_path))
+    assert time.monotonic() - started < SECONDS
+
+
+@pytest.mark.parametrize("label", [10, 255])
+def test_a_label_of_mnist_past_its_classes(tmp_path: Path, label: int) -> None:
+    raw = tmp_path / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for split, count in (("train", 20), ("t10k", 10)):
+        (raw / f"{split}-images-idx3-ubyte").write_bytes(idx([count, 28, 28], bytes(count * 784)))
+        (raw / f"{split}-labels-idx1-ubyte").write_bytes(idx([count], bytes(count - 1) + bytes([label])))
+    source = TorchvisionFiles(DataSet(28, 32, 1, tuple("0123456789"), 20, 10), "MNIST")
+    with pytest.raises(UserError, match=f"is not mnist: a label of {label}, and there are 10 classes"):
+        source.load(data_config("mnist", tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("labels", "line"),
+    [
+        ([0, 2**40], "a label of 1,099,511,627,776, and there are 10 classes"),
+        ([0, -1], "a label of -1, and there are 10 classes"),
+        ([0, 2**70], "labels are object"),
+        ([0, None], "labels are object"),
+        ([0, 1.5], "labels are float64"),
+        ([0, "1"], "labels are <U"),
+        ([0], r"labels are int64 \(1,\) for 2 images"),
+    ],
+)
+def test_labels_of_cifar_that_are_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, labels: list[Any], line: str
+) -> None:
+    cifar_files(random.Random(0), tmp_path)
+    batch = {"data": np.zeros((2, 3072), np.uint8), "labels": labels}
+    (tmp_path / "cifar-10-batches-py" / "test_batch").write_bytes(pickle.dumps(batch))
+    monkeypatch.setattr("torchvision.datasets.cifar.check_integrity", lambda *_: True)
+    source = TorchvisionFiles(DataSet(32, None, 3, tuple("abcdefghij"), 10, 2), "CIFAR10")
+    with pytest.raises(UserError, match=line):
+        source.load_test(data_config("cifar10", tmp_path))
+
+
+def test_a_pickle_that_is_not_cifars_is_never_opened(tmp_path: Path) -> None:
+    cifar_files(random.Random(0), tmp_path)
+    (tmp_path / "cifar-10-batches-py" / "test_batch").write_bytes(pickle.dumps(Canary(tmp_path / "executed")))
+    source = TorchvisionFiles(DataSet(32, None, 3, tuple("abcdefghij"), 10, 2), "CIFAR10")
+    with pytest.raises(UserError, match="lacks the files of cifar10, or holds damaged ones"):
+        source.load_test(data_config("cifar10", tmp_path))
+    assert not (tmp_path / "executed").exists()
+
+
+def test_a_label_of_imagenet_that_is_no_class(tmp_path: Path) -> None:
+    (tmp_path / "val").mkdir()
+    (tmp_path / "val" / "ILSVRC2012_val_00000001.JPEG").write_bytes(pictures()[0])
+    (tmp_path / "LOC_val_solution.csv").write_text(f"ImageId,PredictionString\nILSVRC2012_val_00000001,{2**40} 1 1\n")
+    with pytest.raises(UserError, match=r"not Kaggle's list of labels \(KeyError: '1099511627776'\)"):
+        imagenet.load_test(data_config("imagenet", tmp_path))
+    (tmp_path / "LOC_val_solution.csv").unlink()
+    make_devkit(tmp_path, [2**40])
+    with pytest.raises(UserError, match=r"not the development kit of ILSVRC 2012 \(KeyError: 1099511627776\)"):
+        imagenet.load_test(data_config("imagenet", tmp_path))
+
+
+def member(name: str, type_: bytes = tarfile.REGTYPE, linkname: str = "") -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname = type_, linkname
+    return info
+
+
+def archived(*members: tuple[tarfile.TarInfo, bytes]) -> bytes:
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w") as archive:
+        for info, content in members:
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    return made.getvalue()
+
+
+FIRST = IMAGENET_CLASSES[0]
+MEMBERS: dict[str, tuple[Callable[[str], tarfile.TarInfo], str]] = {
+    "a link out": (lambda name: member(name, tarfile.SYMTYPE, "/etc/passwd"), "is a link"),
+    "a link to another": (lambda name: member(name, tarfile.SYMTYPE, "other.JPEG"), "is a link"),
+    "a link to itself": (lambda name: member(name, tarfile.SYMTYPE, name), "is a link"),
+    "a hard link": (lambda name: member(name, tarfile.LNKTYPE, "other.JPEG"), "is a link"),
+    "a folder": (lambda name: member(name, tarfile.DIRTYPE), "is no file"),
+    "a pipe": (lambda name: member(name, tarfile.FIFOTYPE), "is no file"),
+    "an absolute path": (lambda name: member(f"/tmp/{name}"), "a path that leads out of its folder or hides a file"),
+    "a path upwards": (lambda name: member(f"../../{name}"), "a path that leads out of its folder or hides a file"),
+    "a path through": (lambda name: member(f"a/../../{name}"), "a path that leads out of its folder or hides a file"),
+}
+
+
+@pytest.mark.parametrize("which", ["train", "a class", "val", "kit"])
+@pytest.mark.parametrize("case", MEMBERS)
+def test_archives_that_lead_elsewhere_are_refused(tmp_path: Path, case: str, which: str) -> None:
+    make, line = MEMBERS[case]
+    root = tmp_path / "in" / "root"
+    root.mkdir(parents=True)
+    (tmp_path / "other.JPEG").write_bytes(b"other")
+    make_devkit(tmp_path, [1000])
+    data = tmp_path / "ILSVRC2012_devkit_t12"
+    if which == "kit":
+        truth = "ILSVRC2012_devkit_t12/data/ILSVRC2012_validation_ground_truth.txt"
+        kit = archived((make(truth), b""))
+        line = line if "path" not in case else "is not in it"
+    else:
+        kit = archived(*((member(str(p.relative_to(tmp_path))), p.read_bytes()) for p in sorted(data.rglob("*.*"))))
+    (tmp_path / "kit.tar.gz").write_bytes(gzip.compress(kit))
+    other = (member("other.JPEG"), b"other")
+    name = {"train": f"{FIRST}.tar", "a class": f"{FIRST}_1.JPEG"}.get(which, "ILSVRC2012_val_00000001.JPEG")
+    body = archived(other) if which == "train" and make(name).isreg() else b""
+    odd = archived(*([] if which in ("train", "val") else [other]), (make(name), body))
+    whole = archived((member(f"{FIRST}.tar"), odd)) if which == "a class" else odd
+    (tmp_path / "odd.tar").write_bytes(whole)
+    with pytest.raises(UserError, match=line) as caught:
+        if which in ("train", "a class"):
+            imagenet_archives.unpack_train(tmp_path / "odd.tar", root / "train")
+        else:
+            imagenet_archives.unpack_val(tmp_path / "odd.tar", tmp_path / "kit.tar.gz", root / "val")
+    assert "\n" not in str(caught.value)
+    check_inside(root)
+    assert not list((root / "train").glob("n*")), "a class that is not whole has no folder"
+
+
+def test_tables_of_a_run_that_are_damaged_are_named(tmp_path: Path) -> None:
+    (tmp_path / "timing.csv").write_text("epoch,train_seconds\n1\n")
+    assert read_timing(tmp_path / "timing.csv", 1) == [("1", None)]
+    (tmp_path / "unreadable.csv").write_text("image,why\na.jpg,x\n")
+    with pytest.raises(UserError, match=r"unreadable.csv: damaged: row 1 has no reason"):
+        read_unreadable(tmp_path / "unreadable.csv")
+    (tmp_path / "split.csv").write_text(f"image,class,split,bytes,sha256\na,b,train,many,{'0' * 64}\n")
+    with pytest.raises(UserError, match=r"split.csv: damaged: bytes must be whole numbers"):
+        read_division(tmp_path / "split.csv")
+    (tmp_path / "split.csv").write_bytes(b"image,class\xff")
+    with pytest.raises(UserError, match=r"split.csv: damaged, not a table that can be read"):
+        read_division(tmp_path / "split.csv")
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", "[" * 100_000, '{"schema": "cnn-zoo result"}', "{}"])
+def test_a_record_that_is_damaged_is_passed_over_and_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / "result.json").write_text(text)
+    found, passed_over = find_records([str(tmp_path)])
+    assert found == [] and len(passed_over) == 1 and "result.json: " in passed_over[0]
+    with pytest.raises(UserError, match=r"result.json: (damaged|not a record that can be used)"):
+        read_record(tmp_path / "result.json")
+
+
+def test_a_key_in_two_lines_of_an_error_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = saved(tmp_path, {"a\nb.weight": torch.ones(2)})
+    with spoken(True):
+        assert call("train.py", "model=mlp", f"weights={file}", f"runs={tmp_path / 'runs'}") == 2
+    assert capsys.readouterr().err.count("\n") == 1

@@ -42,7 +42,7 @@ PROPORTIONAL = (  # settings of a recipe that go with its epochs
     *("milestones", "milestone_steps", "size_ramp", "warmup_epochs", "warmup_steps"),
     *("average_decay", "average_last_epochs"),
 )
-OF_HYDRAS_PARSERS = (ValueError, TypeError, AttributeError, RecursionError)  # what they raise for odd words and files
+OF_HYDRAS_PARSERS = (ValueError, TypeError, AttributeError, AssertionError, RecursionError)  # for odd words and files
 WITHOUT_NETWORK = 224  # pixels: the input of most networks for photographs
 PATH_KEYS = {key for command in COMMANDS for key, known in keys_of(command).items() if known.setting.path}
 

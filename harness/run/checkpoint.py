@@ -24,14 +24,13 @@ from harness.config.commands import SCHEMAS
 from harness.config.compose import schema_of
 from harness.config.data import DATA_SCHEMAS, DataConfig
 from harness.config.facts import Preprocessing
-from harness.config.files import schema_name
+from harness.config.files import choices, schema_name
 from harness.config.plain import made
 from harness.config.renamed import renamed
 from harness.errors import UserError, file_error
 from harness.run.files import atomic
 from harness.run.history import PROGRESS, Epoch, best_epoch, history_of
 from harness.run.program import typed
-from models.catalogue import MODELS
 
 KEY = "cnn_zoo"
 CHECKPOINT_VERSION = 2  # 2: names of `harness.config.renamed`
@@ -273,7 +272,7 @@ def trained_from(described: Any, path: Path) -> Trained:
         if version == 1 and training:
             described = {**described, "training": {**training, "recipe": renamed(training["recipe"])}}
         trained = Trained.from_plain(described)
-        if trained.model not in MODELS:
+        if trained.model not in choices("model"):
             raise ValueError(f"this zoo has no network {trained.model!r}; a newer version of this program may have it")
         if not trained.class_names or not all(isinstance(name, str) for name in trained.class_names):
             raise ValueError("class_names are no names")
@@ -291,7 +290,7 @@ def parsing(path: Path, what: str) -> Iterator[None]:
     """
     try:
         yield
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, RuntimeError) as error:  # the last by tensors
         if isinstance(error, UserError) and str(error).startswith(str(path)):
             raise
         said = f"no {error}" if isinstance(error, KeyError) else str(error)

@@ -181,7 +181,7 @@ def timm_preprocessing(path: Path, where: str) -> Preprocessing:
 
     Args:
         path: the `config.json` beside them.
-        where: they were asked for, for a message.
+        where: what it is called in a message.
 
     Raises:
         UserError: the file is damaged or of another form.
@@ -190,7 +190,7 @@ def timm_preprocessing(path: Path, where: str) -> Preprocessing:
         config = json.loads(path.read_text(encoding="utf-8"))
         return _said_by_timm(config["pretrained_cfg"])
     except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
-        raise UserError(f"{where}: {path} is damaged or of another form ({error})") from error
+        raise UserError(f"{where} is damaged or of another form ({error})") from error
 
 
 def _said_by_timm(config: dict[str, Any]) -> Preprocessing:

@@ -28,6 +28,7 @@ def unpack_train(archive: Path, train: Path) -> None:
             wnid = PurePosixPath(member.name).name.removesuffix(".tar")
             if wnid not in IMAGENET_CLASSES:
                 raise UserError(f"{archive}: {member.name} is not the archive of one of the 1,000 classes")
+            _name(archive, member)
             if (train / wnid).exists():
                 continue
             unfinished = train / f".{wnid}"
