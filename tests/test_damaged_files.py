@@ -6,7 +6,9 @@ reader behind the container; each kind says how many must. A few of each kind ru
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import dataclasses
 import functools
 import gzip
 import hashlib
@@ -39,9 +41,10 @@ from test_compare import write_record
 from test_folder import make_devkit
 from test_parquet import NAMES, png
 
+import hubconf
 from harness.comparison.records import compare, find_records, read_record
 from harness.comparison.tables import comparison_csv, markdown
-from harness.config.compose import compose
+from harness.config.compose import compose, compose_groups
 from harness.config.data import DataConfig
 from harness.config.facts import DataSet, Preprocessing
 from harness.config.weights import read_map
@@ -49,7 +52,7 @@ from harness.data.images.decode import decode
 from harness.data.images.digests import ask_for_facts, digests_of
 from harness.data.images.folder import cache_file, index_folder
 from harness.data.images.opening import UnreadableError, mode_of
-from harness.data.sources import imagenet, imagenet_archives, parquet
+from harness.data.sources import hub_photos, imagenet, imagenet_archives, parquet
 from harness.data.sources.imagenet import IMAGENET_CLASSES
 from harness.data.sources.torchvision_files import TorchvisionFiles
 from harness.errors import UserError
@@ -107,13 +110,18 @@ def small() -> torch.nn.Module:
 
 def described() -> dict[str, Any]:
     """What a checkpoint of a small network says of it."""
+    content: dict[str, Any] = json.loads(description())
+    return content
+
+
+@functools.cache
+def description() -> str:
     preprocessing = Preprocessing(1, 28, None, None, (0.5,), (0.5,))
     config = compose("train", ["model=mlp", "model.hidden=[3]", "data=digits"])
     training = {"seed": 0, "epochs": 1, "max_batches": None, "recipe": vars(config.recipe)}
     names = tuple(map(str, range(10)))
     plain = Trained("mlp", {"hidden": [3]}, names, preprocessing, config.data, training).as_plain()
-    content: dict[str, Any] = json.loads(json.dumps(plain))
-    return content
+    return json.dumps(plain)
 
 
 def epoch() -> dict[str, Any]:
@@ -210,6 +218,20 @@ def weights_of_other_programs(draw: random.Random, folder: Path) -> Read:
     content = {"state_dict": dict(small().state_dict()), "epoch": 1, "args": {"lr": 0.1}}
     (folder / "a.pth").write_bytes(damaged_torch_file(draw, content, ["state_dict"]))
     return lambda: loaded(folder / "a.pth", "mlp", hidden=[3], num_classes=3)
+
+
+@kind()
+def weights_by_torch_hub(draw: random.Random, folder: Path) -> Read:
+    content = checkpoint() if draw.random() < 0.5 else dict(small().state_dict())
+    (folder / "a.pth").write_bytes(damaged_torch_file(draw, content, ["state_dict"]))
+
+    def read() -> object:
+        try:
+            return getattr(hubconf, "mlp")(weights=str(folder / "a.pth"), hidden=[3])  # noqa: B009  # made when it is loaded
+        except ValueError as error:  # as its pages say
+            raise UserError(error) from error
+
+    return read
 
 
 def as_safetensors(header: Any, body: bytes) -> bytes:
@@ -504,6 +526,13 @@ def pictures() -> list[bytes]:
     return [png(made)] * 3
 
 
+@functools.cache
+def photos() -> Any:
+    """Settings of pictures of the hub, which were fetched before."""
+    (config,) = compose_groups("train", ["data=hub_photos", "data.repo=a/b", f"data.revision={'0' * 40}"], "data")
+    return config
+
+
 @kind(0.2, "damaged, or not a parquet file")
 def parquet_files(draw: random.Random, folder: Path) -> Read:
     for name in ("train", "test"):
@@ -529,10 +558,18 @@ def parquet_files(draw: random.Random, folder: Path) -> Read:
         whole = file.getvalue()
         (folder / f"{name}.parquet").write_bytes(damage.raw(draw, whole) if way < 0.15 else whole)
     config = DataConfig("parquet", str(folder), False, 0, [0.5] * 3, [0.5] * 3)
+    files = {name: [folder / f"{name}.parquet"] for name in ("train", "test")}
 
-    def read() -> object:
-        parquet.describe(config)
-        return parquet.load(config)
+    def read() -> None:
+        with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stderr(io.StringIO()):
+            patch.setattr("harness.data.sources.hub_photos.find_files", lambda _: files)
+            unpacked = dataclasses.replace(photos(), root=str(folder / "unpacked"))
+            all_of(
+                lambda: parquet.describe(config),
+                lambda: parquet.load(config),
+                lambda: hub_photos.unpacked(unpacked),
+                lambda: hub_photos.load(unpacked),
+            )
 
     return read
 
@@ -1068,7 +1105,7 @@ def test_archives_that_lead_elsewhere_are_refused(tmp_path: Path, case: str, whi
 
 def test_tables_of_a_run_that_are_damaged_are_named(tmp_path: Path) -> None:
     (tmp_path / "timing.csv").write_text("epoch,train_seconds\n1\n")
-    assert read_timing(tmp_path / "timing.csv", 1) == [("1", None)]
+    assert read_timing(tmp_path / "timing.csv", 1) == [("1",)]
     (tmp_path / "unreadable.csv").write_text("image,why\na.jpg,x\n")
     with pytest.raises(UserError, match=r"unreadable.csv: damaged: row 1 has no reason"):
         read_unreadable(tmp_path / "unreadable.csv")

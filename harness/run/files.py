@@ -69,16 +69,22 @@ def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
         UserError: the file is damaged or lacks a column.
         OSError: the file cannot be read.
     """
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
-    except (ValueError, csv.Error) as error:
-        raise UserError(f"{path}: damaged, not a table that can be read ({error})") from error
+    header, *lines = read_rows(path) or [[]]
+    rows = [dict(zip(header, line, strict=False)) for line in lines if line]
     for number, row in enumerate(rows, 1):
-        lacking = next((column for column in columns if row.get(column) is None), None)
+        lacking = next((column for column in columns if column not in row), None)
         if lacking is not None:
             raise UserError(f"{path}: damaged: row {number} has no {lacking}")
     return rows
+
+
+def read_rows(path: Path) -> list[list[str]]:
+    """Read a table of text as it is; raises as `read_table` does."""
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            return list(csv.reader(file))
+    except (ValueError, csv.Error) as error:
+        raise UserError(f"{path}: damaged, not a table that can be read ({error})") from error
 
 
 def csv_text(columns: Sequence[object], rows: Iterable[Sequence[object]]) -> str:

@@ -71,7 +71,7 @@ def release(run: Path, name: str, folder: Path, others: Sequence[Path], root: st
 def _finished(run: Path) -> tuple[dict[str, Any], Checkpoint]:
     if not (run / RESULT_FILE).is_file():
         raise UserError(f"{run}: not the folder of a finished run: it has no {RESULT_FILE}")
-    result, checkpoint = read_json(run / RESULT_FILE), read_checkpoint(checkpoint_of_run(run))
+    result, checkpoint = read_record(run / RESULT_FILE).content, read_checkpoint(checkpoint_of_run(run))
     if weights_sha256(checkpoint.state_dict) != result["weights"]["sha256"]:
         raise UserError(f"{run}: its checkpoint is not the network of its {RESULT_FILE}; was a file replaced?")
     return result, checkpoint

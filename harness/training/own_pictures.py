@@ -6,9 +6,7 @@ which a thread reads beside the training: until that is done, `split.csv` lacks 
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -25,7 +23,7 @@ from harness.data.images.image_files import ImageFiles
 from harness.data.sources.splits import Split, Splits
 from harness.errors import UserError
 from harness.evaluation.plausibility import FORCE
-from harness.run.files import csv_text, read_table, write_text
+from harness.run.files import csv_text, read_rows, read_table, write_text
 from harness.run.interruption import Interruption
 from harness.run.log import log
 from harness.training.unreadable import UnreadableImages
@@ -205,7 +203,7 @@ class Division(L.Callback):
     def _contents_before(self) -> list[str]:
         """What the run's own file says of each picture's content; empty where it says nothing."""
         file = self.folder / SPLIT_FILE
-        lines = list(csv.reader(io.StringIO(file.read_text(encoding="utf-8")))) if file.exists() else []
+        lines = read_rows(file) if file.exists() else []
         if not lines:
             return [""] * len(self._pictures)
         columns = min(len(lines[0]), KNOWN_UNREAD)  # an older file may have fewer
