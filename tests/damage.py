@@ -205,7 +205,7 @@ def tensors(draw: random.Random, state: dict[str, Any]) -> dict[str, Any]:
         key = draw.choice(list(state)) if state else "x"
         change = draw.choice(("kind", "kind", "kind", "kind", "drop", "rename", "other", "number"))
         if change == "kind" and isinstance(state.get(key), torch.Tensor):
-            with contextlib.suppress(NotImplementedError, RuntimeError):  # of one that is odd already
+            with contextlib.suppress(NotImplementedError, RuntimeError, TypeError):  # of one that is odd already
                 state[key] = TENSORS[draw.choice(list(TENSORS))](state[key].detach())
         elif change == "drop":
             state.pop(key, None)

@@ -2003,6 +2003,72 @@ LECTURE = [
     ),
 ]
 
+DAMAGED = [
+    Fault(
+        "a network of which nothing fits is taken as one whose every layer is new",
+        "harness/weights/adapt.py",
+        'if {key.rpartition(".")[0] for key in own} <= {*replaced}:',
+        "if not own:",
+        "test_key_map.py::test_weights_of_which_nothing_would_be_left_do_not_fit",
+    ),
+    Fault(
+        "what a file lacks is counted after layers were replaced",
+        "harness/weights/load.py",
+        "differs = difference(tensors, unexpected, shapes)",
+        "differs = difference(adapted, unexpected, shapes)",
+        "test_key_map.py::test_what_is_missing_is_counted_before_any_layer_is_replaced",
+    ),
+    Fault(
+        "two tensors of a key map come under one key",
+        "harness/weights/key_map.py",
+        "if name in found:",
+        "if name in ():",
+        "test_key_map.py::test_a_mistake_in_a_key_map_is_one_line",
+    ),
+    Fault(
+        "tensors that a key map does not name are dropped",
+        "harness/weights/key_map.py",
+        "    if left:\n",
+        "    if not found:\n",
+        "test_key_map.py::test_a_mistake_in_a_key_map_is_one_line",
+    ),
+    Fault(
+        "int8 numbers are taken for weights",
+        "harness/weights/values.py",
+        "if value.is_floating_point() != mine.is_floating_point():",
+        "if value.is_complex():",
+        "test_damaged_files.py::test_a_tensor_that_no_network_can_take_is_named",
+    ),
+    Fault(
+        "aliases of YAML are counted once each",
+        "harness/config/plain_yaml.py",
+        "        return known[id(node)]\n    known",
+        "        return 1\n    known",
+        "test_damaged_files.py::test_aliases_that_stand_for_more_than_memory_holds_are_refused",
+    ),
+    Fault(
+        "links in ImageNet's archives are followed",
+        "harness/data/sources/imagenet_archives.py",
+        "archive.extractfile(member) if member.isreg() and not member.issparse() else None",
+        "archive.extractfile(member)",
+        "test_damaged_files.py::test_archives_that_lead_elsewhere_are_refused",
+    ),
+    Fault(
+        "a label of the most classes, counted from 0, is one more",
+        "harness/data/sources/parquet_files.py",
+        "if highest >= MOST_CLASSES:",
+        "if highest > MOST_CLASSES:",
+        "test_damaged_files.py::test_a_label_of_a_trillion_makes_no_trillion_classes",
+    ),
+    Fault(
+        "labels below 0 are taken",
+        "harness/data/sources/splits.py",
+        "if not 0 <= label < len(known.class_names)]",
+        "if not label < len(known.class_names)]",
+        "test_damaged_files.py::test_labels_of_cifar_that_are_none",
+    ),
+]
+
 FAULTS = [
     *LOADING,
     *AUGMENTATION,
@@ -2017,6 +2083,7 @@ FAULTS = [
     *RESULTS,
     *RELEASED,
     *LECTURED,
+    *DAMAGED,
     *INSIGHT,
     *LECTURE,
 ]

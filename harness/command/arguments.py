@@ -97,7 +97,8 @@ def check_network(given: argparse.Namespace, place: Path | None, *, data_of_weig
         raise UserError(f"{place}: there is no such run folder or file")
     if given.weights is not None:
         check_name(given.weights, given.model)
-    check_map(given.weights_map, given.weights)
+    if given.weights_map is not None:
+        check_map(given.weights_map, given.weights)
 
 
 def main(parser: Parser, task: Callable[[argparse.Namespace], int]) -> int:

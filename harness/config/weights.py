@@ -52,14 +52,12 @@ def check_name(weights: str, model: str) -> None:
         raise UserError(f"model={model} weights={weights}: {_why_not(weights, model)}")
 
 
-def check_map(weights_map: str | None, weights: str | None) -> None:
+def check_map(weights_map: str, weights: str | None) -> None:
     """Check a key map without torch, as far as it goes without the weights.
 
     Raises:
         UserError: there are no weights, or only a name of them, whose keys are known; or as `read_map` does.
     """
-    if weights_map is None:
-        return
     if weights is None:
         raise UserError(f"weights_map={weights_map}: belongs with weights=FILE; add it, or leave weights_map out")
     if not Path(weights).is_file():

@@ -16,6 +16,7 @@ def check(config: TrainConfig | EvalConfig | CompareConfig) -> None:
         return
     if config.weights is not None and config.model is not None:
         check_name(config.weights, config.model.name)
-    check_map(config.weights_map, config.weights)
+    if config.weights_map is not None:
+        check_map(config.weights_map, config.weights)
     if isinstance(config, TrainConfig) and config.resume is not None:
         continued(config)
