@@ -475,8 +475,9 @@ def idx_files(draw: random.Random, folder: Path) -> Read:
                 bytes(draw.randrange(10) for _ in range(count * size)) if draw.random() < 0.5 else bytes(count * size)
             )
             if draw.random() < 0.2:
-                changed = damage.values(draw, [dims], [0, 1, 2, 3, 2**31, 2**32 - 1, count + 1])[:1]
-                dims = [dim for each in changed if isinstance(each, list) for dim in each if isinstance(dim, int)][:3]
+                changed = damage.values(draw, [dims], [0, 1, 2, 3, 2**31, 2**32 - 1, count + 1])
+                inside = changed[0] if isinstance(changed, list) and changed else []
+                dims = [dim for dim in inside if isinstance(dim, int)][:3] if isinstance(inside, list) else []
             whole = idx(dims, body, draw.choice((8,) * 30 + (9, 11, 12, 13, 14)))
             if draw.random() < 0.3:
                 whole = damage.raw(draw, whole)

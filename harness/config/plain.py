@@ -17,9 +17,18 @@ def made(kind: type[Made], plain: Any) -> Made:
     Raises:
         ValueError: what is wrong: a key that is missing or unknown, or a value of another type.
     """
+    check(kind, plain)
+    try:
+        return kind(**plain)
+    except TypeError as error:  # a field is missing
+        raise ValueError(f"{kind.__name__}: {error}") from error
+
+
+def check(kind: type[Any], plain: Any) -> None:
+    """Raise `ValueError` unless these are values of fields of a dataclass, each of its type; some may be missing."""
     if not isinstance(plain, dict):
         raise ValueError(f"{kind.__name__} is {_shown(plain)}, not keys with values")
-    fields = {f.name: f for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    fields = {f.name: f for f in dataclasses.fields(kind)}
     unknown = [key for key in plain if key not in fields]
     if unknown:
         raise ValueError(f"{kind.__name__} has {_shown(unknown[0])}, which a newer version of this program may know")
@@ -27,10 +36,6 @@ def made(kind: type[Made], plain: Any) -> Made:
     for key, value in plain.items():
         if not _is(value, hints[key]):
             raise ValueError(f"{kind.__name__}.{key} is {_shown(value)}, not {fields[key].type}")
-    try:
-        return kind(**plain)
-    except TypeError as error:  # a field is missing
-        raise ValueError(f"{kind.__name__}: {error}") from error
 
 
 def _shown(value: Any) -> str:

@@ -24,8 +24,9 @@ from harness.config.commands import SCHEMAS
 from harness.config.compose import schema_of
 from harness.config.data import DATA_SCHEMAS, DataConfig
 from harness.config.facts import Preprocessing
+from harness.config.fields import declarations
 from harness.config.files import choices, schema_name
-from harness.config.plain import made
+from harness.config.plain import check, made
 from harness.config.renamed import renamed
 from harness.errors import UserError, file_error
 from harness.run.files import atomic
@@ -277,7 +278,9 @@ def trained_from(described: Any, path: Path) -> Trained:
         if not trained.class_names or not all(isinstance(name, str) for name in trained.class_names):
             raise ValueError("class_names are no names")
         schema = SCHEMAS["model"][schema_name("model", trained.model)]
-        made(schema, {**trained.options, "name": trained.model})
+        check(schema, trained.options)
+        for key, known in declarations(schema).items():
+            known.setting.check(f"model.{key}", trained.options.get(key))
     return trained
 
 
