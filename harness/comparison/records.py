@@ -161,6 +161,8 @@ def find_records(places: Iterable[str]) -> tuple[list[Record], list[str]]:
                 passed_over.append(f"{path}: its file of predictions has changed since the record was written")
             else:
                 _check(record)
+                if len(record.right[1]) != record.content["seen"]:
+                    raise ValueError(f"{len(record.right[1])} predictions for {record.content['seen']} images")
                 outcome = (record.content["weights"]["sha256"], record.content["predictions"]["sha256"])
                 same = found.setdefault((record.question, record.seed, *outcome), [])
                 if all(other.settings.key != record.settings.key for other in same):
@@ -171,7 +173,7 @@ def find_records(places: Iterable[str]) -> tuple[list[Record], list[str]]:
 
 
 def read_record(path: Path) -> Record:
-    """Read a `result.json` alone.
+    """Read a `result.json` alone; its predictions need not be there.
 
     Raises:
         UserError: the file is damaged, or of another version.
@@ -195,8 +197,6 @@ def _check(record: Record) -> None:
         raise ValueError(f"errors of {errors} percent")
     if not all(type(number) is int and number > 0 for number in counts):
         raise ValueError(f"{counts} images and parameters")
-    if len(record.right[1]) != content["seen"]:
-        raise ValueError(f"{len(record.right[1])} predictions for {content['seen']} images")
     names = [content["model"]["name"], *record.question]
     if not all(isinstance(name, str) for name in names):
         raise ValueError(f"names of {names}")
