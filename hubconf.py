@@ -73,7 +73,12 @@ def _read(name: str, weights: str) -> dict[str, _Any]:
         url = get_model_weights(name)[weights].url
         content = _torch.hub.load_state_dict_from_url(url, map_location="cpu", check_hash=True, weights_only=True)
     elif _Path(weights).is_file():
-        content = _torch.load(weights, map_location="cpu", weights_only=True)
+        try:
+            content = _torch.load(weights, map_location="cpu", weights_only=True)
+        except Exception as error:  # reading a damaged zip or pickle can raise anything
+            raise ValueError(
+                f"weights={weights}: damaged, or not tensors and plain data; it was not loaded ({type(error).__name__})"
+            ) from error
     else:
         names = ", ".join((*published, *released))
         known = f"{name} has {names}" if names else f"there are no published weights of {name}"
@@ -81,13 +86,26 @@ def _read(name: str, weights: str) -> dict[str, _Any]:
     if not isinstance(content, dict) or not content:
         raise ValueError(f"weights={weights}: neither a checkpoint nor a state_dict")
     if "cnn_zoo" in content:  # a checkpoint of train.py
-        model = content["cnn_zoo"]["model"]
+        try:
+            model, state = content["cnn_zoo"]["model"], content["state_dict"]
+            prefix = "network."
+            content = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+        except (LookupError, TypeError, AttributeError) as error:
+            raise ValueError(f"weights={weights}: a damaged checkpoint ({type(error).__name__})") from error
         if model != name:
             raise ValueError(f"weights={weights}: these are of {model}, not of {name}")
-        prefix = "network."
-        content = {k.removeprefix(prefix): v for k, v in content["state_dict"].items() if k.startswith(prefix)}
+    odd = next((key for key, value in content.items() if not isinstance(key, str) or not _is_plain(value)), None)
+    if odd is not None:
+        raise ValueError(f"weights={weights}: {odd} is no dense tensor of real numbers; save a state_dict() of such")
     theirs = published and any(key.startswith(("layer", "features", "classifier")) for key in content)
     return _keymaps.from_torchvision(name, content) if theirs else dict(content)
+
+
+def _is_plain(value: object) -> bool:
+    """Whether a value is a tensor that has values, each in its place."""
+    if not isinstance(value, _torch.Tensor) or value.is_meta or value.is_quantized or value.is_complex():
+        return False
+    return value.layout is _torch.strided and not value.is_nested
 
 
 def _load(network: _torch.nn.Module, name: str, weights: str) -> None:
@@ -103,7 +121,9 @@ def _load(network: _torch.nn.Module, name: str, weights: str) -> None:
             raise ValueError(
                 f"{where}: {key} is {shapes}; build the network as the file has it, then replace its layers"
             )
-        if not value.isfinite().all():
+        if value.is_floating_point() != own[key].is_floating_point():
+            raise ValueError(f"{where}: {key} holds {value.dtype} in the file and {own[key].dtype} in the network")
+        if not value.to(own[key].dtype).isfinite().all():
             raise ValueError(f"{where}: {key} holds numbers that are not finite, so the network would give none")
     network.load_state_dict(tensors)
 

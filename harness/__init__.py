@@ -96,7 +96,13 @@ def evaluate(config: EvalConfig, *, verbose: bool = False) -> dict[str, Any]:
         return evaluate_network(config)
 
 
-def load(place: str | Path, *, weights: str | None = None, data: str | Sequence[str] = ()) -> Loaded:
+def load(
+    place: str | Path,
+    *,
+    weights: str | None = None,
+    data: str | Sequence[str] = (),
+    weights_map: str | Path | None = None,
+) -> Loaded:
     """Return a network that is ready to use: `load(run.folder)`, `load("resnet50", weights="IMAGENET1K_V2")`.
 
     Args:
@@ -104,6 +110,7 @@ def load(place: str | Path, *, weights: str | None = None, data: str | Sequence[
             in the catalogue.
         weights: a name of torchvision, `timm:<model>.<tag>`, or the path of a file.
         data: data set on which the weights were trained, if the file does not say how images are prepared.
+        weights_map: file of YAML that calls the tensors or modules of that file by our names, theirs: ours.
 
     Returns:
         `network`, `class_names`, `preprocess(image)` and `predict(images)`.
@@ -115,4 +122,5 @@ def load(place: str | Path, *, weights: str | None = None, data: str | Sequence[
 
     if weights is None:
         return network.load_file(Path(place))
-    return network.load_weights(str(weights), str(place), [data] if isinstance(data, str) else data)
+    words, key_map = [data] if isinstance(data, str) else data, None if weights_map is None else str(weights_map)
+    return network.load_weights(str(weights), str(place), words, key_map)

@@ -28,7 +28,9 @@ from harness.training.classifier import Classifier
 from harness.training.features import FeatureData
 from harness.training.fine_tuner import FineTuner
 from harness.training.linear_probe import LinearProbe
+from harness.weights.convert import difference, under_our_keys
 from harness.weights.load import Weights
+from harness.weights.values import check_values
 from models import build_model
 from models.layers import multiply_adds
 
@@ -63,6 +65,25 @@ def cost(network: nn.Module, preprocessing: Preprocessing) -> int:
     return multiply_adds(network, preprocessing.channels, preprocessing.size)
 
 
+def network_of(trained: Trained, tensors: Mapping[str, torch.Tensor], path: Path) -> nn.Module:
+    """Build the network that a file describes, with the tensors in the file.
+
+    Raises:
+        UserError: the tensors are not those of the network that the file describes, or not finite.
+    """
+    with torch.device("meta"):  # a network of any size takes no memory there
+        network = build_network(trained.model, trained.options, trained.preprocessing, len(trained.class_names))
+    shapes = {key: value.shape for key, value in network.state_dict().items()}
+    ours, unexpected = under_our_keys(trained.model, tensors, shapes)
+    differs = difference(ours, unexpected, shapes)
+    if differs:
+        raise UserError(f"{path}: says that it is of {trained.model}, but its tensors are not: {differs}")
+    network = build_network(trained.model, trained.options, trained.preprocessing, len(trained.class_names))
+    check_values(ours, network.state_dict(), str(path))
+    network.load_state_dict(ours)
+    return network
+
+
 def start_network(
     config: TrainConfig, known: DataSet, before: Trained | None
 ) -> tuple[nn.Module, Preprocessing, Provenance | None]:
@@ -81,7 +102,8 @@ def start_network(
         UserError: the weights cannot be found or downloaded, or belong to another network.
     """
     model = config.model
-    weights = Weights(config.weights, model.name) if config.weights is not None and before is None else None
+    given = config.weights if before is None else None
+    weights = Weights(given, model.name, config.weights_map) if given is not None else None
     source = before or weights
     theirs = source.preprocessing if source else None
     preprocessing = preprocessing_for(model.name, config.data, known, theirs, config.overrides)

@@ -523,8 +523,8 @@ PICTURES = [
     Fault(
         "classes of other data keep their own labels",
         "harness/data/sources/splits.py",
-        "labels=split.labels.new_tensor(classes)[split.labels]",
-        "labels=split.labels",
+        "    return dataclasses.replace(split, labels=order[split.labels])\n",
+        "    return split\n",
         "test_sources.py::test_classes_get_other_labels",
     ),
 ]
@@ -1095,8 +1095,8 @@ RESUMING = [
     Fault(
         "nothing is repaired when nothing is left to train: the best checkpoint",
         RECORDER,
-        "            keep_if_best(folder, history)\n        draw",
-        "            pass\n        draw",
+        "            keep_if_best(folder, history)\n        training",
+        "            pass\n        training",
         "test_resume_in_process.py::test_what_a_kill_behind_the_last_checkpoint_prevented_is_done_when_nothing_is_left_to_train",
     ),
     Fault(
@@ -1938,7 +1938,7 @@ INSIGHT = [
     Fault(
         "the names of files are written into the page as HTML",
         "harness/insight/page.py",
-        "<summary>{escape(found.name)}: {escape(spoken[0])}",
+        "<summary>{markup(found.name)}: {markup(spoken[0])}",
         "<summary>{found.name}: {spoken[0]}",
         "test_visualize.py::test_a_set_is_named_where_nothing_says_which",
     ),
@@ -2083,6 +2083,118 @@ TERMINAL = [
     ),
 ]
 
+DAMAGED = [
+    Fault(
+        "a network of which nothing fits is taken as one whose every layer is new",
+        "harness/weights/adapt.py",
+        'if {key.rpartition(".")[0] for key in own} <= {*replaced}:',
+        "if not own:",
+        "test_key_map.py::test_weights_of_which_nothing_would_be_left_do_not_fit",
+    ),
+    Fault(
+        "what a file lacks is counted after layers were replaced",
+        "harness/weights/load.py",
+        "differs = difference(tensors, unexpected, shapes)",
+        "differs = difference(adapted, unexpected, shapes)",
+        "test_key_map.py::test_what_is_missing_is_counted_before_any_layer_is_replaced",
+    ),
+    Fault(
+        "two tensors of a key map come under one key",
+        "harness/weights/key_map.py",
+        "if name in found:",
+        "if name in ():",
+        "test_key_map.py::test_a_mistake_in_a_key_map_is_one_line",
+    ),
+    Fault(
+        "tensors that a key map does not name are dropped",
+        "harness/weights/key_map.py",
+        "    if left:\n",
+        "    if not found:\n",
+        "test_key_map.py::test_a_mistake_in_a_key_map_is_one_line",
+    ),
+    Fault(
+        "int8 numbers are taken for weights",
+        "harness/weights/values.py",
+        "if value.is_floating_point() != mine.is_floating_point():",
+        "if value.is_complex():",
+        "test_damaged_files.py::test_a_tensor_that_no_network_can_take_is_named",
+    ),
+    Fault(
+        "aliases of YAML are counted once each",
+        "harness/config/plain_yaml.py",
+        "        return known[id(node)]\n    known",
+        "        return 1\n    known",
+        "test_damaged_files.py::test_aliases_that_stand_for_more_than_memory_holds_are_refused",
+    ),
+    Fault(
+        "links in ImageNet's archives are followed",
+        "harness/data/sources/imagenet_archives.py",
+        "archive.extractfile(member) if member.isreg() and not member.issparse() else None",
+        "archive.extractfile(member)",
+        "test_damaged_files.py::test_archives_that_lead_elsewhere_are_refused",
+    ),
+    Fault(
+        "a label of the most classes, counted from 0, is one more",
+        "harness/data/sources/parquet_files.py",
+        "if highest >= MOST_CLASSES:",
+        "if highest > MOST_CLASSES:",
+        "test_damaged_files.py::test_a_label_of_a_trillion_makes_no_trillion_classes",
+    ),
+    Fault(
+        "labels below 0 are taken",
+        "harness/data/sources/splits.py",
+        "if not 0 <= label < len(known.class_names)]",
+        "if not label < len(known.class_names)]",
+        "test_damaged_files.py::test_labels_of_cifar_that_are_none",
+    ),
+]
+
+TEST_SETS = [
+    Fault(
+        "a network answers with any class it knows on a set of some classes",
+        "harness/stories/evaluate.py",
+        "among = classes if known.restricted else None",
+        "among = None",
+        "test_imagenet_tests.py::test_only_the_classes_of_the_set_are_answers",
+    ),
+    Fault(
+        "only the first of several right answers counts",
+        "harness/evaluation/evaluator.py",
+        "if not isinstance(self.split, ImageFiles) or self.split.answers is None:",
+        "if True:",
+        "test_imagenet_tests.py::test_any_answer_of_the_set_is_right",
+    ),
+    Fault(
+        "a part of a test set passes for all of it",
+        "harness/data/sources/imagenet_tests.py",
+        "if len(folder) != self.images:",
+        "if len(folder) > self.images:",
+        "test_imagenet_tests.py::test_another_number_of_images_or_classes_is_refused",
+    ),
+    Fault(
+        "a published number of another recipe is compared with",
+        "harness/evaluation/published.py",
+        'return row.recipe != "" and _recipe(content) not in ("", row.recipe)',
+        "return False",
+        "test_published.py::test_what_cannot_be_compared_says_why",
+    ),
+    Fault(
+        "norms of gradients are lost with an interruption",
+        "harness/training/gradient_norms.py",
+        "self.rows = list(checkpoint.get(NORMS, []))",
+        "self.rows = []",
+        "test_gradient_norms.py::test_an_interruption_changes_no_row",
+    ),
+    Fault(
+        "norms of gradients are those of clipped ones",
+        "harness/training/classifier.py",
+        "        self._add_gradients(batch, batch_idx)\n        optimizer.step()",
+        "        self._add_gradients(batch, batch_idx)\n        if self.recipe.clip_norm is not None:\n"
+        "            nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip_norm)\n        optimizer.step()",
+        "test_gradient_norms.py::test_norms_are_those_of_each_layers_weight_before_clipping",
+    ),
+]
+
 FAULTS = [
     *LOADING,
     *AUGMENTATION,
@@ -2097,7 +2209,9 @@ FAULTS = [
     *RESULTS,
     *RELEASED,
     *LECTURED,
+    *DAMAGED,
     *INSIGHT,
     *LECTURE,
     *TERMINAL,
+    *TEST_SETS,
 ]

@@ -190,7 +190,7 @@ def test_a_file_of_ours_is_read_back_with_names_and_preprocessing(tmp_path: Path
     ("described", "line"),
     [
         ("{", r"its description of the network is damaged \(JSONDecodeError\)"),
-        ('{"version": 1}', r"its description of the network is damaged \(KeyError\)"),
+        ('{"version": 1}', r"its description of the network is damaged \(no 'training'\)"),
         ('{"version": 9}', "checkpoint version 9; this program reads versions 1 to 2"),
     ],
 )

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from harness.config.weights import check_name
+from harness.config.weights import check_map, check_name
 from harness.errors import EXIT_CODE, UserError, file_error
 from harness.prediction.pictures import find_images
 from harness.run.printable import say
@@ -66,6 +66,11 @@ def add_network(parser: argparse.ArgumentParser, also: str = "") -> None:
         "timm:<model>.<tag>, or a file: .pth .pt .th .safetensors .ckpt",
     )
     parser.add_argument(
+        "--weights_map",
+        "--weights-map",
+        help="file of YAML that calls the tensors or modules of that file by our names, theirs: ours",
+    )
+    parser.add_argument(
         "--data",
         action="append",
         default=[],
@@ -92,6 +97,8 @@ def check_network(given: argparse.Namespace, place: Path | None, *, data_of_weig
         raise UserError(f"{place}: there is no such run folder or file")
     if given.weights is not None:
         check_name(given.weights, given.model)
+    if given.weights_map is not None:
+        check_map(given.weights_map, given.weights)
 
 
 def main(parser: Parser, task: Callable[[argparse.Namespace], int]) -> int:

@@ -21,6 +21,7 @@ from harness.config.files import CONFIGS, own_sweep
 from harness.errors import EXIT_CODE, StoppedError, UserError, file_error, memory_error
 from harness.run import program
 from harness.run.log import log, spoken
+from harness.run.printable import printable
 
 
 def main(command: str) -> None:
@@ -119,5 +120,5 @@ def _show_config(command: str, overrides: list[str]) -> None:
 def _fail(message: str, exit_code: int) -> int:
     """Print a line, and write it to `log.txt` if the run has a folder; with several processes only in rank 0."""
     with suppress(OSError):  # log.txt may be on the full disk that the line reports; the terminal has the line already
-        log.error(f"{program.name()}: {message}")
+        log.error(printable(f"{program.name()}: {message}"))
     return exit_code

@@ -50,7 +50,7 @@ def export(given: argparse.Namespace) -> int:
     from harness.export.export import DifferenceError, export
     from harness.prediction.network import load
 
-    loaded = load(given.network, given.weights, given.model, given.data)
+    loaded = load(given.network, given.weights, given.model, given.data, given.weights_map)
     try:
         compared = export(loaded, given.format, given.out, pictures)
     except DifferenceError as error:

@@ -61,7 +61,7 @@ def predict(given: argparse.Namespace) -> int:
     from harness.weights.find import imagenet_names
 
     device = choose_device(given.device)
-    loaded = load(network, given.weights, given.model, given.data)
+    loaded = load(network, given.weights, given.model, given.data, given.weights_map)
     if not loaded.named:
         say(f"{loaded.trained.model}: the names of its classes are not known: they are called by number")
     names = Names(loaded.trained.class_names, imagenet_names(loaded.trained.class_names))

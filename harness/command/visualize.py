@@ -76,7 +76,7 @@ def visualize(given: argparse.Namespace) -> int:
 
     wanted, data = Wanted.parsed(given.unit), _data(given)
     device = choose_device(given.device)
-    loaded = load(network, given.weights, given.model, given.data)
+    loaded = load(network, given.weights, given.model, given.data, given.weights_map)
     names = Names(loaded.trained.class_names, imagenet_names(loaded.trained.class_names))
     with shown() as progress:
         report = look(loaded, paths, wanted, data, top=given.top, device=device, progress=progress)

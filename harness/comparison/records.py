@@ -28,6 +28,7 @@ from harness.comparison.paired import Paired, paired_tests, read_right
 from harness.comparison.settings import Settings, labels, settings_of
 from harness.config.data import DECODERS
 from harness.config.protocol import PRECISIONS
+from harness.errors import UserError
 from harness.evaluation.intervals import wilson
 from harness.evaluation.published import published_beside
 from harness.evaluation.schema import READABLE_RESULTS, RESULT_SCHEMA, TIMING_FILE, telling
@@ -184,6 +185,8 @@ def find_records(places: Iterable[str]) -> tuple[list[Record], list[str]]:
                 passed_over.append(f"{path}: its file of predictions has changed since the record was written")
             else:
                 _check(record)
+                if len(record.right[1]) != record.content["seen"]:
+                    raise ValueError(f"{len(record.right[1])} predictions for {record.content['seen']} images")
                 same = found.setdefault((record.question, record.seed, *_outcome(record)), [])
                 if all(other.settings.key != record.settings.key for other in same):
                     same.append(record)  # an evaluation of a run repeats the run's own record
@@ -198,6 +201,22 @@ def _outcome(record: Record) -> tuple[str, str, float]:
     return record.content["weights"]["sha256"], answers, record.content["top5_error"]
 
 
+def read_record(path: Path) -> Record:
+    """Read a `result.json` alone; its predictions need not be there.
+
+    Raises:
+        UserError: the file is damaged, or of another version.
+    """
+    record = Record(path, read_json(path))
+    try:
+        if record.content["schema"] != RESULT_SCHEMA or record.content["version"] not in READABLE_RESULTS:
+            raise ValueError(f"its schema is not {RESULT_SCHEMA} {' or '.join(map(str, READABLE_RESULTS))}")
+        _check(record)
+    except Exception as error:  # a damaged file can fail in any way while it is read
+        raise UserError(f"{path}: not a record that can be used ({type(error).__name__}: {error})") from error
+    return record
+
+
 def _check(record: Record) -> None:
     """Raise any exception if a comparison could not use the record."""
     content = record.content
@@ -207,8 +226,6 @@ def _check(record: Record) -> None:
         raise ValueError(f"errors of {errors} percent")
     if not all(type(number) is int and number > 0 for number in counts):
         raise ValueError(f"{counts} images and parameters")
-    if len(record.right[1]) != content["seen"]:
-        raise ValueError(f"{len(record.right[1])} predictions for {content['seen']} images")
     if type(content["model"].get("multiply_adds", 1)) is not int:
         raise ValueError(f"{content['model']['multiply_adds']} multiply-adds")
     names = [content["model"]["name"], *record.question]

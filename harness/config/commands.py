@@ -47,6 +47,13 @@ class TrainConfig(Declared):
         path=True,
         aliases=("pretrained", "ckpt", "ckpt_path"),
     )
+    weights_map: str | None = setting(
+        "file of YAML that calls the tensors or modules of the file weights= by our names, theirs: ours; null leaves "
+        "them as they are",
+        None,
+        path=True,
+        aliases=("key_map", "keymap"),
+    )
     overrides: list[str] = field(default_factory=list, compare=False)
 
 
@@ -74,6 +81,13 @@ class EvalConfig(Declared):
         None,
         path=True,
         aliases=("pretrained",),
+    )
+    weights_map: str | None = setting(
+        "file of YAML that calls the tensors or modules of the file weights= by our names, theirs: ours; null leaves "
+        "them as they are",
+        None,
+        path=True,
+        aliases=("key_map", "keymap"),
     )
     verify: str | None = setting(
         "all: evaluate every released file of weights whose data are there, and compare it with its record; data= and "

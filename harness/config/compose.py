@@ -33,6 +33,7 @@ from harness.config.commands import (
 )
 from harness.config.files import CONFIGS, choices
 from harness.config.mistakes import no_such_choice, one_line, unknown_key
+from harness.config.plain_yaml import read_yaml
 from harness.errors import UserError
 from models.catalogue import MODELS
 
@@ -41,6 +42,7 @@ PROPORTIONAL = (  # settings of a recipe that go with its epochs
     *("milestones", "milestone_steps", "size_ramp", "warmup_epochs", "warmup_steps"),
     *("average_decay", "average_last_epochs"),
 )
+OF_HYDRAS_PARSERS = (ValueError, TypeError, AttributeError, AssertionError, RecursionError)  # for odd words and files
 WITHOUT_NETWORK = 224  # pixels: the input of most networks for photographs
 PATH_KEYS = {key for command in COMMANDS for key, known in keys_of(command).items() if known.setting.path}
 
@@ -99,13 +101,15 @@ def _composed(command: str, words: Sequence[str], extra_configs: str | None) -> 
         group, _, choice = word.partition("=")
         if group in CHOICES and "," not in choice and extra_configs is None and choice not in choices(group):
             raise UserError(no_such_choice(group, choice))
+    if extra_configs:
+        _check_files(Path(extra_configs))
     search = [f"hydra.searchpath=['file://{Path(extra_configs).absolute()}']"] if extra_configs else []
     try:
         with composing():
             composed = hydra.compose(command, [*words, *search], return_hydra_config=True)
             others = [word for word in words if not sets_epochs([word])]
             own = composed if others == words else hydra.compose(command, [*others, *search])
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, *OF_HYDRAS_PARSERS) as error:
         raise UserError(one_line(error, command)) from error
     chosen = composed.hydra.runtime.choices
     with open_dict(composed):
@@ -151,6 +155,14 @@ def _keep_proportions(recipe: DictConfig, own_epochs: int, words: Sequence[str])
             recipe[key] = [scaled(key, milestone) for milestone in value]
         elif value is not None:
             recipe[key] = scaled(key, value)
+
+
+def _check_files(folder: Path) -> None:
+    """Read the user's own choices, so that Hydra gets no file that it would not end to read; raises as `read_yaml`."""
+    for group in CHOICES:
+        for path in sorted((folder / group).glob("*.yaml")):
+            if not isinstance(read_yaml(path), dict | None):
+                raise UserError(f"{path}: must be settings with values, key: value")
 
 
 def _object(node: DictConfig, command: str) -> Any:

@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from harness.config.facts import INTERPOLATIONS, MOST_PIXELS
 from harness.config.fields import Declared, chosen, setting
 from harness.errors import UserError
 
 DECODERS = ("fast", "pil")
-INTERPOLATIONS = ("bilinear", "bicubic")
-LABELS = ("original", "real")
+LABELS = ("original", "real")  # of ImageNet's validation split
 VARIANTS = ("matched-frequency", "threshold0.7", "top-images")  # of ImageNet-V2
-MOST_PIXELS = 8192  # the longest side
 
 
 @dataclass

@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import Any
+
+from harness.config.plain import made
+
+INTERPOLATIONS = ("bilinear", "bicubic")
+MOST_PIXELS = 8192  # the longest side
+MOST_CHANNELS = 1000
 
 
 @dataclass(frozen=True)
@@ -68,5 +75,21 @@ class Preprocessing:
 
     @classmethod
     def from_plain(cls, plain: dict[str, Any]) -> Preprocessing:
-        """Make the value from what `as_plain` returned."""
-        return cls(**{**plain, "mean": tuple(plain["mean"]), "std": tuple(plain["std"])})
+        """Make the value from what `as_plain` returned; raises `ValueError` for what no preprocessing can be."""
+        value = made(cls, plain)
+        value = dataclasses.replace(value, mean=tuple(value.mean), std=tuple(value.std))
+        value.check()
+        return value
+
+    def check(self) -> None:
+        """Raise `ValueError` if no image could be prepared so."""
+        if not (1 <= self.channels <= MOST_CHANNELS and 1 <= self.size <= MOST_PIXELS):
+            raise ValueError(f"images of {self.channels} channels and {self.size} pixels")
+        if self.resize is not None and not self.size <= self.resize <= 2 * MOST_PIXELS:
+            raise ValueError(f"images resized to {self.resize} pixels, of which {self.size} are cropped")
+        if self.interpolation is not None and self.interpolation not in INTERPOLATIONS:
+            raise ValueError(f"interpolation {self.interpolation!r} is none of {', '.join(INTERPOLATIONS)}")
+        if not len(self.mean) == len(self.std) == self.channels:
+            raise ValueError(f"mean of {len(self.mean)} and std of {len(self.std)} values for {self.channels} channels")
+        if not all(map(math.isfinite, self.mean)) or not all(0 < value < math.inf for value in self.std):
+            raise ValueError(f"mean {list(self.mean)} and std {list(self.std)}, which must be finite, std above 0")

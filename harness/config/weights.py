@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import yaml
+
 from harness.config.files import CONFIG_FILE
+from harness.config.plain_yaml import read_yaml
 from harness.errors import UserError, nearest
 from models.catalogue import MODELS
 
 DEFAULT = "DEFAULT"  # torchvision's word for the best it has
 ENDINGS = (".pth", ".pt", ".th", ".safetensors", ".ckpt")
 TIMM = "timm:"
+NOTHING = ("", "null", "~")  # YAML's words for it
 LOCAL_FILE = "local file"  # the source of weights that were given as a file
 
 
@@ -46,6 +50,39 @@ def check_name(weights: str, model: str) -> None:
             raise UserError(f"weights={weights}: there is no such file")
     elif weights not in _names(model):
         raise UserError(f"model={model} weights={weights}: {_why_not(weights, model)}")
+
+
+def check_map(weights_map: str, weights: str | None) -> None:
+    """Check a key map without torch, as far as it goes without the weights.
+
+    Raises:
+        UserError: there are no weights, or only a name of them, whose keys are known; or as `read_map` does.
+    """
+    if weights is None:
+        raise UserError(f"weights_map={weights_map}: belongs with weights=FILE; add it, or leave weights_map out")
+    if not Path(weights).is_file():
+        raise UserError(f"weights_map={weights_map}: is for a file, and weights={weights} is none: leave it out")
+    read_map(Path(weights_map))
+
+
+def read_map(path: Path) -> dict[str, str | None]:
+    """Read a key map: names of tensors or of modules in a file of weights, and ours; null for what is left out.
+
+    Raises:
+        UserError: the file is missing, is not such YAML, or gives two of their names one of ours.
+    """
+    content = read_yaml(path, yaml.BaseLoader)  # 1.10 is a name there, and no number
+    if not isinstance(content, dict) or not content:
+        raise UserError(f"weights_map={path}: must be YAML with a line for each key: theirs: ours")
+    wrong = next((str(part) for pair in content.items() for part in pair if not isinstance(part, str)), None)
+    if wrong is not None:
+        raise UserError(f"weights_map={path}: {wrong[:40]} is not the name of a key; each line must be theirs: ours")
+    names = {theirs: None if ours in NOTHING else ours for theirs, ours in content.items()}
+    theirs_of: dict[str, str] = {}
+    for theirs, ours in names.items():
+        if ours is not None and theirs_of.setdefault(ours, theirs) != theirs:
+            raise UserError(f"weights_map={path}: both {theirs_of[ours]} and {theirs} are called {ours}; drop one")
+    return names
 
 
 def _names(model: str) -> tuple[str, ...]:

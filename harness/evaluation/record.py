@@ -5,7 +5,6 @@ Two equal runs write equal records, because neither file holds times or folder n
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 import os
@@ -37,7 +36,7 @@ from harness.evaluation.schema import (
     telling,
 )
 from harness.run.checkpoint import BEST, LAST, Checkpoint, Trained
-from harness.run.files import RESULT_FILE, csv_text, write_json, write_text
+from harness.run.files import RESULT_FILE, csv_text, read_table, write_json, write_text
 from harness.run.history import Counts
 from harness.run.log import log
 from harness.run.machine import available_cores
@@ -144,8 +143,7 @@ def read_unreadable(path: Path) -> dict[str, str]:
     """Read the table of unreadable images: ids and reasons; empty if there is no file."""
     if not path.exists():
         return {}
-    with path.open(encoding="utf-8", newline="") as file:
-        return {row["image"]: row["reason"] for row in csv.DictReader(file)}
+    return {row["image"]: row["reason"] for row in read_table(path, ("image", "reason"))}
 
 
 def training_data(trained: Trained) -> dict[str, Any] | None:

@@ -20,7 +20,6 @@ from harness.data.sources.table import describe
 from harness.errors import UserError
 from harness.prediction.in_memory import Picture, likeliest, preprocess
 from harness.run.checkpoint import Trained, checkpoint_of_run
-from harness.weights.convert import difference, under_our_keys
 from harness.weights.diagnosis import skeleton
 from harness.weights.load import Weights
 from harness.weights.read import read_tensors
@@ -74,7 +73,9 @@ class Loaded:
         return _built(self.trained)
 
 
-def load(place: Path | None, weights: str | None, model: str | None, data: Sequence[str]) -> Loaded:
+def load(
+    place: Path | None, weights: str | None, model: str | None, data: Sequence[str], weights_map: str | None = None
+) -> Loaded:
     """Load the network that the options of `harness.command.arguments` name.
 
     Args:
@@ -82,6 +83,7 @@ def load(place: Path | None, weights: str | None, model: str | None, data: Seque
         weights: as `load_weights` takes them; None with `place`.
         model: as `load_weights` takes it; None with `place`.
         data: as `load_weights` takes it.
+        weights_map: as `load_weights` takes it.
 
     Raises:
         UserError: as `load_file` and `load_weights` do.
@@ -89,7 +91,7 @@ def load(place: Path | None, weights: str | None, model: str | None, data: Seque
     if place is not None:
         return load_file(place)
     assert weights is not None and model is not None, "checked with the arguments"
-    return load_weights(weights, model, data)
+    return load_weights(weights, model, data, weights_map)
 
 
 def _built(trained: Trained) -> nn.Module:
@@ -107,16 +109,11 @@ def load_file(place: Path) -> Loaded:
     content = read_tensors(path)
     if content.trained is None:
         raise UserError(f"{path}: does not say which network it is of; say it: --model NAME --weights {path}")
-    network = _built(content.trained)
-    shapes = {key: value.shape for key, value in network.state_dict().items()}
-    tensors, unexpected = under_our_keys(content.trained.model, content.tensors, shapes)
-    if difference(tensors, unexpected, shapes):
-        raise UserError(f"{path}: says that it is of {content.trained.model}, but its tensors are not")
-    network.load_state_dict(tensors)
+    network = build.network_of(content.trained, content.tensors, path).eval()
     return Loaded(network, content.trained, str(path))
 
 
-def load_weights(weights: str, model: str, data: Sequence[str]) -> Loaded:
+def load_weights(weights: str, model: str, data: Sequence[str], weights_map: str | None = None) -> Loaded:
     """Load a network with pretrained weights.
 
     Its classes have ImageNet's wnids as names if the publisher trained the weights on ImageNet, else the names of the
@@ -127,12 +124,13 @@ def load_weights(weights: str, model: str, data: Sequence[str]) -> Loaded:
         model: name in the catalogue.
         data: the data set that the weights were trained on: its name, and settings such as `data.mean=[0.5]`; empty if
             it is not known. It gives mean and deviation if the weights do not.
+        weights_map: path of a file that calls the keys of the weights by our names; None: they are known.
 
     Raises:
         UserError: the weights cannot be found, are not of this network, or nothing gives mean and deviation.
     """
     model_config, data_config = _composed(model, data)
-    found = Weights(weights, model)
+    found = Weights(weights, model, weights_map)
     if found.trained is not None:
         return load_file(found.found.file)
     preprocessing = _preprocessing(model, weights, data_config, found)

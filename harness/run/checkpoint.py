@@ -11,16 +11,22 @@ import json
 import pickle
 import re
 import warnings
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.fabric.plugins.io import TorchCheckpointIO
 
+from harness.config.commands import SCHEMAS
 from harness.config.compose import schema_of
 from harness.config.data import DATA_SCHEMAS, DataConfig
 from harness.config.facts import Preprocessing
+from harness.config.fields import declarations
+from harness.config.files import choices, schema_name
+from harness.config.plain import check, made
 from harness.config.renamed import renamed
 from harness.errors import UserError, file_error
 from harness.run.files import atomic
@@ -94,7 +100,8 @@ class Provenance:
     @classmethod
     def from_plain(cls, plain: dict[str, Any]) -> Provenance:
         """Make the value from what `as_plain` returned."""
-        return cls(**{**plain, "adapted": tuple(plain["adapted"])})
+        value = made(cls, plain)
+        return replace(value, adapted=tuple(value.adapted))
 
     def __str__(self) -> str:
         """Return one line for a person."""
@@ -159,7 +166,7 @@ class Trained:
             plain["options"],
             tuple(plain["class_names"]),
             Preprocessing.from_plain(plain["preprocessing"]),
-            schema_of(plain["data"], DATA_SCHEMAS.values())(**plain["data"]) if plain["data"] else None,
+            made(schema_of(plain["data"], DATA_SCHEMAS.values()), plain["data"]) if plain["data"] else None,
             plain["training"],
             Provenance.from_plain(plain["pretrained"]) if plain.get("pretrained") else None,
         )
@@ -230,21 +237,67 @@ def checkpoint_from(content: Any, path: Path) -> Checkpoint:
         raise UserError(f"{path}: not a checkpoint of this project; train one with {typed('train.py')}")
     trained = trained_from(described, path)
     prefix = "network."
-    tensors = {k.removeprefix(prefix): v for k, v in content["state_dict"].items() if k.startswith(prefix)}
-    history = history_of(content) if PROGRESS in content else None
-    epoch = content["epoch"] + 1 if history is None else len(history)
-    return Checkpoint(trained, tensors, epoch, content["global_step"], tuple(history or ()))
+    with parsing(path, "damaged"):
+        tensors = {k.removeprefix(prefix): v for k, v in content["state_dict"].items() if k.startswith(prefix)}
+        history = history_of(content) if PROGRESS in content else None
+        epoch = content["epoch"] + 1 if history is None else len(history)
+        return made(
+            Checkpoint,
+            {
+                "trained": trained,
+                "state_dict": tensors,
+                "epoch": epoch,
+                "step": content["global_step"],
+                "history": tuple(history or ()),
+            },
+        )
 
 
-def trained_from(described: dict[str, Any], path: Path) -> Trained:
-    """Return what the file at `path` says about its network; raise `UserError` if another version wrote it."""
-    version = described.get("version")
-    if version not in (1, CHECKPOINT_VERSION):
-        raise UserError(f"{path}: checkpoint version {version}; this program reads versions 1 to {CHECKPOINT_VERSION}")
-    training = described["training"]
-    if version == 1 and training:
-        described = {**described, "training": {**training, "recipe": renamed(training["recipe"])}}
-    return Trained.from_plain(described)
+def trained_from(described: Any, path: Path) -> Trained:
+    """Return what the file at `path` says about its network.
+
+    Raises:
+        UserError: another version wrote it, or it is damaged.
+    """
+    what = "its description of the network is damaged"
+    with parsing(path, what):
+        version = described.get("version")
+        if version not in (1, CHECKPOINT_VERSION):
+            newer = "; a newer version of this program wrote it" if type(version) is int and version > 0 else ""
+            raise UserError(
+                f"{path}: checkpoint version {version}; this program reads versions 1 to {CHECKPOINT_VERSION}{newer}"
+            )
+        training = described["training"]
+        if training is not None and not isinstance(training["recipe"]["name"], str):
+            raise ValueError(f"the recipe is called {training['recipe']['name']!r}")
+        if version == 1 and training:
+            described = {**described, "training": {**training, "recipe": renamed(training["recipe"])}}
+        trained = Trained.from_plain(described)
+        if trained.model not in choices("model"):
+            raise ValueError(f"this zoo has no network {trained.model!r}; a newer version of this program may have it")
+        if not trained.class_names or not all(isinstance(name, str) for name in trained.class_names):
+            raise ValueError("class_names are no names")
+        schema = SCHEMAS["model"][schema_name("model", trained.model)]
+        check(schema, trained.options)
+        for key, known in declarations(schema).items():
+            known.setting.check(f"model.{key}", trained.options.get(key))
+    return trained
+
+
+@contextmanager
+def parsing(path: Path, what: str) -> Iterator[None]:
+    """Turn errors about values in a file's content, which was read, into a line: where, what is wrong, and why.
+
+    Raises:
+        UserError: for an error about a value, a key or a type.
+    """
+    try:
+        yield
+    except (ValueError, LookupError, TypeError, AttributeError, RuntimeError) as error:  # the last by tensors
+        if isinstance(error, UserError) and str(error).startswith(str(path)):
+            raise
+        said = f"no {error}" if isinstance(error, KeyError) else str(error)
+        raise UserError(f"{path}: {what} ({said}); use another file") from error
 
 
 def checkpoint_of_run(run: Path, key: str = "run") -> Path:
@@ -287,7 +340,9 @@ def check_best(path: Path, best: Epoch) -> None:
 
 
 def _step_of(path: Path) -> int:
-    return int(read_content(path, mapped=True)["global_step"])
+    content = read_content(path, mapped=True)
+    with parsing(path, "damaged"):
+        return int(content["global_step"])
 
 
 def checkpoint_to_resume(run: Path) -> tuple[Path | None, Trained | None, str]:

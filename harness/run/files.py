@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from harness.errors import UserError
+
 RESULT_FILE = "result.json"  # the record of a run, written last: a run that has one is finished
 PARTIAL = ".partial"  # ends the name of a file that is being written
 FOLDERS_VARIABLE = "CNN_ZOO_FOLDERS"  # environment variable: the file in which the jobs of a sweep list their folders
@@ -50,9 +52,39 @@ def write_json(path: Path, value: dict[str, Any]) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read what `write_json` wrote."""
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    """Read what `write_json` wrote; raises `UserError` for a damaged file."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: damaged, not JSON that can be read ({error})") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: damaged, not a record of keys and values")
     return content
+
+
+def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
+    """Read a table of text with a line of names of columns, and at least these in each row.
+
+    Raises:
+        UserError: the file is damaged or lacks a column.
+        OSError: the file cannot be read.
+    """
+    header, *lines = read_rows(path) or [[]]
+    rows = [dict(zip(header, line, strict=False)) for line in lines if line]
+    for number, row in enumerate(rows, 1):
+        lacking = next((column for column in columns if column not in row), None)
+        if lacking is not None:
+            raise UserError(f"{path}: damaged: row {number} has no {lacking}")
+    return rows
+
+
+def read_rows(path: Path) -> list[list[str]]:
+    """Read a table of text as it is; raises as `read_table` does."""
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            return list(csv.reader(file))
+    except (ValueError, csv.Error) as error:
+        raise UserError(f"{path}: damaged, not a table that can be read ({error})") from error
 
 
 def csv_text(columns: Sequence[object], rows: Iterable[Sequence[object]]) -> str:

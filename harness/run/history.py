@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.run.files import csv_text
+from harness.config.plain import made
+from harness.run.files import csv_text, read_table
 
 PROGRESS = "cnn_zoo_progress"  # key of a checkpoint: the history, and the counters of an epoch in its middle
 METRICS_COLUMNS = (
@@ -73,8 +73,8 @@ class Epoch:
     @classmethod
     def from_plain(cls, plain: dict[str, Any]) -> Epoch:
         """Make the value from what `as_plain` returned."""
-        validation = plain["validation"] and Counts(**plain["validation"])
-        return cls(**{**plain, "train": Counts(**plain["train"]), "validation": validation})
+        validation = None if plain["validation"] is None else made(Counts, plain["validation"])
+        return made(cls, {**plain, "train": made(Counts, plain["train"]), "validation": validation})
 
 
 def history_of(checkpoint: dict[str, Any]) -> list[Epoch]:
@@ -114,4 +114,4 @@ def read_timing(path: Path, epochs: int) -> list[Sequence[object]]:
     """Return the rows of the first `epochs` epochs; none if there is no such file."""
     if not path.exists():
         return []
-    return list(csv.reader(path.read_text(encoding="utf-8").splitlines()[1 : epochs + 1]))
+    return [tuple(row.values()) for row in read_table(path, ("epoch",))[:epochs]]

@@ -8,7 +8,6 @@ from typing import Any
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
 from harness.config.commands import TrainConfig
 from harness.config.compose import schema_of
@@ -16,6 +15,7 @@ from harness.config.data import DATA_SCHEMAS
 from harness.config.files import CONFIG_FILE
 from harness.config.fit import keys_given
 from harness.config.model import MODEL_SCHEMAS
+from harness.config.plain_yaml import read_yaml
 from harness.config.recipe import RECIPE_SCHEMAS
 from harness.config.renamed import renamed
 from harness.config.trainer import TrainerConfig
@@ -100,8 +100,9 @@ def read_config(path: Path) -> TrainConfig:
     Raises:
         UserError: the file is missing or is not the config of a run.
     """
+    content = _plain(path)
     try:
-        plain = OmegaConf.load(path)
+        plain = OmegaConf.create(content)
         if "overrides" not in plain:  # an older version wrote the file
             plain.recipe = renamed(plain.recipe)
         structured = OmegaConf.structured(TrainConfig)
@@ -110,9 +111,17 @@ def read_config(path: Path) -> TrainConfig:
             keys = map(str, OmegaConf.select(plain, group, throw_on_missing=True))
             structured[group] = OmegaConf.structured(schema_of(list(keys), schemas.values()))
         config = OmegaConf.to_object(OmegaConf.merge(structured, plain))
-    except FileNotFoundError as error:
-        raise UserError(f"{path.parent}: not the folder of a run (it has no {path.name})") from error
-    except (OmegaConfBaseException, YAMLError, LookupError, TypeError, OSError) as error:
-        raise UserError(f"{path}: damaged, or of another version of this program ({type(error).__name__})") from error
+    except (OmegaConfBaseException, LookupError, TypeError, ValueError, AttributeError) as error:
+        said = f"{error}".splitlines()[0] if isinstance(error, UserError) else type(error).__name__
+        raise UserError(f"{path}: damaged, or of another version of this program ({said})") from error
     assert isinstance(config, TrainConfig)
     return config
+
+
+def _plain(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise UserError(f"{path.parent}: not the folder of a run (it has no {path.name})")
+    plain = read_yaml(path)
+    if not isinstance(plain, dict):
+        raise UserError(f"{path}: damaged, not settings with values")
+    return plain

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from harness.config import fit
 from harness.config.commands import CompareConfig, EvalConfig, TrainConfig
-from harness.config.weights import check_name
+from harness.config.weights import check_map, check_name
 from harness.data.sources.table import describe
 from harness.run.resume import continued
 
@@ -16,5 +16,7 @@ def check(config: TrainConfig | EvalConfig | CompareConfig) -> None:
         return
     if config.weights is not None and config.model is not None:
         check_name(config.weights, config.model.name)
+    if config.weights_map is not None:
+        check_map(config.weights_map, config.weights)
     if isinstance(config, TrainConfig) and config.resume is not None:
         continued(config)

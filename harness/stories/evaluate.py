@@ -101,7 +101,7 @@ def _of_checkpoint(config: EvalConfig) -> Found:
     trained, data = checkpoint.trained, config.data or checkpoint.trained.data
     assert data is not None, "a checkpoint of a run names its data"
     check_unset(data, trained.preprocessing, config.overrides)
-    network = build.rebuilt(trained, checkpoint.state_dict)
+    network = build.network_of(trained, checkpoint.state_dict, path)
     source = f"{path} (epoch {checkpoint.epoch}, trained on {trained.trained_on})"
     best = describe_best(checkpoint.history)
     return network, trained, data, source, Moment.of(checkpoint, path), best
@@ -110,7 +110,7 @@ def _of_checkpoint(config: EvalConfig) -> Found:
 def _of_weights(config: EvalConfig) -> Found:
     """Load a network with pretrained weights; return what `_of_checkpoint` does, without a moment and a best epoch."""
     assert config.weights is not None and config.model is not None and config.data is not None
-    model, data, weights = config.model, config.data, Weights(config.weights, config.model.name)
+    model, data, weights = config.model, config.data, Weights(config.weights, config.model.name, config.weights_map)
     known = describe(data)
     class_names = weights.class_names or known.class_names
     preprocessing = preprocessing_for(model.name, data, known, weights.preprocessing, config.overrides)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -10,15 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
-from harness.comparison.records import Record
+from harness.comparison.records import Record, read_record
 from harness.config.compose import as_word, compose
 from harness.config.files import CONFIG_FILE
+from harness.config.plain_yaml import read_yaml
 from harness.errors import UserError
 from harness.evaluation.record import weights_sha256
 from harness.run.checkpoint import KEY, Checkpoint, checkpoint_of_run, read_checkpoint
-from harness.run.files import RESULT_FILE, atomic, read_json, sha256_of_file, write_text
+from harness.run.files import RESULT_FILE, atomic, read_json, read_table, sha256_of_file, write_text
 from harness.run.log import log
 from harness.stories.evaluate import evaluate_network
 from harness.stories.model_card import card
@@ -79,7 +78,7 @@ def release(run: Path, name: str, folder: Path, others: Sequence[Path], root: st
 def _finished(run: Path) -> tuple[dict[str, Any], Checkpoint]:
     if not (run / RESULT_FILE).is_file():
         raise UserError(f"{run}: not the folder of a finished run: it has no {RESULT_FILE}")
-    result, checkpoint = read_json(run / RESULT_FILE), read_checkpoint(checkpoint_of_run(run))
+    result, checkpoint = read_record(run / RESULT_FILE).content, read_checkpoint(checkpoint_of_run(run))
     if weights_sha256(checkpoint.state_dict) != result["weights"]["sha256"]:
         raise UserError(f"{run}: its checkpoint is not the network of its {RESULT_FILE}; was a file replaced?")
     return result, checkpoint
@@ -87,10 +86,10 @@ def _finished(run: Path) -> tuple[dict[str, Any], Checkpoint]:
 
 def _records(own: Path, others: Sequence[Path]) -> list[Record]:
     """All records, in order of their seeds."""
-    first = Record(own, read_json(own))
+    first = read_record(own)
     records = {first.seed: first}
     for path in others:
-        record = Record(path, read_json(path))
+        record = read_record(path)
         if record.settings.key != first.settings.key:
             raise UserError(f"{path}: its settings are not those of {own}: they differ in more than the seed")
         records.setdefault(record.seed, record)
@@ -102,7 +101,7 @@ def _records(own: Path, others: Sequence[Path]) -> list[Record]:
 
 def _config(run: Path) -> dict[str, Any]:
     """The settings of a run without the folders of its machine."""
-    config: dict[str, Any] = yaml.safe_load((run / CONFIG_FILE).read_text(encoding="utf-8"))
+    config: dict[str, Any] = read_yaml(run / CONFIG_FILE)
     words = [word for word in config["overrides"] if word.partition("=")[0] not in ("data.root", "runs", "resume")]
     return {**config, "runs": "runs", "resume": None, "data": {**config["data"], "root": "."}, "overrides": words}
 
@@ -146,5 +145,4 @@ def _difference(run: Path, checkpoint: Checkpoint, content: bytes, root: str | N
 
 
 def _likeliest(path: Path) -> list[str]:
-    with path.open(encoding="utf-8", newline="") as file:
-        return [row["class_1"] for row in csv.DictReader(file)]
+    return [row["class_1"] for row in read_table(path, ("class_1",))]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 from dataclasses import replace
@@ -14,7 +13,7 @@ from harness.config.compose import compose
 from harness.data.sources.table import load_test
 from harness.errors import UserError
 from harness.run.checkpoint import KEY
-from harness.run.files import RESULT_FILE, read_json
+from harness.run.files import RESULT_FILE, read_json, read_table
 from harness.run.log import log
 from harness.stories.evaluate import evaluate_into_folder
 from harness.stories.release import RELEASE
@@ -89,11 +88,10 @@ def _compared(called: str, folder: Path, record: dict[str, Any]) -> Verified:
 
 def close_images(path: Path) -> list[str]:
     """Return the ids of the images in a table of predictions whose two best logits are within `CLOSE`."""
-    with path.open(encoding="utf-8", newline="") as file:
-        return [
-            row["image"]
-            for row in csv.DictReader(file)
-            if row["probability_2"]
-            and float(row["probability_2"]) > 0
-            and math.log(float(row["probability_1"]) / float(row["probability_2"])) <= CLOSE
-        ]
+    return [
+        row["image"]
+        for row in read_table(path, ("image", "probability_1", "probability_2"))
+        if row["probability_2"]
+        and float(row["probability_2"]) > 0
+        and math.log(float(row["probability_1"]) / float(row["probability_2"])) <= CLOSE
+    ]

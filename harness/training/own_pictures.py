@@ -6,9 +6,7 @@ which a thread reads beside the training: until that is done, `split.csv` lacks 
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -25,7 +23,7 @@ from harness.data.images.image_files import ImageFiles
 from harness.data.sources.splits import Split, Splits
 from harness.errors import UserError
 from harness.evaluation.plausibility import FORCE
-from harness.run.files import csv_text, write_text
+from harness.run.files import csv_text, read_rows, read_table, write_text
 from harness.run.interruption import Interruption
 from harness.run.log import log
 from harness.training.unreadable import UnreadableImages
@@ -34,6 +32,7 @@ SPLIT_FILE = "split.csv"
 DUPLICATES_FILE = "duplicates.csv"
 COLUMNS = ["image", "class", "split", "bytes", "sha256"]
 KNOWN_UNREAD = 4  # of the columns
+MOST_DIGITS = 19  # of the bytes of a picture
 SHOWN = 20  # classes in a line
 LOOK_EVERY = 0.2  # seconds between two looks at whether the run is to stop
 
@@ -204,7 +203,7 @@ class Division(L.Callback):
     def _contents_before(self) -> list[str]:
         """What the run's own file says of each picture's content; empty where it says nothing."""
         file = self.folder / SPLIT_FILE
-        lines = list(csv.reader(io.StringIO(file.read_text(encoding="utf-8")))) if file.exists() else []
+        lines = read_rows(file) if file.exists() else []
         if not lines:
             return [""] * len(self._pictures)
         columns = min(len(lines[0]), KNOWN_UNREAD)  # an older file may have fewer
@@ -262,6 +261,16 @@ def warn_of_others(split: Split) -> None:
         log.warning(line_of_others(split.folder.root, count, such_as))
 
 
+def read_division(file: Path) -> dict[str, int]:
+    """Size in bytes of each picture that a run is trained on or selected by, by its SHA-256; empty of an older run."""
+    rows = read_table(file, COLUMNS[:KNOWN_UNREAD])
+    if rows and list(rows[0]) != COLUMNS:
+        return {}
+    if not all(row["bytes"].isdecimal() and len(row["bytes"]) <= MOST_DIGITS for row in rows):
+        raise UserError(f"{file}: damaged: bytes must be whole numbers")
+    return {row["sha256"]: int(row["bytes"]) for row in rows if row["split"] != "test"}
+
+
 def check_unseen(run: Path, split: Split) -> None:
     """Refuse to report on pictures that a run was trained on or selected by: its folder may have changed since.
 
@@ -277,11 +286,7 @@ def check_unseen(run: Path, split: Split) -> None:
     file = run / SPLIT_FILE
     if not file.is_file() or not isinstance(split, ImageFiles):
         return
-    with file.open(encoding="utf-8", newline="") as text:
-        rows = csv.DictReader(text)
-        if rows.fieldnames != COLUMNS:
-            return
-        used = {row["sha256"]: int(row["bytes"]) for row in rows if row["split"] != "test"}
+    used = read_division(file)
     if "" in used:
         raise UserError(
             f"{file}: the run was stopped before it had read its pictures, so nothing tells whether those to report on "

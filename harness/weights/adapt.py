@@ -26,13 +26,17 @@ def adapt(
         other_classes: whether the classifier is known to have other classes, even if their number is the same.
 
     Returns:
-        The adapted tensors, and a line for each change.
+        The adapted tensors, and a line for each change. Both are without changes if these would replace every layer of
+        the network.
     """
     own, adapted, lines = network.state_dict(), dict(tensors), []
     layers = [name for name, layer in network.named_modules() if isinstance(layer, nn.Linear)]
     absent = list(takewhile(lambda layer: not any(key.startswith(f"{layer}.") for key in adapted), reversed(layers)))
     other = [layer for layer in layers[-1:] if _other_classes(own, adapted, layer, other_classes)]
-    for layer in layers if backbone else [*reversed(absent), *other]:
+    replaced = layers if backbone else [*reversed(absent), *other]
+    if {key.rpartition(".")[0] for key in own} <= {*replaced}:  # nothing would be left of the file
+        return adapted, ()
+    for layer in replaced:
         instead = f" instead of {len(adapted[f'{layer}.weight']):,}" if layer in other and not backbone else ""
         instead += " of other classes" if other_classes and layer in other else ""
         lines.append(f"{layer} is new, with {len(own[f'{layer}.weight']):,} outputs{instead}")

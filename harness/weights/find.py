@@ -169,22 +169,37 @@ def _timm(weights: str) -> Found:
     stored = file.resolve().name  # the hub's cache names a large file after its SHA-256
     if re.fullmatch(r"[0-9a-f]{64}", stored) and stored != digest:
         raise UserError(f"weights={weights}: {file.resolve()} is damaged; delete it, so that it is downloaded again")
-    try:
-        config = json.loads(_from_hub(weights, repository, "config.json").read_text(encoding="utf-8"))
-        preprocessing = _timm_preprocessing(config["pretrained_cfg"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"weights={weights}: config.json of {repository} is damaged or of another form") from error
+    described = _from_hub(weights, repository, "config.json")
+    preprocessing = timm_preprocessing(described, f"weights={weights}: config.json of {repository}")
     tag = weights.partition(".")[2]
     data = "ImageNet-1K" if tag.endswith("in1k") else None
     return Found(weights, file, digest, f"https://huggingface.co/{repository}", tag or None, None, data, preprocessing)
 
 
-def _timm_preprocessing(config: dict[str, Any]) -> Preprocessing:
-    """Return the preprocessing with which timm evaluates the weights, at the test size if there is one."""
+def timm_preprocessing(path: Path, where: str) -> Preprocessing:
+    """Return the preprocessing with which timm evaluates weights, at the test size if there is one.
+
+    Args:
+        path: the `config.json` beside them.
+        where: what it is called in a message.
+
+    Raises:
+        UserError: the file is damaged or of another form.
+    """
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        return _said_by_timm(config["pretrained_cfg"])
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
+        raise UserError(f"{where} is damaged or of another form ({error})") from error
+
+
+def _said_by_timm(config: dict[str, Any]) -> Preprocessing:
     channels, size, _ = config.get("test_input_size") or config["input_size"]
     crop = config.get("test_crop_pct") or config["crop_pct"]
     mean, std = (tuple(float(value) for value in config[key]) for key in ("mean", "std"))
-    return Preprocessing(channels, size, math.floor(size / crop), config["interpolation"], mean, std)
+    resize, interpolation = math.floor(size / crop), config["interpolation"]
+    plain = {"channels": channels, "size": size, "resize": resize, "interpolation": interpolation}
+    return Preprocessing.from_plain({**plain, "mean": mean, "std": std})
 
 
 def _from_hub(weights: str, repository: str, name: str) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -14,10 +15,12 @@ from harness.run.checkpoint import Provenance
 from harness.run.log import log
 from harness.run.program import typed
 from harness.weights.adapt import adapt
-from harness.weights.convert import SHOWN, difference, under_our_keys, without_prefix
+from harness.weights.convert import SHOWN, Difference, Shapes, difference, under_our_keys, without_prefix
 from harness.weights.diagnosis import likely_cause, skeleton
 from harness.weights.find import Found, find
+from harness.weights.key_map import KeyMap, mapped
 from harness.weights.read import read_tensors
+from harness.weights.values import check_values
 
 KEPT = "the file names no classes: its outputs are taken for those of the data, in order"
 
@@ -28,6 +31,7 @@ class Weights:
     Args:
         weights: a name of torchvision, `timm:<model>.<tag>`, or the path of a file or a run folder.
         model: name of the network in the catalogue.
+        weights_map: path of a file that calls the keys of the weights by our names; None: they are known.
 
     Attributes:
         preprocessing: preprocessing in the publisher's evaluation or in our checkpoint; None if unknown.
@@ -37,14 +41,19 @@ class Weights:
         UserError: the weights do not exist, are damaged, hold code, or belong to another network by name.
     """
 
-    def __init__(self, weights: str, model: str) -> None:
+    def __init__(self, weights: str, model: str, weights_map: str | None = None) -> None:
         self.found: Found = find(weights, model)
         self.model = model
         content = read_tensors(self.found.file)
         self.part, self.trained = content.part, content.trained
-        self.tensors: dict[str, torch.Tensor] = content.tensors
+        self.tensors = self._whole = content.tensors
         others: tuple[str, ...] = ()
-        if self.trained is None:
+        self.map = KeyMap.read(Path(weights_map)) if weights_map is not None else None
+        if self.map is not None and self.trained is not None:
+            raise UserError(
+                f"weights_map={weights_map}: {self.found.file} says which network it is of: leave weights_map out"
+            )
+        if self.trained is None and self.map is None:
             shapes = {key: value.shape for key, value in skeleton(model).state_dict().items()}
             self.tensors, others = without_prefix(model, content.tensors, shapes)
         ignored = (*content.ignored, *others)
@@ -68,7 +77,7 @@ class Weights:
             network: the same kind of network with any number of classes; it may be on the meta device.
         """
         shapes = {key: value.shape for key, value in network.state_dict().items()}
-        tensors, _ = under_our_keys(self.model, self.tensors, shapes)
+        tensors, _ = self._under_our_keys(shapes)
         key = _weight_of_head(network)
         return len(tensors.get(key, network.get_parameter(key)))
 
@@ -87,24 +96,33 @@ class Weights:
         """
         where = f"model={self.model} weights={self.found.name}"
         shapes = {key: value.shape for key, value in network.state_dict().items()}
-        tensors, unexpected = under_our_keys(self.model, self.tensors, shapes)
+        tensors, unexpected = self._under_our_keys(shapes)
         other_classes = class_names is not None and self.class_names not in (None, tuple(class_names))
         adapted, lines = adapt(network, tensors, self.found.backbone, other_classes)
-        differs = difference(adapted, unexpected, shapes)
-        if differs:
-            raise UserError(f"{where}: {differs}; {likely_cause(self.model, differs, self.tensors)}")
+        if difference(adapted, unexpected, shapes):
+            differs = difference(tensors, unexpected, shapes)  # of the file as it is
+            raise UserError(f"{where}: {differs}; {self._cause(differs, network)}")
         if lines and not training:
             raise UserError(
                 f"{where}: an evaluation changes no weights, and these do not fit unchanged: {'; '.join(lines)}; "
                 f"{typed('train.py')} adapts them"
             )
-        broken = [key for key, value in adapted.items() if value.is_floating_point() and not value.isfinite().all()]
-        if broken:
-            raise UserError(f"{where}: {', '.join(broken[:3])} has numbers that are not finite; use another file")
+        check_values(adapted, network.state_dict(), where)
         network.load_state_dict(adapted)
         head = _weight_of_head(network)
         unknown = class_names is not None and self.class_names is None and adapted[head] is tensors.get(head)
-        return self._provenance((*lines, KEPT) if unknown else lines)
+        known = (*lines, KEPT) if unknown else lines
+        return self._provenance(known if self.map is None else (*known, str(self.map)))
+
+    def _under_our_keys(self, shapes: Shapes) -> tuple[dict[str, torch.Tensor], list[str]]:
+        if self.map is None:
+            return under_our_keys(self.model, self.tensors, shapes)
+        return mapped(self.model, self.map, self.tensors, shapes), []
+
+    def _cause(self, differs: Difference, network: nn.Module) -> str:
+        if self.map is not None:
+            return f"weights_map={self.map.path} calls them so"
+        return likely_cause(self.model, differs, self.tensors, self._whole, network)
 
     def _provenance(self, adapted: tuple[str, ...]) -> Provenance:
         found, recipe, data = self.found, self.found.recipe, self.found.trained_on

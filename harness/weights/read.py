@@ -22,12 +22,14 @@ from harness.config.weights import beside
 from harness.errors import UserError
 from harness.run.checkpoint import KEY, Trained, checkpoint_from, read_content, trained_from
 from harness.run.files import sha256_of_file
+from harness.weights.values import check_kinds
 
 AVERAGED = ("model_ema", "state_dict_ema", "ema")  # averages over training steps; publishers report errors of these
 NESTED = ("state_dict", "model_state_dict", "model")
 DEEPEST = 3  # most nested dictionaries; a damaged file can hold one that holds itself
 PREFIXES = ("module.", "model.", "_orig_mod.", "network.")
 COUNTERS = ("n_averaged", "total_ops", "total_params")  # torch's averaging counts with the first, thop with the others
+ARRAYS = ("float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "bool")  # of NumPy's, as torch
 HEAD = 512  # bytes that tell what kind a file is of
 
 
@@ -52,8 +54,15 @@ def read_tensors(path: Path) -> Tensors:
     """Read a file of weights to the CPU; if it holds averaged and plain weights, take the averaged ones.
 
     Raises:
-        UserError: the file is missing or damaged, holds code, or holds no weights.
+        UserError: the file is missing or damaged, holds code, or holds no weights, or some that are sparse, quantised,
+            complex or without values.
     """
+    content = _read(path)
+    check_kinds(content.tensors, path)
+    return content
+
+
+def _read(path: Path) -> Tensors:
     other = _no_weights(path)
     if other is not None:
         raise UserError(f"{path}: {other}")
@@ -132,17 +141,21 @@ def _fullest(content: Any) -> str | None:
     if not isinstance(content, dict):
         return None
     own = sum(1 for _ in _tensors(content))
-    held = {key: _held(value, DEEPEST) for key, value in content.items() if isinstance(key, str)}
+    known: dict[tuple[int, int], int] = {}
+    held = {key: _held(value, DEEPEST, known) for key, value in content.items() if isinstance(key, str)}
     key = max(held, key=lambda key: held[key], default=None)
     return key if key is not None and held[key] > own else None
 
 
-def _held(content: Any, deeper: int) -> int:
-    """The number of tensors of the fullest dictionary in or under this one."""
+def _held(content: Any, deeper: int, known: dict[tuple[int, int], int]) -> int:
+    """The number of tensors of the fullest dictionary in or under this one; each is counted once, and then known."""
     if not isinstance(content, dict):
         return 0
-    inside = [_held(value, deeper - 1) for value in content.values()] if deeper else []
-    return max([sum(1 for _ in _tensors(content)), *inside])
+    place = (id(content), deeper)
+    if place not in known:
+        inside = [_held(value, deeper - 1, known) for value in content.values()] if deeper else []
+        known[place] = max([sum(1 for _ in _tensors(content)), *inside])
+    return known[place]
 
 
 def _tensors(content: Any) -> Iterator[tuple[str, torch.Tensor]]:
@@ -150,18 +163,18 @@ def _tensors(content: Any) -> Iterator[tuple[str, torch.Tensor]]:
     for key, value in content.items() if isinstance(content, dict) else ():
         if isinstance(key, str) and isinstance(value, torch.Tensor):
             yield key, value
-        elif isinstance(key, str) and isinstance(value, np.ndarray) and value.dtype.kind in "fiub":
-            yield key, torch.from_numpy(value)
+        elif isinstance(key, str) and isinstance(value, np.ndarray) and value.dtype.name in ARRAYS:
+            yield key, torch.from_numpy(np.array(value, value.dtype.newbyteorder("=")))
 
 
 def _said_beside(path: Path) -> Trained | None:
     """Read what `tools/export.py` wrote beside a file; return None without it, or if it describes another file."""
     try:
         described = json.loads(beside(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     ours = isinstance(described, dict) and described.get("sha256") == sha256_of_file(path)
-    return _trained(described, beside(path)) if ours else None
+    return trained_from(described, beside(path)) if ours else None
 
 
 def _safetensors(path: Path) -> Tensors:
@@ -178,18 +191,9 @@ def _safetensors(path: Path) -> Tensors:
         return Tensors(bare, "", None, counters)
     try:
         content = json.loads(described)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: its description of the network is damaged ({type(error).__name__})") from error
-    return Tensors(tensors, "", _trained(content, path))
-
-
-def _trained(described: Any, path: Path) -> Trained:
-    try:
-        return trained_from(described, path)
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
-        if isinstance(error, UserError):
-            raise
-        raise UserError(f"{path}: its description of the network is damaged ({type(error).__name__})") from error
+    return Tensors(tensors, "", trained_from(content, path))
 
 
 def _holds(content: Any, key: str) -> bool:

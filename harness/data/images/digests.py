@@ -12,17 +12,18 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from harness.data.images.decode import read
-from harness.data.images.folder import SETTLED, cache_file
+from harness.data.images.folder import SETTLED, cache_file, checksum_of
 from harness.data.images.opening import UnreadableError
 from harness.run.files import atomic
 from harness.run.machine import available_cores
 
-DIGESTS_VERSION = 1
+DIGESTS_VERSION = 2
 MOST_THREADS = 4  # they read beside a run that trains
 PIECE = 256  # files that are handed out at once
 
@@ -99,8 +100,10 @@ def _kept(root: Path, keys: npt.NDArray[np.bytes_]) -> tuple[Digests, npt.NDArra
     digests, known = np.zeros((len(keys), 32), dtype=np.uint8), np.zeros(len(keys), dtype=np.bool_)
     try:
         with np.load(cache_file("digests", root), allow_pickle=False) as file:
-            if int(file["version"]) == DIGESTS_VERSION and len(file["keys"]):
-                kept_keys, kept = file["keys"], file["digests"]
+            content: dict[str, npt.NDArray[Any]] = {key: file[key] for key in file.files}
+            whole = str(content["checksum"]) == checksum_of(content)
+            if whole and int(content["version"]) == DIGESTS_VERSION and len(content["keys"]):
+                kept_keys, kept = content["keys"], content["digests"]
                 at = kept_keys.searchsorted(keys).clip(max=len(kept_keys) - 1)
                 known = kept_keys[at] == keys
                 digests[known] = kept[at[known]]
@@ -112,9 +115,14 @@ def _kept(root: Path, keys: npt.NDArray[np.bytes_]) -> tuple[Digests, npt.NDArra
 def _keep(root: Path, keys: npt.NDArray[np.bytes_], digests: Digests) -> None:
     """Keep digests in order of their keys; a cache that cannot be written is done without."""
     order, path = np.argsort(keys), cache_file("digests", root)
+    arrays: dict[str, Any] = {
+        "version": np.array(DIGESTS_VERSION),
+        "keys": keys[order],
+        "digests": digests[order],
+    }
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic(path) as file:
-            np.savez(file, version=np.array(DIGESTS_VERSION), keys=keys[order], digests=digests[order])
+            np.savez(file, **arrays, checksum=np.array(checksum_of(arrays)))
     except OSError:
         return

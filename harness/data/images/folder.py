@@ -42,7 +42,7 @@ EXTENSIONS = (
     ),
     *(".webp", ".avif", ".jp2", ".j2k", ".dds", ".ico", ".pcx", ".sgi", ".tga"),
 )
-INDEX_VERSION = 5
+INDEX_VERSION = 6
 SETTLED = 2_000_000_000  # nanoseconds: what changed so shortly before it was read may yet change unnoticed
 TICK = 50_000_000  # nanoseconds: the same within a process, where the file system's clock counts parts of seconds
 MOST_KNOWN = 8  # indices that a process keeps
@@ -251,29 +251,41 @@ def _read_cache(root: Path, path: Path) -> _Index | None:
             return None
         arrays: Any = {key: content[key] for key in ("directories", "until", "class_of", "names", "ends")}
         others = (str(content["such_as"]), int(content["others"]))
+        if str(content["checksum"]) != checksum_of(content):
+            return None
         folder = Folder(root, tuple(content["classes"].tolist()), **arrays, others=others)
         return _Index(folder, content["changed"].tolist(), settled=True)
     except Exception:  # a damaged file can fail in any way while it is parsed
         return None
 
 
+def checksum_of(content: Mapping[str, npt.NDArray[Any]]) -> str:
+    """SHA-256 of a cache's arrays by name, but for the checksum: kinds, shapes and bytes."""
+    digest = hashlib.sha256()
+    for key in sorted(content.keys() - {"checksum"}):
+        array = np.ascontiguousarray(content[key])
+        digest.update(f"{key} {array.dtype} {array.shape} ".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
 def _write_cache(path: Path, folder: Folder, changed: Sequence[int]) -> None:
     """Keep the index; a cache that cannot be written is done without."""
+    arrays: dict[str, Any] = {
+        "version": np.array(INDEX_VERSION),
+        "changed": np.array(changed, dtype=np.int64),
+        "classes": np.array(folder.classes, dtype=np.str_),
+        "directories": folder.directories,
+        "until": folder.until,
+        "class_of": folder.class_of,
+        "names": folder.names,
+        "ends": folder.ends,
+        "such_as": np.array(folder.others[0]),
+        "others": np.array(folder.others[1]),
+    }
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic(path) as file:
-            np.savez(
-                file,
-                version=np.array(INDEX_VERSION),
-                changed=np.array(changed, dtype=np.int64),
-                classes=np.array(folder.classes, dtype=np.str_),
-                directories=folder.directories,
-                until=folder.until,
-                class_of=folder.class_of,
-                names=folder.names,
-                ends=folder.ends,
-                such_as=np.array(folder.others[0]),
-                others=np.array(folder.others[1]),
-            )
+            np.savez(file, **arrays, checksum=np.array(checksum_of(arrays)))
     except OSError:
         return

@@ -32,6 +32,7 @@ LABEL_COLUMNS = ("label", "labels", "fine_label")
 CHANNELS = {"L": 1, "RGB": 3}
 SPLITS = {"train": ("train",), "test": ("test",), "validation": ("val", "dev")}  # beginnings of their files' names
 NUMBERED = re.compile(r"(?P<set>.*?)(?P<number>\d+)[-_]of[-_](?P<total>\d+)(-[0-9a-f]+)?")  # the hub's older: a hash
+MOST_CLASSES = 100_000  # ImageNet as a whole has 21,841
 BATCH = 256  # rows at a time: photographs have a hundred kilobytes each
 
 Files = Mapping[str, Sequence[Path]]  # of each split
@@ -189,6 +190,11 @@ def class_names(files: Files) -> tuple[str, ...]:
         return names
     labels = (label for paths in files.values() for path in paths for label in _values(path, LABEL_COLUMNS))
     highest = max((label for label in labels if label is not None), default=-1)
+    if highest >= MOST_CLASSES:
+        raise UserError(
+            f"{first}: its split has a label of {highest:,}, and {MOST_CLASSES:,} classes are the most: count them "
+            "from 0, or write their names beside them"
+        )
     return tuple(str(label) for label in range(highest + 1))
 
 

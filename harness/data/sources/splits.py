@@ -77,10 +77,13 @@ def checked(images: ImageSet, split: str, config: DataConfig, known: DataSet) ->
         UserError: files of another data set.
     """
     count = known.train if split == "train" else known.test
-    shape, labels = images.images.shape[:2], images.labels
-    if shape != (count, known.channels) or len(labels) != count or labels.max() >= len(known.class_names):
-        raise UserError(
-            f"data={config.name}: what lies under data.root={config.root} is not {config.name}: {shape[0]:,} "
-            f"images of {shape[1]} channels instead of {count:,} of {known.channels}"
-        )
+    shape, labels = images.images.shape, images.labels
+    where = f"data={config.name}: what lies under data.root={config.root} is not {config.name}"
+    if shape[:2] != (count, known.channels) or len(labels) != count:
+        raise UserError(f"{where}: {shape[0]:,} images of {shape[1]} channels instead of {count:,} of {known.channels}")
+    if shape[2:] != (known.image_size,) * 2:
+        raise UserError(f"{where}: images of {shape[2]} x {shape[3]} pixels instead of {known.image_size} each way")
+    odd = [label for label in (int(labels.min()), int(labels.max())) if not 0 <= label < len(known.class_names)]
+    if odd:
+        raise UserError(f"{where}: a label of {odd[0]:,}, and there are {len(known.class_names)} classes")
     return images

@@ -72,6 +72,11 @@ def read_split(reader: Callable[..., Any], config: DataConfig, split: str) -> Im
                     "them, or name the folder that has them in data.root"
                 ) from missing
             read = reader(config.root, train=split == "train", download=True)
+        images, labels = np.asarray(read.data), np.asarray(read.targets)
+        if images.dtype != np.uint8 or images.ndim not in (3, 4):
+            raise ValueError(f"images are {images.dtype} of {images.ndim} axes, not bytes")
+        if labels.dtype.kind not in "iu" or labels.ndim != 1 or len(labels) != len(images):
+            raise ValueError(f"labels are {labels.dtype} {labels.shape} for {len(images):,} images")
     except PermissionError as error:
         raise UserError(f"{where}: no permission to read or write {error.filename or config.root}") from error
     except UserError:
@@ -86,6 +91,6 @@ def read_split(reader: Callable[..., Any], config: DataConfig, split: str) -> Im
             f"{where}: a file of {config.name} is damaged or of another kind ({type(error).__name__}: {error}); "
             "delete it, so that it is downloaded again"
         ) from error
-    images, labels = np.asarray(read.data), np.asarray(read.targets, dtype=np.int64)
+    labels = labels.astype(np.int64)
     images = images[:, None] if images.ndim == 3 else np.ascontiguousarray(images.transpose(0, 3, 1, 2))  # (N, C, H, W)
     return ImageSet.of_arrays(images, labels, [f"{config.name}/{split}/{index:05d}" for index in range(len(labels))])
