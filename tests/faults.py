@@ -2190,7 +2190,8 @@ TEST_SETS = [
         "harness/training/classifier.py",
         "        self._add_gradients(batch, batch_idx)\n        optimizer.step()",
         "        self._add_gradients(batch, batch_idx)\n        if self.recipe.clip_norm is not None:\n"
-        "            nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip_norm)\n        optimizer.step()",
+        "            nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip_norm)\n"
+        "        optimizer.step()",
         "test_gradient_norms.py::test_norms_are_those_of_each_layers_weight_before_clipping",
     ),
 ]
