@@ -1095,8 +1095,8 @@ RESUMING = [
     Fault(
         "nothing is repaired when nothing is left to train: the best checkpoint",
         RECORDER,
-        "            keep_if_best(folder, history)\n        draw",
-        "            pass\n        draw",
+        "            keep_if_best(folder, history)\n        training =",
+        "            pass\n        training =",
         "test_resume_in_process.py::test_what_a_kill_behind_the_last_checkpoint_prevented_is_done_when_nothing_is_left_to_train",
     ),
     Fault(
@@ -1938,7 +1938,7 @@ INSIGHT = [
     Fault(
         "the names of files are written into the page as HTML",
         "harness/insight/page.py",
-        "<summary>{escape(found.name)}: {escape(spoken[0])}",
+        "<summary>{markup(found.name)}: {markup(spoken[0])}",
         "<summary>{found.name}: {spoken[0]}",
         "test_visualize.py::test_a_set_is_named_where_nothing_says_which",
     ),
