@@ -1095,8 +1095,8 @@ RESUMING = [
     Fault(
         "nothing is repaired when nothing is left to train: the best checkpoint",
         RECORDER,
-        "            keep_if_best(folder, history)\n        training",
-        "            pass\n        training",
+        "            keep_if_best(folder, history)\n        training =",
+        "            pass\n        training =",
         "test_resume_in_process.py::test_what_a_kill_behind_the_last_checkpoint_prevented_is_done_when_nothing_is_left_to_train",
     ),
     Fault(

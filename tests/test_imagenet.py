@@ -320,7 +320,7 @@ def test_a_run_trains_on_real_pictures_and_its_loss_falls(sample: Path, tmp_path
     log = (run / "log.txt").read_text()
     assert len(shares) == 5 and all(0 <= share <= 1 for share in shares) and log.count("% waiting\n") == 5
     shares.append(json.loads((run / "evaluation_timing.json").read_text())["waiting_share"])
-    assert log.count("went by waiting for images; ") == sum(share > 0.1 for share in shares)
+    assert log.count("went by waiting for images; ") == any(share > 0.1 for share in shares)  # said once
 
 
 @pytest.mark.slow

@@ -177,7 +177,7 @@ def test_the_door_names_all_of_its_functions() -> None:
 def test_lines_of_the_log_steer_no_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with spoken(True):
         write_to(tmp_path)
-        log.info("a class called \x1b[31mred\nthe next line\u202e")
+        log.info(["a class called \x1b[31mred\n", "the next line\u202e"])  # a message is a line, or a list of lines
         stop_writing()
-    expected = "a class called \\x1b[31mred\nthe next line\\u202e\n"
+    expected = "a class called \\x1b[31mred\\n\nthe next line\\u202e\n"
     assert capsys.readouterr().out == (tmp_path / "log.txt").read_text() == expected
