@@ -117,8 +117,8 @@ def test_the_published_number_stands_beside_ours(tmp_path: Path, capsys: pytest.
     assert f"| 5.00 (1.38-16.50) | 0.00 (0.00-8.76) | 1.1/-, {why} [LeCun 1998, Fig. 9: LeNet-4] |" in text
     assert "| 2.50 (0.44-12.88) | 0.00 (0.00-8.76) | - |" in text
     head, first, second = csv.reader(comparison_csv(comparisons).splitlines())
-    assert head[-7:-2] == ["top1_published", "top5_published", "verdict", "why", "source"]
-    assert first[-7:-2] == [""] * 5 and second[-7:-4] == ["1.1", "", "not comparable"]
+    assert head[-8:-3] == ["top1_published", "top5_published", "verdict", "why", "source"]
+    assert first[-8:-3] == [""] * 5 and second[-8:-5] == ["1.1", "", "not comparable"]
     show(comparisons)
     assert "published" in capsys.readouterr().out
     write_record(tmp_path / "other" / "c", "n", {1})
@@ -400,6 +400,18 @@ def test_costs_are_those_of_the_records(tmp_path: Path) -> None:
     rows = list(csv.DictReader(comparison_csv([comparison]).splitlines()))
     assert (rows[0]["multiply_adds"], rows[0]["images_per_second"], rows[1]["multiply_adds"]) == ("5678", "200.0", "")
     draw_comparisons(tmp_path, [comparison])
+
+
+def test_device_and_batches_are_shown_where_they_differ(tmp_path: Path) -> None:
+    protocol = {"name": "whole_image", "batch_size": 10, "precision": "32-true"}
+    write_record(tmp_path / "a", "m", {1}, device="cpu", protocol=protocol)
+    write_record(tmp_path / "b", "n", {1, 2}, device="cpu", protocol=protocol)
+    assert "evaluated on" not in markdown(compare(find_records([str(tmp_path)])[0]))
+    write_record(tmp_path / "c", "o", {1, 2, 3}, device="cuda", protocol={**protocol, "batch_size": 1000})
+    text = markdown(compare(find_records([str(tmp_path)])[0]))
+    assert (
+        "| top-5 error (%) | evaluated on |" in text and text.count("| cpu by 10 |") == 2 and "| cuda by 1000 |" in text
+    )
 
 
 def test_latex_has_the_table_and_no_sign_that_is_a_command(tmp_path: Path) -> None:

@@ -90,9 +90,9 @@ def _run(config: TrainConfig | EvalConfig | CompareConfig) -> None:
 
         (evaluate_network if config.verify is None else verify)(config)
     else:
-        from harness.stories.compare import compare_records
+        from harness.stories.compare import compare_records, explain
 
-        compare_records(config)
+        (compare_records if config.why is None else explain)(config)
 
 
 def _parsed(arguments: list[str]) -> argparse.Namespace:

@@ -54,6 +54,7 @@ EXAMPLES = {
         "python compare.py runs=runs/lenet5-mnist,runs/mlp-mnist",
         "python compare.py 'runs=runs/*-digits'",
         "python compare.py runs=runs out=figures",
+        "python compare.py why=runs/lenet5-mnist/DATE_TIME,runs/mlp-mnist/DATE_TIME",
     ),
 }
 

@@ -44,7 +44,7 @@ def draw_comparisons(folder: Path, comparisons: Sequence[Comparison]) -> list[st
 
 def _errors(comparisons: Sequence[Comparison]) -> Figure:
     named = [[_wrapped(row.model) for row in comparison.rows] for comparison in comparisons]
-    heights = [1.0 + sum(0.13 + 0.14 * (1 + name.count("\n")) for name in names) for names in named]
+    heights = [1.0 + sum(0.17 + 0.14 * (1 + name.count("\n")) for name in names) for names in named]
     most = max(len(comparison.ks) for comparison in comparisons)
     figure = Figure(figsize=(5.5 + 3.0 * most, 0.4 + sum(heights)), layout="constrained")
     FigureCanvasAgg(figure)
@@ -71,13 +71,12 @@ def _draw_errors(axes: Axes, comparison: Comparison, names: Sequence[str], k: in
         axes.plot(seeds, [place] * len(seeds), "o", color=SEED, markersize=2.5)
         if (published := (row.published or {}).get(f"top{k}_error")) is not None:
             axes.plot(published, place, "|", color=PAPER, markersize=11, markeredgewidth=2)
-        text: dict[str, Any] = {"xytext": (5, 0), "textcoords": "offset points", "va": "center", "fontsize": 8}
-        axes.annotate(f"{error:.2f}", (max(high, published or 0, *seeds), place), **text)
+        text: dict[str, Any] = {"xytext": (0, 6), "textcoords": "offset points", "ha": "center", "fontsize": 8}
+        axes.annotate(f"{error:.2f}", (error, place), **text)
     axes.set_title(f"{printable(comparison.title)}: top-{k} error (%)", fontsize=10, parse_math=False)
     axes.set_yticks(range(len(names)), names, fontsize=8, parse_math=False)  # a name may have a $
-    axes.set_ylim(len(names) - 0.5, -0.5)
-    low, high = axes.get_xlim()
-    axes.set_xlim(max(0.0, low), high + 0.12 * (high - low))
+    axes.set_ylim(len(names) - 0.5, -0.7)
+    axes.set_xlim(left=max(0.0, axes.get_xlim()[0]))
     _plain(axes)
 
 

@@ -84,6 +84,12 @@ class Record:
         return self.path.with_name(self.content["predictions"]["file"])
 
     @property
+    def evaluated(self) -> str:
+        """Device, and images at once, of the evaluation: they move the last bits of a probability and no count."""
+        device, batch = self.content.get("device", "device not recorded"), self.content["protocol"].get("batch_size")
+        return f"{device} by {batch}"
+
+    @property
     def images_per_second(self) -> float | None:
         """How fast the evaluation was, by the file beside the record; None if it is not there or damaged."""
         try:
@@ -124,7 +130,7 @@ class Row:
     is a SHA-256 of everything that can change the error. `published` is what `published_beside` says of the mean.
     `classes` is their number; None if the records do not say it. `top1_seeds` and `top5_seeds` are the errors of the
     runs, or of the folds of the only one. `multiply_adds`, of one image, and `images_per_second`, the median of the
-    evaluations, are None where they are not known.
+    evaluations, are None where they are not known. `evaluated` says on which devices and in which batches.
     """
 
     model: str
@@ -144,6 +150,7 @@ class Row:
     top5_seeds: tuple[float, ...]
     multiply_adds: int | None
     images_per_second: float | None
+    evaluated: str
 
 
 @dataclass(frozen=True)
@@ -161,6 +168,11 @@ class Comparison:
     def title(self) -> str:
         """Name of the comparison: data, split and protocol."""
         return f"{self.data} {self.split}, {self.protocol}"
+
+    @property
+    def evaluated_alike(self) -> bool:
+        """Whether all rows were evaluated on the same device in batches of the same size."""
+        return len({row.evaluated for row in self.rows}) == 1
 
     @property
     def ks(self) -> tuple[int, ...]:
@@ -356,7 +368,20 @@ def mean_row(label: str, runs: Sequence[Record]) -> Row:
     published = published_beside({**contents[0], **intervals})  # a mean's verdict need not be that of each seed
     classes = len(contents[0].get("class_names", ())) or None
     rates = [rate for part in parts if (rate := part.images_per_second) is not None]
-    costs = (contents[0]["model"].get("multiply_adds"), statistics.median(rates) if rates else None)
+    evaluated = ", ".join(sorted({part.evaluated for part in parts}))
     return Row(
-        label, settings, parameters, images, seeds, *top1, *top5, published, classes, errors(1), errors(5), *costs
+        label,
+        settings,
+        parameters,
+        images,
+        seeds,
+        *top1,
+        *top5,
+        published,
+        classes,
+        top1_seeds=errors(1),
+        top5_seeds=errors(5),
+        multiply_adds=contents[0]["model"].get("multiply_adds"),
+        images_per_second=statistics.median(rates) if rates else None,
+        evaluated=evaluated,
     )

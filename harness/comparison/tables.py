@@ -15,13 +15,23 @@ from harness.run.program import typed
 
 MOST_TESTS = 40  # most tests in a table; `comparison_tests.csv` has all
 ERROR_COLUMNS = ("model", "parameters", "images", "seeds")  # before the errors
+EVALUATED_COLUMN = "evaluated on"  # where the rows differ in it: `cpu by 100`, device and images at once
 PUBLISHED_COLUMN = "published top-1/top-5 (%)"
 ERRORS = ("top1_error", "top5_error")  # keys of what was published
 TEST_COLUMNS = ("model", "other model", "seed", "only it right", "only the other", "p", "p (Holm)")
 CSV_COLUMNS = (
     *("data", "split", "protocol", "model", "settings", "parameters", "images", "seeds"),
     *(f"top{k}_{what}" for k in (1, 5) for what in ("error", "low_95", "high_95", "deviation")),
-    *("top1_published", "top5_published", "verdict", "why", "source", "multiply_adds", "images_per_second"),
+    *(
+        "top1_published",
+        "top5_published",
+        "verdict",
+        "why",
+        "source",
+        "multiply_adds",
+        "images_per_second",
+        "evaluated",
+    ),
 )
 TESTS_CSV_COLUMNS = (
     *("data", "split", "protocol", "model", "other_model", "seed"),
@@ -32,7 +42,8 @@ TESTS_CSV_COLUMNS = (
 def error_cells(comparison: Comparison) -> list[tuple[str, ...]]:
     """Return a row for each model: `0.61 ± 0.05 (0.47-0.78)` is mean, deviation over seeds, and 95% Wilson interval.
 
-    What was published follows in a last column if anything was for one of the models: errors, verdict and source.
+    Where rows differ in it, a column says on which device and in which batches they were evaluated. What was published
+    follows in a last column if anything was for one of the models: errors, verdict and source.
     """
 
     any_published = any(row.published for row in comparison.rows)
@@ -45,6 +56,7 @@ def error_cells(comparison: Comparison) -> list[tuple[str, ...]]:
             str(len(row.seeds) or "-"),
             error_cell(row.top1_error, row.top1_deviation, row.top1_interval),
             *([error_cell(row.top5_error, row.top5_deviation, row.top5_interval)] if 5 in comparison.ks else []),
+            *([] if comparison.evaluated_alike else [row.evaluated]),
             *([_published(row)] if any_published else []),
         )
         for row in comparison.rows
@@ -60,7 +72,8 @@ def error_cell(error: float, deviation: float | None, interval: tuple[float, flo
 def error_columns(comparison: Comparison) -> tuple[str, ...]:
     """Return the heads of what `error_cells` returns."""
     published = (PUBLISHED_COLUMN,) if any(row.published for row in comparison.rows) else ()
-    return (*ERROR_COLUMNS, *(f"top-{k} error (%)" for k in comparison.ks), *published)
+    evaluated = () if comparison.evaluated_alike else (EVALUATED_COLUMN,)
+    return (*ERROR_COLUMNS, *(f"top-{k} error (%)" for k in comparison.ks), *evaluated, *published)
 
 
 def _published(row: Row) -> str:
@@ -141,6 +154,7 @@ def comparison_csv(comparisons: Sequence[Comparison]) -> str:
                     *((row.published or {}).get(key, "") for key in (*ERRORS, "verdict", "why", "source")),
                     row.multiply_adds,
                     row.images_per_second,
+                    row.evaluated,
                 )
             )
     return csv_text(CSV_COLUMNS, map(_harmless, rows))

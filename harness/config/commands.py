@@ -123,6 +123,11 @@ class CompareConfig(Declared):
 
     runs: str = setting("folders to search for records, or patterns of folders, separated by commas", "runs", path=True)
     out: str = setting("folder in which the comparison's own folder is made", "comparisons", path=True)
+    why: str | None = setting(
+        "two folders of runs or evaluations, separated by a comma: in what they differ, instead of a comparison",
+        None,
+        path=True,
+    )
     overrides: list[str] = field(default_factory=list, compare=False)
 
     def __post_init__(self) -> None:

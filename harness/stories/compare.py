@@ -1,4 +1,4 @@
-"""One comparison of the records of runs, from its config to its tables and chart."""
+"""One comparison of the records of runs, from its config to its tables and chart, or to why two runs differ."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from pathlib import Path
 from harness.comparison.chart import draw_comparisons
 from harness.comparison.records import compare, find_records
 from harness.comparison.tables import show, write_tables
+from harness.comparison.why import disagreements_csv, why
 from harness.config.commands import CompareConfig
 from harness.errors import UserError
-from harness.run.files import new_folder
+from harness.run.console import show_table
+from harness.run.files import new_folder, write_text
 from harness.run.printable import say
 from harness.run.program import typed
 
@@ -35,6 +37,30 @@ def compare_records(config: CompareConfig) -> None:
     folder = new_folder(Path(config.out) / datetime.now().strftime("%Y-%m-%d_%H-%M-%S"))
     written = [*draw_comparisons(folder, comparisons), *write_tables(folder, comparisons)]
     say(f"written: {folder}/{', '.join(written)}")
+
+
+def explain(config: CompareConfig) -> None:
+    """Say in what two runs differ, and write the images on which they disagree.
+
+    Raises:
+        UserError: there are not two of them, or one has no record.
+    """
+    folders = _places(str(config.why))
+    if len(folders) != 2:
+        raise UserError(f"why={config.why}: name two folders of runs, separated by a comma")
+    found = why(*(Path(folder).expanduser() for folder in folders))
+    for name, place in zip(found.names, ("first", "second"), strict=True):
+        say(f"{place}: {name}")
+    for heading, rows in found.differing.items():
+        if rows:
+            show_table(heading, ("", "first", "second"), rows)
+        else:
+            say(f"{heading}: the same")
+    say(f"metrics: {found.metrics}")
+    say(found.counts)
+    folder = new_folder(Path(config.out) / datetime.now().strftime("%Y-%m-%d_%H-%M-%S"))
+    write_text(folder / "disagreements.csv", disagreements_csv(found))
+    say(f"written: {folder}/disagreements.csv")
 
 
 def _places(runs: str) -> list[str]:
