@@ -21,7 +21,7 @@ from harness.config.recipe import FineTuneConfig, RecipeConfig
 from harness.data.loading.module import TrainData
 from harness.data.sources.splits import Splits
 from harness.errors import UserError
-from harness.run.checkpoint import AtomicCheckpointIO, Provenance, Trained
+from harness.run.checkpoint import AtomicCheckpointIO, Provenance, Trained, check_network
 from harness.run.processes import Team, TeamEnvironment
 from harness.training.class_weights import WeightedCrossEntropy, balanced_weights
 from harness.training.classifier import Classifier
@@ -69,8 +69,9 @@ def network_of(trained: Trained, tensors: Mapping[str, torch.Tensor], path: Path
     """Build the network that a file describes, with the tensors in the file.
 
     Raises:
-        UserError: the tensors are not those of the network that the file describes, or not finite.
+        UserError: there is no such network, or the tensors are not its, or not finite.
     """
+    check_network(trained, path)
     with torch.device("meta"):  # a network of any size takes no memory there
         network = build_network(trained.model, trained.options, trained.preprocessing, len(trained.class_names))
     shapes = {key: value.shape for key, value in network.state_dict().items()}

@@ -39,6 +39,7 @@ CHECKPOINTS = "checkpoints"  # subfolder of a run folder
 LAST = "last.ckpt"
 DAMAGED = "damaged.ckpt"  # a checkpoint that could not be read when its run was resumed
 PREVIOUS = "previous.ckpt"  # the checkpoint before the last, in case the last is damaged
+BAD_DESCRIPTION = "its description of the network is damaged"
 BEST = "best_on_validation.ckpt"
 
 
@@ -259,8 +260,7 @@ def trained_from(described: Any, path: Path) -> Trained:
     Raises:
         UserError: another version wrote it, or it is damaged.
     """
-    what = "its description of the network is damaged"
-    with parsing(path, what):
+    with parsing(path, BAD_DESCRIPTION):
         version = described.get("version")
         if version not in (1, CHECKPOINT_VERSION):
             newer = "; a newer version of this program wrote it" if type(version) is int and version > 0 else ""
@@ -268,20 +268,27 @@ def trained_from(described: Any, path: Path) -> Trained:
                 f"{path}: checkpoint version {version}; this program reads versions 1 to {CHECKPOINT_VERSION}{newer}"
             )
         training = described["training"]
-        if training is not None and not isinstance(training["recipe"]["name"], str):
+        if training and not isinstance(training["recipe"]["name"], str):
             raise ValueError(f"the recipe is called {training['recipe']['name']!r}")
         if version == 1 and training:
             described = {**described, "training": {**training, "recipe": renamed(training["recipe"])}}
         trained = Trained.from_plain(described)
-        if trained.model not in choices("model"):
-            raise ValueError(f"this zoo has no network {trained.model!r}; a newer version of this program may have it")
+        if not isinstance(trained.model, str) or not isinstance(trained.options, dict):
+            raise ValueError(f"its network is {trained.model!r} with the options {trained.options!r}")
         if not trained.class_names or not all(isinstance(name, str) for name in trained.class_names):
             raise ValueError("class_names are no names")
+    return trained
+
+
+def check_network(trained: Trained, path: Path) -> None:
+    """Raise `UserError` if this program has no such network, or it has no such options."""
+    with parsing(path, BAD_DESCRIPTION):
+        if trained.model not in choices("model"):
+            raise ValueError(f"this zoo has no network {trained.model!r}; a newer version of this program may have it")
         schema = SCHEMAS["model"][schema_name("model", trained.model)]
         check(schema, trained.options)
         for key, known in declarations(schema).items():
             known.setting.check(f"model.{key}", trained.options.get(key))
-    return trained
 
 
 @contextmanager
