@@ -43,6 +43,7 @@ class Published:
             as much as the network's; empty otherwise.
         resized: the smallest and largest shorter edge of the training images in pixels, where the source has an error
             for each; None otherwise.
+        continued: whether their training began with the weights of another one.
     """
 
     data: str
@@ -56,6 +57,7 @@ class Published:
     note: str = ""
     recipe: str = ""
     resized: tuple[int, int] | None = None
+    continued: bool = False
 
 
 @dataclass(frozen=True)
@@ -197,13 +199,14 @@ def _dense(top1_error: float, top5_error: float, train: str, test: str) -> Publi
     table, scale = ("Table 4", "scales") if "," in test else ("Table 3", "scale")
     source = f"Simonyan 2014, {table}, trained at {train}"
     protocol, edges = f"dense with flips, {scale} {test}", [int(edge) for edge in train.split(" to ")]
-    return Published("ImageNet val", protocol, top1_error, top5_error, source, resized=(edges[0], edges[-1]))
+    resized, continued = (edges[0], edges[-1]), train != "256"
+    return Published("ImageNet val", protocol, top1_error, top5_error, source, resized=resized, continued=continued)
 
 
 def _crops(top1_error: float, top5_error: float, dense: str = "") -> Published:
     """A row of Simonyan 2014, Table 5, whose networks were trained with scale jitter."""
     protocol, source = f"50 crops, scales 256, 384, 512{dense}", "Simonyan 2014, Table 5, trained at 256 to 512"
-    return Published("ImageNet val", protocol, top1_error, top5_error, source, resized=(256, 512))
+    return Published("ImageNet val", protocol, top1_error, top5_error, source, resized=(256, 512), continued=True)
 
 
 def _he(

@@ -39,6 +39,7 @@ COUNTERS = "harness/training/epoch_counters.py"
 MIXING, LOSSES = (f"harness/training/{name}.py" for name in ("mixing", "losses"))
 HISTORY = "harness/run/history.py"
 COUNTS, EVALUATOR, SCORES = (f"harness/evaluation/{name}.py" for name in ("counts", "evaluator", "scores"))
+DENSE = "harness/evaluation/dense.py"
 PAIRED = "harness/comparison/paired.py"
 PARQUET, RECORDER, COMPARE = (
     "harness/data/sources/parquet_files.py",
@@ -1598,6 +1599,72 @@ AUGMENTATION = [
 ]
 
 AVERAGING, RECORDER = "harness/training/averaging.py", "harness/training/recorder.py"
+VIEWED = [
+    Fault(
+        "dense evaluation: no rectifier after fc6",
+        DENSE,
+        "x = F.relu(F.conv2d(features, _as_kernel(fc6, network, features.shape[1], window), fc6.bias))",
+        "x = F.conv2d(features, _as_kernel(fc6, network, features.shape[1], window), fc6.bias)",
+        "test_protocols.py::test_a_network_for_another_size_keeps_the_average_in_front_of_fc6",
+    ),
+    Fault(
+        "dense evaluation: the image is seen twice and never mirrored",
+        DENSE,
+        "torch.stack((picture, picture.flip(-1)))",
+        "torch.stack((picture, picture))",
+        "test_protocols.py::test_half_of_the_views_are_mirror_images",
+    ),
+    Fault(
+        "dense evaluation: the greatest score of all positions instead of their mean",
+        DENSE,
+        ".float().mean((2, 3))",
+        ".float().amax((2, 3))",
+        "test_protocols.py::test_the_score_is_the_mean_softmax_over_scales_and_mirror_images",
+    ),
+    Fault(
+        "dense evaluation: a network for 128 pixels is taken for one of 224",
+        DENSE,
+        "    if window == side:\n        return weight\n",
+        "    if window != side:\n        window = side\n    if window == side:\n        return weight\n",
+        "test_protocols.py::test_a_network_for_another_size_keeps_the_average_in_front_of_fc6",
+    ),
+    Fault(
+        "150 crops: the grid ends before the right and lower edges",
+        GEOMETRY,
+        "round(step * room / (GRID - 1))",
+        "round(step * room / GRID)",
+        "test_protocols.py::test_many_crops_are_a_grid_at_each_scale_and_all_mirrored",
+    ),
+    Fault(
+        "150 crops: none is mirrored",
+        FILE_LOADER,
+        "torch.cat((windows, windows.flip(-1)), 1)",
+        "torch.cat((windows, windows), 1)",
+        "test_protocols.py::test_many_crops_are_a_grid_at_each_scale_and_all_mirrored",
+    ),
+    Fault(
+        "whole images: the pixels of one begin within those of the one before",
+        "harness/data/loading/picture_loader.py",
+        "end + height * width * 3",
+        "end + height * width",
+        "test_protocols.py::test_whole_images_are_torchvisions_at_every_scale",
+    ),
+    Fault(
+        "VGG trained at 256 stands beside the error of one trained at 256 to 512",
+        "harness/evaluation/published.py",
+        "if training and row.resized and tuple",
+        "if training and not row and tuple",
+        "test_protocols.py::test_published_errors_of_these_protocols_are_comparable",
+    ),
+    Fault(
+        "errors at other scales are compared in one table",
+        COMPARE,
+        'bool(protocol.get("scales"))',
+        "False",
+        "test_protocols.py::test_a_run_is_validated_and_evaluated_by_each_protocol",
+    ),
+]
+
 AVERAGED = [
     Fault(
         "the weights at the end of the run are reported instead of their average",
@@ -2011,6 +2078,7 @@ FAULTS = [
     *MIXED,
     *RESUMING,
     *EVALUATION,
+    *VIEWED,
     *STATISTICS,
     *AVERAGED,
     *PARTS,

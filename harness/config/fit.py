@@ -165,16 +165,20 @@ def check_views(protocol: ProtocolConfig, model: str, network: Preprocessing) ->
         UserError: the protocol has more or fewer scales than it can use, one that is smaller than the network's input,
             or sees whole images, which not every network takes.
     """
-    name, said = protocol.name, f"protocol.scales={written(protocol.scales)}"
-    if protocol.scales and name not in (MULTI_CROP, *DENSE):
-        raise UserError(f"{said}: protocol={name} has no scales; leave it out, or choose protocol=multi_scale_dense")
-    if name == "dense" and len(protocol.scales) > 1:
-        raise UserError(f"{said}: protocol=dense sees images at one scale; choose protocol=multi_scale_dense")
-    if protocol.scales and protocol.scales[0] < network.size:
-        raise UserError(
-            f"{said}: a shorter edge of {protocol.scales[0]} pixels is too short for the network's input of "
-            f"{network.size}"
-        )
+    name = protocol.name
+    if protocol.scales:
+        said = f"protocol.scales={written(protocol.scales)}"
+        if name not in (MULTI_CROP, *DENSE):
+            raise UserError(
+                f"{said}: protocol={name} has no scales; leave it out, or choose protocol=multi_scale_dense"
+            )
+        if name == "dense" and len(protocol.scales) > 1:
+            raise UserError(f"{said}: protocol=dense sees images at one scale; choose protocol=multi_scale_dense")
+        if protocol.scales[0] < network.size:
+            raise UserError(
+                f"{said}: a shorter edge of {protocol.scales[0]} pixels is too short for the network's input of "
+                f"{network.size}"
+            )
     if name not in DENSE:
         return
     if MODELS[model].family in ("mlp", "lenet"):

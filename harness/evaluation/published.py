@@ -120,7 +120,7 @@ def _why_not(row: Published, content: Mapping[str, Any], images: int) -> list[st
         why.append(f"this is the error on {content['seen']:,} of {images:,} images")
     if training is None and not row.source.startswith(PUBLISHER):
         why.append("this record does not hold how the weights were trained")
-    if training and content.get("pretrained"):
+    if training and content.get("pretrained") and not row.continued:
         why.append("this training began with the weights of another one")
     if training and training["max_batches"] is not None:
         why.append("this training was cut short by trainer.max_batches")
