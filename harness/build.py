@@ -16,7 +16,7 @@ from torch import nn
 from harness.config.commands import TrainConfig
 from harness.config.data import ImageFilesConfig
 from harness.config.facts import DataSet, Preprocessing
-from harness.config.fit import check_sizes, preprocessing_for
+from harness.config.fit import check_sizes, check_views, preprocessing_for
 from harness.config.recipe import FineTuneConfig, RecipeConfig
 from harness.data.loading.module import TrainData
 from harness.data.sources.splits import Splits
@@ -100,7 +100,8 @@ def start_network(
         The network, its preprocessing, and where its pretrained weights came from (None for random ones).
 
     Raises:
-        UserError: the weights cannot be found or downloaded, or belong to another network.
+        UserError: the weights cannot be found or downloaded, belong to another network, or bring a size that does not
+            suit recipe or protocol.
     """
     model = config.model
     given = config.weights if before is None else None
@@ -110,6 +111,7 @@ def start_network(
     preprocessing = preprocessing_for(model.name, config.data, known, theirs, config.overrides)
     if known.in_files:
         check_sizes(config.recipe, model.name, preprocessing.size)
+        check_views(config.protocol, model.name, preprocessing)
     torch.manual_seed(config.seed)
     network = build_network(model.name, model.options(), preprocessing, len(known.class_names))
     pretrained = before.pretrained if before else None

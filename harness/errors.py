@@ -44,7 +44,7 @@ def memory_error(error: RuntimeError) -> str | None:
     return (
         "the memory of the device is full: while training, trainer.accumulate=2 (or 4, 8, ...) computes each batch in "
         "so many parts and keeps the recipe, and recipe.precision=bf16-mixed needs less, too; in an evaluation, a "
-        "smaller protocol.batch_size needs less"
+        "smaller protocol.batch_size needs less, and with protocol=dense and multi_scale_dense smaller protocol.scales"
     )
 
 

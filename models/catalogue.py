@@ -41,6 +41,9 @@ class Published:
         note: how our network differs from theirs; empty if it does not.
         recipe: name in `configs/recipe/` of the recipe that the network was trained by, where the error is the recipe's
             as much as the network's; empty otherwise.
+        resized: the smallest and largest shorter edge of the training images in pixels, where the source has an error
+            for each; None otherwise.
+        continued: whether their training began with the weights of another one.
     """
 
     data: str
@@ -53,6 +56,8 @@ class Published:
     other: str = ""
     note: str = ""
     recipe: str = ""
+    resized: tuple[int, int] | None = None
+    continued: bool = False
 
 
 @dataclass(frozen=True)
@@ -193,7 +198,15 @@ def _dense(top1_error: float, top5_error: float, train: str, test: str) -> Publi
     """A row of Simonyan 2014: of Table 3 with one test scale, of Table 4 with several."""
     table, scale = ("Table 4", "scales") if "," in test else ("Table 3", "scale")
     source = f"Simonyan 2014, {table}, trained at {train}"
-    return Published("ImageNet val", f"dense with flips, {scale} {test}", top1_error, top5_error, source)
+    protocol, edges = f"dense with flips, {scale} {test}", [int(edge) for edge in train.split(" to ")]
+    resized, continued = (edges[0], edges[-1]), train != "256"
+    return Published("ImageNet val", protocol, top1_error, top5_error, source, resized=resized, continued=continued)
+
+
+def _crops(top1_error: float, top5_error: float, dense: str = "") -> Published:
+    """A row of Simonyan 2014, Table 5, whose networks were trained with scale jitter."""
+    protocol, source = f"50 crops, scales 256, 384, 512{dense}", "Simonyan 2014, Table 5, trained at 256 to 512"
+    return Published("ImageNet val", protocol, top1_error, top5_error, source, resized=(256, 512), continued=True)
 
 
 def _he(
@@ -452,8 +465,8 @@ _ENTRIES = (
             _dense(26.6, 8.6, "256", "224, 256, 288"),
             _dense(26.5, 8.6, "384", "352, 384, 416"),
             _dense(24.8, 7.5, "256 to 512", "256, 384, 512"),
-            Published("ImageNet val", "50 crops at 3 scales", 24.6, 7.5, "Simonyan 2014, Table 5"),
-            Published("ImageNet val", "50 crops at 3 scales and dense", 24.4, 7.2, "Simonyan 2014, Table 5"),
+            _crops(24.6, 7.5),
+            _crops(24.4, 7.2, dense=", and dense"),
             _torchvision(28.408, 9.618),
         ),
         weights=("IMAGENET1K_V1", "IMAGENET1K_FEATURES"),
@@ -478,8 +491,8 @@ _ENTRIES = (
             _dense(26.9, 8.7, "256", "224, 256, 288"),
             _dense(26.7, 8.6, "384", "352, 384, 416"),
             _dense(24.8, 7.5, "256 to 512", "256, 384, 512"),
-            Published("ImageNet val", "50 crops at 3 scales", 24.6, 7.4, "Simonyan 2014, Table 5"),
-            Published("ImageNet val", "50 crops at 3 scales and dense", 24.4, 7.1, "Simonyan 2014, Table 5"),
+            _crops(24.6, 7.4),
+            _crops(24.4, 7.1, dense=", and dense"),
             _torchvision(27.624, 9.124),
         ),
         weights=("IMAGENET1K_V1",),

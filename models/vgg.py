@@ -11,7 +11,7 @@ This is where the networks differ from the paper, or where the paper leaves a ch
 - dropout doubles the units that it keeps. The paper's dropout halves every output at test time instead;
 - the networks accept images of other sizes (at least 32 pixels), since pool5 is averaged to 7x7. At 224 pixels the
   average changes nothing. At other sizes timm's VGG is another function: it convolves fc6 to fc8 with the whole map and
-  averages the logits, as the paper's dense evaluation averages the scores;
+  averages the logits, as the paper's dense evaluation averages the scores; `harness/evaluation/dense.py` does that;
 - the networks whose names end in `_bn` normalise each convolution's batch before its rectifier. The paper has no such
   network.
 """

@@ -39,6 +39,7 @@ COUNTERS = "harness/training/epoch_counters.py"
 MIXING, LOSSES = (f"harness/training/{name}.py" for name in ("mixing", "losses"))
 HISTORY = "harness/run/history.py"
 COUNTS, EVALUATOR, SCORES = (f"harness/evaluation/{name}.py" for name in ("counts", "evaluator", "scores"))
+DENSE = "harness/evaluation/dense.py"
 PAIRED = "harness/comparison/paired.py"
 PARQUET, RECORDER, COMPARE = (
     "harness/data/sources/parquet_files.py",
@@ -208,8 +209,8 @@ LOADING = [
     Fault(
         "an unreadable image shifts the positions of those behind it",
         "harness/data/loading/workers.py",
-        "request.indices[kept], unreadable",
-        "request.indices[: len(kept)], unreadable",
+        "return Decoded(images[: len(kept)], request.indices[kept], unreadable)",
+        "return Decoded(images[: len(kept)], request.indices[: len(kept)], unreadable)",
         "test_file_loader.py::test_what_cannot_be_read_is_named_and_changes_no_other",
     ),
 ]
@@ -610,7 +611,7 @@ TRAINING = [
     Fault(
         "a record from before a setting is another row than one with its default",
         "harness/comparison/settings.py",
-        "recipe = {**_defaults(recipe), **recipe}",
+        'recipe = {**_defaults(FineTuneConfig if "backbone_rate" in recipe else RecipeConfig), **recipe}',
         "recipe = {**recipe}",
         "test_compare.py::test_a_setting_that_is_newer_than_a_record_had_its_default_there",
     ),
@@ -1196,15 +1197,15 @@ EVALUATION = [
     Fault(
         "logits of views are averaged instead of probabilities",
         SCORES,
-        "logits.log_softmax(1).view(len(images), views, -1).logsumexp(1) - math.log(views)",
-        "logits.view(len(images), views, -1).mean(1).log_softmax(1)",
+        "logits.log_softmax(1).view(images, -1, logits.shape[1]).logsumexp(1) - math.log(len(logits) // images)",
+        "logits.view(images, -1, logits.shape[1]).mean(1).log_softmax(1)",
         "test_exact_evaluation.py::test_the_score_of_several_views_is_the_logarithm_of_their_mean_probability",
     ),
     Fault(
         "views of different images are averaged",
         SCORES,
-        ".view(len(images), views, -1).logsumexp(1)",
-        ".view(views, len(images), -1).logsumexp(0)",
+        ".view(images, -1, logits.shape[1]).logsumexp(1)",
+        ".view(-1, images, logits.shape[1]).logsumexp(0)",
         "test_exact_evaluation.py::test_the_score_of_several_views_is_the_logarithm_of_their_mean_probability",
     ),
     Fault(
@@ -1598,6 +1599,72 @@ AUGMENTATION = [
 ]
 
 AVERAGING, RECORDER = "harness/training/averaging.py", "harness/training/recorder.py"
+VIEWED = [
+    Fault(
+        "dense evaluation: no rectifier after fc6",
+        DENSE,
+        "x = F.relu(F.conv2d(features, _as_kernel(fc6, network, features.shape[1], window), fc6.bias))",
+        "x = F.conv2d(features, _as_kernel(fc6, network, features.shape[1], window), fc6.bias)",
+        "test_protocols.py::test_a_network_for_another_size_keeps_the_average_in_front_of_fc6",
+    ),
+    Fault(
+        "dense evaluation: the image is seen twice and never mirrored",
+        DENSE,
+        "torch.stack((picture, picture.flip(-1)))",
+        "torch.stack((picture, picture))",
+        "test_protocols.py::test_half_of_the_views_are_mirror_images",
+    ),
+    Fault(
+        "dense evaluation: the greatest score of all positions instead of their mean",
+        DENSE,
+        ".float().mean((2, 3))",
+        ".float().amax((2, 3))",
+        "test_protocols.py::test_the_score_is_the_mean_softmax_over_scales_and_mirror_images",
+    ),
+    Fault(
+        "dense evaluation: a network for 128 pixels is taken for one of 224",
+        DENSE,
+        "    if window == side:\n        return weight\n",
+        "    if window != side:\n        window = side\n    if window == side:\n        return weight\n",
+        "test_protocols.py::test_a_network_for_another_size_keeps_the_average_in_front_of_fc6",
+    ),
+    Fault(
+        "150 crops: the grid ends before the right and lower edges",
+        GEOMETRY,
+        "round(step * room / (GRID - 1))",
+        "round(step * room / GRID)",
+        "test_protocols.py::test_many_crops_are_a_grid_at_each_scale_and_all_mirrored",
+    ),
+    Fault(
+        "150 crops: none is mirrored",
+        FILE_LOADER,
+        "torch.cat((windows, windows.flip(-1)), 1)",
+        "torch.cat((windows, windows), 1)",
+        "test_protocols.py::test_many_crops_are_a_grid_at_each_scale_and_all_mirrored",
+    ),
+    Fault(
+        "whole images: the pixels of one begin within those of the one before",
+        "harness/data/loading/picture_loader.py",
+        "end + height * width * 3",
+        "end + height * width",
+        "test_protocols.py::test_whole_images_are_torchvisions_at_every_scale",
+    ),
+    Fault(
+        "VGG trained at 256 stands beside the error of one trained at 256 to 512",
+        "harness/evaluation/published.py",
+        "if training and row.resized and tuple",
+        "if training and not row and tuple",
+        "test_protocols.py::test_published_errors_of_these_protocols_are_comparable",
+    ),
+    Fault(
+        "errors at other scales are compared in one table",
+        COMPARE,
+        'bool(protocol.get("scales"))',
+        "False",
+        "test_protocols.py::test_a_run_is_validated_and_evaluated_by_each_protocol",
+    ),
+]
+
 AVERAGED = [
     Fault(
         "the weights at the end of the run are reported instead of their average",
@@ -1798,7 +1865,7 @@ RELEASED = [
     Fault(
         "a number of another protocol is compared",
         "harness/evaluation/published.py",
-        "if usual.get(row.protocol, row.protocol) != _protocol(content):",
+        "if _in_our_words(row.protocol) != _protocol(content):",
         "if row.protocol == 'none':",
         "test_published.py::test_what_cannot_be_compared_says_why",
     ),
@@ -2204,6 +2271,7 @@ FAULTS = [
     *MIXED,
     *RESUMING,
     *EVALUATION,
+    *VIEWED,
     *STATISTICS,
     *AVERAGED,
     *PARTS,

@@ -125,7 +125,14 @@ def test_given_keys_of_the_protocol_change_alone_and_other_data_bring_their_own(
             "weights": (f"weights={run}", "model=lenet5", "data=digits"),
         }.items()
     }
-    own = {"name": "whole_image", "batch_size": 50, "precision": "32-true", "channels_last": True, "compile": False}
+    own = {
+        "name": "whole_image",
+        "batch_size": 50,
+        "precision": "32-true",
+        "channels_last": True,
+        "compile": False,
+        "scales": [],
+    }
     usual = {**own, "batch_size": 100, "channels_last": False}  # as many as are fast on a CPU
     assert protocols["checkpoint"] == protocols["same data"] == own
     assert protocols["key"] == {**own, "precision": "bf16-mixed"}

@@ -124,7 +124,10 @@ def test_five_hundred_wrong_overrides_are_refused_in_one_line_each(every: int) -
         ("recipe.milestones=[3,2]", "recipe.milestones=[3.0,2.0]: must rise from the first to the last"),
         ("seed=99999999999999999999", "seed=99999999999999999999: must be at most 9223372036854775807"),
         ("protocol.batch_size=1e14", "could not be converted to Integer; write 100000000000000"),
-        ("protocol=1", "protocol=1: no such choice; the nearest are: center_crop, ten_crop, whole_image"),
+        (
+            "protocol=1",
+            "protocol=1: no such choice; the nearest are: center_crop, dense, multi_crop, multi_scale_dense",
+        ),
         ("recipe.crop_padding=100000", "recipe.crop_padding=100000: must be at most 256"),
         ("model=mlp model.hidden=[99999999999]", "model.hidden=[99999999999]: each must be at most 100000"),
         ("seed=1e3", "seed: Value '1000.0' of type 'float' could not be converted to Integer; write 1000"),

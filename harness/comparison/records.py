@@ -27,6 +27,7 @@ import numpy.typing as npt
 from harness.comparison.paired import Paired, paired_tests, read_right
 from harness.comparison.settings import Settings, labels, settings_of
 from harness.config.data import DECODERS
+from harness.config.fields import written
 from harness.config.protocol import PRECISIONS
 from harness.errors import UserError
 from harness.evaluation.intervals import wilson
@@ -63,12 +64,13 @@ class Record:
 
     @property
     def protocol(self) -> str:
-        """Name of the protocol, with unusual settings that change the scores slightly: precision, compile, decoder."""
+        """Name of the protocol, with its scales, and settings that change the scores slightly: precision, decoder."""
         protocol, decoder = self.content["protocol"], self.content["data"].get("decoder", DECODERS[0])
         unusual = {
             protocol["precision"]: protocol["precision"] != PRECISIONS[0],
             "compiled": protocol.get("compile", False),
             f"decoder={decoder}": decoder != DECODERS[0],
+            f"scales={written(protocol.get('scales'))}": bool(protocol.get("scales")),
         }
         return " ".join([protocol["name"], *(word for word, said in unusual.items() if said)])
 

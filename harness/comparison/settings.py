@@ -11,6 +11,7 @@ from typing import Any
 from omegaconf import MISSING
 
 from harness.config.fields import declarations
+from harness.config.protocol import ProtocolConfig
 from harness.config.recipe import FineTuneConfig, RecipeConfig
 from harness.config.renamed import renamed
 from harness.config.weights import LOCAL_FILE
@@ -62,13 +63,13 @@ def settings_of(content: Values) -> Settings:
     shown = {"model": model["name"], **_part("model", model["options"])}
     implied: dict[str, Any] = {"parameters": model["parameters"]}
     implied |= {key: content.get(key) for key in ("preprocessing", "hash_version")}
-    rounding = {f"protocol.{key}": value for key, value in content["protocol"].items() if key not in ("name",)}
+    rounding = _part("protocol", content["protocol"], ("name", "scales"))  # which the comparison's name says
     rounding |= {"evaluated.device": content.get("device"), **_part("evaluated", content.get("versions", {}))}
     if training is None:
         shown |= {"torch": content.get("versions", {}).get("torch")}
     else:
         recipe = training["recipe"] if content["version"] >= RENAMED else renamed(training["recipe"])
-        recipe = {**_defaults(recipe), **recipe}
+        recipe = {**_defaults(FineTuneConfig if "backbone_rate" in recipe else RecipeConfig), **recipe}
         folds = "folds" in data
         shown |= {"recipe": recipe["name"], **_part("recipe", recipe, ("name", *TABLES))}
         shown["max_epochs"] = None if training["epochs"] == recipe.get("epochs") else training["epochs"]
@@ -78,7 +79,8 @@ def settings_of(content: Values) -> Settings:
         shown["epoch"] = reported_epoch(content["weights"], training)
         implied |= {} if folds else {key: training[key] for key in ("images", "fingerprint") if key in training}
         if recipe.get("patience") or recipe.get("trains") == "head" or recipe.get("schedule") == "plateau":
-            validated = _part("validated", training.get("validated", {}))
+            own = training.get("validated")  # older records lack it, or newer settings in it
+            validated = _part("validated", {**_defaults(ProtocolConfig), **own} if own else {})
             rounding |= {key: value for key, value in validated.items() if key == BATCH}
             implied |= {key: value for key, value in validated.items() if key != BATCH}
         shown |= _joined(training, content, ("device", "devices", "accumulate", "torch", "tf32"))
@@ -88,9 +90,8 @@ def settings_of(content: Values) -> Settings:
     return Settings(shown, implied, rounding, older)
 
 
-def _defaults(recipe: Values) -> dict[str, Any]:
-    """Return the values that a recipe has in settings which are newer than its record: those of old, the defaults."""
-    schema = FineTuneConfig if "backbone_rate" in recipe else RecipeConfig
+def _defaults(schema: type[Any]) -> dict[str, Any]:
+    """Return the values that a record means by settings which are newer than it: those of old, the defaults."""
     known = {name: declared.default for name, declared in declarations(schema).items()}
     return {name: default for name, default in known.items() if default != MISSING}
 

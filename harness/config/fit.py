@@ -15,7 +15,7 @@ from harness.config.data import DataConfig, ImageFilesConfig
 from harness.config.facts import DataSet, Preprocessing
 from harness.config.fields import written
 from harness.config.model import ShortcutConfig
-from harness.config.protocol import BATCHES, ProtocolConfig
+from harness.config.protocol import BATCHES, DENSE, MULTI_CROP, ProtocolConfig
 from harness.config.recipe import FineTuneConfig, RecipeConfig
 from harness.errors import UserError
 from models.catalogue import MODELS, Entry
@@ -35,9 +35,11 @@ def check(config: TrainConfig | EvalConfig | CompareConfig, describe: Describe) 
         return
     known = describe(config.data)
     if config.model is not None:
-        preprocessing_for(config.model.name, config.data, known)
+        preprocessing = preprocessing_for(config.model.name, config.data, known)
     in_files = known.in_files
     check_protocol(config.protocol, config.data, in_files)
+    if config.model is not None and not (in_files and config.weights):  # weights can bring other sizes
+        check_views(config.protocol, config.model.name, preprocessing)
     if isinstance(config, TrainConfig):
         check_recipe(config, in_files)
 
@@ -145,7 +147,9 @@ def check_protocol(
             f"{network.resize} and cropped to {network.size}: evaluate it on files, with data=folder"
         )
     if in_files == (protocol.name == "whole_image"):
-        why = "it resizes nothing, and these files have any size" if in_files else "it crops, and these are taken whole"
+        why = f"it {'resizes' if protocol.name in DENSE else 'crops'}, and these are taken whole"
+        if in_files:
+            why = "it resizes nothing, and these files have any size"
         raise UserError(
             f"protocol={protocol.name} does not work with data={data.name}: {why}; "
             f"choose protocol={'center_crop or protocol=ten_crop' if in_files else 'whole_image'}"
@@ -159,6 +163,46 @@ def on_device(config: Command, accelerator: str) -> Command:
         settled.protocol = copy.copy(config.protocol)
         settled.protocol.batch_size = BATCHES.get(config.protocol.name, BATCHES["center_crop"])[accelerator != "cpu"]
     return settled
+
+
+def check_views(protocol: ProtocolConfig, model: str, network: Preprocessing) -> None:
+    """Check what a protocol makes of each image.
+
+    Args:
+        protocol: says at which scales the images are seen.
+        model: name of the network in the catalogue.
+        network: its preprocessing.
+
+    Raises:
+        UserError: the protocol has more or fewer scales than it can use, one that is smaller than the network's input,
+            or sees whole images, which not every network takes.
+    """
+    name = protocol.name
+    if protocol.scales:
+        said = f"protocol.scales={written(protocol.scales)}"
+        if name not in (MULTI_CROP, *DENSE):
+            raise UserError(
+                f"{said}: protocol={name} has no scales; leave it out, or choose protocol=multi_scale_dense"
+            )
+        if name == "dense" and len(protocol.scales) > 1:
+            raise UserError(f"{said}: protocol=dense sees images at one scale; choose protocol=multi_scale_dense")
+        if protocol.scales[0] < network.size:
+            raise UserError(
+                f"{said}: a shorter edge of {protocol.scales[0]} pixels is too short for the network's input of "
+                f"{network.size}"
+            )
+    if name not in DENSE:
+        return
+    if MODELS[model].family in ("mlp", "lenet"):
+        raise UserError(
+            f"protocol={name}: {model} takes images of one size, and this protocol sees them whole; the networks of "
+            "AlexNet, VGG and ResNet take it: choose protocol=center_crop, protocol=ten_crop or protocol=multi_crop"
+        )
+    if protocol.compile:
+        raise UserError(
+            f"protocol.compile=true: protocol={name} sees images of many sizes, and each would be compiled anew; leave "
+            "it out"
+        )
 
 
 def check_arithmetic(accelerator: str, **precisions: str) -> None:

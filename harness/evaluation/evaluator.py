@@ -14,7 +14,7 @@ from torch import nn
 from harness.config.facts import Preprocessing
 from harness.config.protocol import ProtocolConfig
 from harness.data.images.image_files import ImageFiles
-from harness.data.loading.file_loader import EvalFileLoader
+from harness.data.loading.file_loader import FileLoader
 from harness.data.loading.loader import Batch, EvalLoader, Unreadable
 from harness.data.loading.module import EvalData
 from harness.data.sources.splits import Split
@@ -98,7 +98,8 @@ class Evaluator(L.LightningModule):
         self._unreadable += batch.unreadable
         if not len(batch.labels):
             return
-        scores = class_scores(self.network, batch.images, self.protocol, self.protocol.batch_size)
+        images = batch.pictures or batch.images
+        scores = class_scores(self.network, images, self.protocol, self.protocol.batch_size)
         self.classes = scores.shape[1]
         if self.among is not None:
             self.classes = len(self.among)
@@ -148,8 +149,8 @@ class Evaluator(L.LightningModule):
 
     def _timing(self) -> Timing:
         seconds = time.perf_counter() - self._started
-        loader = cast(EvalLoader | EvalFileLoader, self.trainer.test_dataloaders)
-        workers = loader.workers if isinstance(loader, EvalFileLoader) else None
+        loader = cast(EvalLoader | FileLoader, self.trainer.test_dataloaders)
+        workers = loader.workers if isinstance(loader, FileLoader) else None
         return Timing(seconds, self.counts.seen / seconds, loader.waiting.seconds / seconds, workers)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from harness.config.protocol import DENSE, MULTI_CROP
 from models.catalogue import MODELS, Published
 
 SPLITS = {  # name of the data here: the catalogue's, and the number of its images
@@ -13,6 +14,7 @@ SPLITS = {  # name of the data here: the catalogue's, and the number of its imag
     "cifar100": ("CIFAR-100 test", 10_000),
     "imagenet": ("ImageNet val", 50_000),
 }
+USUAL_SIZE = 224  # of the input of a network for ImageNet
 PUBLISHER = "the publisher of"
 INSIDE, BETTER, WORSE, NOT_COMPARABLE = "inside the interval", "better", "worse", "not comparable"
 
@@ -79,24 +81,37 @@ def _of_weights(content: Mapping[str, Any], data: str) -> list[Published]:
 
 def _protocol(content: Mapping[str, Any]) -> str:
     """The protocol by the catalogue's name."""
-    name = content["protocol"]["name"]
+    name, (size, resized) = content["protocol"]["name"], (content["preprocessing"][key] for key in ("size", "resize"))
     if name == "whole_image":
         return "whole image"
-    sizes = f"{content['preprocessing']['size']} of {content['preprocessing']['resize']}"
-    return f"{'10-crop' if name == 'ten_crop' else 'center crop'} {sizes}"
+    if name == MULTI_CROP or name in DENSE:
+        scales = content["protocol"].get("scales") or [resized or size]
+        edges = f"scale{'s' if len(scales) > 1 else ''} {', '.join(map(str, scales))}"
+        network = "" if size == USUAL_SIZE else f", of a network for {size}"
+        return f"{'50 crops' if name == MULTI_CROP else 'dense with flips'}, {edges}{network}"
+    return f"{'10-crop' if name == 'ten_crop' else 'center crop'} {size} of {resized}"
+
+
+def _in_our_words(protocol: str) -> str:
+    """A protocol of the catalogue as `_protocol` would say it."""
+    usual = {"1-crop": "center crop 224 of 256", "10-crop": "10-crop 224 of 256"}
+    return usual.get(protocol, protocol).replace("fully convolutional", "dense with flips")
 
 
 def _why_not(row: Published, content: Mapping[str, Any], images: int) -> list[str]:
     """The reasons for which the error of a record cannot be compared with a published one, the strongest first."""
-    usual = {"1-crop": "center crop 224 of 256", "10-crop": "10-crop 224 of 256"}
     options, training = content["model"]["options"], content["training"]
     differing = [name for name, value in row.options if _plain(options.get(name)) != _plain(value)]
     distorted = bool(training and training["recipe"].get("distortion"))
     why = [f"its network has other {name}" for name in differing]
     if _by_another_recipe(row, content):
         why.append(f"it was trained by another recipe: {row.recipe}")
-    if usual.get(row.protocol, row.protocol) != _protocol(content):
+    if _in_our_words(row.protocol) != _protocol(content):
         why.append(f"it was measured by another protocol: {row.protocol}")
+    if training and row.resized and tuple(training["recipe"].get("resize_range") or ()) != row.resized:
+        smallest, largest = row.resized
+        to = f"{smallest} to {largest}" if largest > smallest else str(smallest)
+        why.append(f"it was trained on images whose shorter edge was resized to {to}")
     if training and distorted != row.distorted:
         why.append(f"it was trained {'with' if row.distorted else 'without'} distorted images")
     if row.other:
@@ -105,7 +120,7 @@ def _why_not(row: Published, content: Mapping[str, Any], images: int) -> list[st
         why.append(f"this is the error on {content['seen']:,} of {images:,} images")
     if training is None and not row.source.startswith(PUBLISHER):
         why.append("this record does not hold how the weights were trained")
-    if training and content.get("pretrained"):
+    if training and content.get("pretrained") and not row.continued:
         why.append("this training began with the weights of another one")
     if training and training["max_batches"] is not None:
         why.append("this training was cut short by trainer.max_batches")

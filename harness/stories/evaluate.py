@@ -13,7 +13,15 @@ from harness.config.commands import EvalConfig
 from harness.config.compose import compose_groups
 from harness.config.data import DataConfig, ImageFilesConfig
 from harness.config.files import CONFIG_FILE
-from harness.config.fit import check_arithmetic, check_protocol, check_unset, keys_given, on_device, preprocessing_for
+from harness.config.fit import (
+    check_arithmetic,
+    check_protocol,
+    check_unset,
+    check_views,
+    keys_given,
+    on_device,
+    preprocessing_for,
+)
 from harness.config.protocol import ProtocolConfig
 from harness.data.sources.splits import relabelled
 from harness.data.sources.table import describe, load_test
@@ -53,6 +61,7 @@ def evaluate_together(config: EvalConfig, team: Team) -> None:
     config = replace(config, protocol=_protocol(config, trained, data))
     known = describe(data)
     check_protocol(config.protocol, data, known.in_files, trained.preprocessing)
+    check_views(config.protocol, trained.model, trained.preprocessing)
     check_arithmetic(team.accelerator, protocol=config.protocol.precision)
     classes = match_classes(known.class_names, trained.class_names, data.name, source, config.force)
     split = relabelled(load_test(data), classes)

@@ -268,7 +268,8 @@ class Classifier(L.LightningModule):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Count one batch of the validation split."""
         if len(batch.labels):
-            logits = class_scores(self.reported, batch.images, self.recipe, len(batch.labels))
+            images = batch.pictures or batch.images
+            logits = class_scores(self.reported, images, self.recipe, len(batch.labels))
             self.counters.add_validation(self.loss(logits, batch.labels), logits, batch.labels)
 
     def on_train_epoch_end(self) -> None:

@@ -20,11 +20,12 @@ from PIL import Image
 
 from harness.config.facts import Preprocessing
 from harness.data.images.decode import Pixels
-from harness.data.images.opening import MAX_PIXELS
+from harness.data.images.opening import MAX_PIXELS, UnreadableError
 from harness.data.images.pixels import pad_to
 
 ATTEMPTS = 10  # at a random crop that lies inside the image
 DRAWS = 4 * ATTEMPTS  # of each: area, aspect, row, column
+GRID = 5  # rows and columns of the windows of many crops
 SCALE_DRAWS = 3  # of a crop at a random scale: shorter edge, row, column
 RESIZERS = {
     "bilinear": torch.ops.aten._upsample_bilinear2d_aa,
@@ -90,6 +91,40 @@ def six_crop(image: Pixels, preprocessing: Preprocessing, decoder: str) -> Pixel
     top, left = _middle(height, width, preprocessing.size)
     corners = [(0, 0), (0, right), (bottom, 0), (bottom, right), (top, left), (top, right - left)]
     return _windows(image, preprocessing, corners, decoder)
+
+
+def grid_crop(image: Pixels, preprocessing: Preprocessing, scales: Sequence[int], decoder: str) -> Pixels:
+    """A regular grid of 5 x 5 windows from edge to edge [Simonyan 2014, section 3.2]: (25 S, size, size, 3).
+
+    Args:
+        image: uint8 (h, w, 3).
+        preprocessing: size and interpolation.
+        scales: S shorter edges in pixels, at each of which there is a grid, row by row.
+        decoder: `fast` or `pil`.
+    """
+    grids = []
+    for scale in scales:
+        scaled = dataclasses.replace(preprocessing, resize=scale)
+        height, width = _resized_size(image, scaled)
+        top, left = _evenly(height - scaled.size), _evenly(width - scaled.size)
+        grids.append(_windows(image, scaled, [(y, x) for y in top for x in left], decoder))
+    return np.concatenate(grids)
+
+
+def whole(image: Pixels, preprocessing: Preprocessing, scale: int, decoder: str) -> Pixels:
+    """The whole image (h, w, 3), its shorter edge resized to `scale` pixels.
+
+    Raises:
+        UnreadableError: a strip that would have more than `MAX_PIXELS` pixels.
+    """
+    size = height, width = _resized_size(image, dataclasses.replace(preprocessing, resize=scale))
+    if height * width > MAX_PIXELS:
+        raise UnreadableError(f"{width} x {height} pixels at a shorter edge of {scale}: too long to be seen whole")
+    return resize(image, size, preprocessing.interpolation or "bilinear", decoder, size)
+
+
+def _evenly(room: int) -> list[int]:
+    return [round(step * room / (GRID - 1)) for step in range(GRID)]
 
 
 def _stays_whole(image: Pixels, preprocessing: Preprocessing) -> bool:

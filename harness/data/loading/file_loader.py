@@ -9,7 +9,7 @@ devices.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -26,11 +26,11 @@ from harness.data.loading.finish import Finish
 from harness.data.loading.loader import Batch, Loader
 from harness.data.loading.order import EvalOrder, Start, TrainOrder
 from harness.data.loading.stateless import Stream
-from harness.data.loading.workers import Decoded, OperationDraws, Request, WindowDecoder, decoding
+from harness.data.loading.workers import Decoded, OperationDraws, PictureDecoder, Request, WindowDecoder, decoding
 
 
 class FileLoader(Loader):
-    """Asks worker processes for the windows of each batch.
+    """Asks worker processes for the windows of each batch, or for whole images.
 
     Args:
         split: the images.
@@ -44,7 +44,7 @@ class FileLoader(Loader):
         self,
         split: ImageFiles,
         order: TrainOrder | EvalOrder,
-        decoder: WindowDecoder,
+        decoder: WindowDecoder | PictureDecoder,
         workers: int,
         device: torch.device | str,
     ) -> None:
@@ -206,6 +206,8 @@ class EvalFileLoader(FileLoader):
         device: that uses the batches.
         rank: of this device among `devices`.
         devices: how many share the split.
+        scales: S shorter edges in pixels, at each of which there are 50 views of each image instead of the middle:
+            batches of (n, 50 S, C, H, W); empty for none.
     """
 
     def __init__(
@@ -220,17 +222,18 @@ class EvalFileLoader(FileLoader):
         device: torch.device | str = "cpu",
         rank: int = 0,
         devices: int = 1,
+        scales: Sequence[int] = (),
     ) -> None:
         order = EvalOrder(len(split), batch_size, rank=rank, devices=devices)
-        windows = WindowDecoder(preprocessing, decoder, ten_crop, as_viewed=split.as_viewed)
+        windows = WindowDecoder(preprocessing, decoder, ten_crop, as_viewed=split.as_viewed, scales=scales)
         super().__init__(split, order, windows, workers, device)
-        self.ten_crop = ten_crop
+        self.views = mirrored_too if scales else ten_views if ten_crop else None
 
     def finished(self, start: Start, decoded: Decoded, keys: torch.Tensor, global_size: int) -> Batch:
-        """Normalise; of the windows of ten crops, make the views."""
+        """Normalise; of the windows of ten or more crops, make the views."""
         windows = _on(self.device, decoded)
-        if self.ten_crop:
-            views = ten_views(windows)
+        if self.views is not None:
+            views = self.views(windows)
             flat = self.normalise(views.flatten(0, 1))
             images = flat.reshape(*views.shape[:2], *flat.shape[1:])
         else:
@@ -254,6 +257,11 @@ def ten_views(windows: torch.Tensor) -> torch.Tensor:
     """The six windows of `six_crop`, (n, 6, C, H, W), as the ten views of torchvision's TenCrop, (n, 10, C, H, W)."""
     corners_and_middle, mirrored = windows[:, :5], windows[:, [1, 0, 3, 2, 5]].flip(-1)
     return torch.cat((corners_and_middle, mirrored), 1)
+
+
+def mirrored_too(windows: torch.Tensor) -> torch.Tensor:
+    """Windows (n, V, C, H, W), and each mirrored: (n, 2 V, C, H, W)."""
+    return torch.cat((windows, windows.flip(-1)), 1)
 
 
 def _on(device: torch.device, decoded: Decoded) -> torch.Tensor:

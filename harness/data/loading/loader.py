@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -32,6 +33,19 @@ class Unreadable(NamedTuple):
     reason: str
 
 
+@dataclass(frozen=True)
+class Pictures:
+    """Whole images, whose sizes differ.
+
+    Attributes:
+        scaled: of each image, float32 (C, H, W) at each scale; normalised.
+        input_size: side in pixels of the square images that the network was made for.
+    """
+
+    scaled: list[list[torch.Tensor]]
+    input_size: int
+
+
 class Batch(NamedTuple):
     """One device's share of a batch.
 
@@ -45,6 +59,7 @@ class Batch(NamedTuple):
             if all could.
         keys: int64 (n,), what random draws for the images are functions of, beside seed and epoch: `Chosen.keys`; None
             for `indices`.
+        pictures: the images of a protocol that sees them whole, instead of `images`, which then is empty.
     """
 
     images: torch.Tensor
@@ -54,6 +69,7 @@ class Batch(NamedTuple):
     unreadable: tuple[Unreadable, ...] = ()
     rows: torch.Tensor | None = None
     keys: torch.Tensor | None = None
+    pictures: Pictures | None = None
 
 
 class Loader(ABC):

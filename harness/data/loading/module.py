@@ -6,13 +6,15 @@ import lightning as L
 import torch
 
 from harness.config.facts import Preprocessing
-from harness.config.protocol import ProtocolConfig
+from harness.config.protocol import DENSE, MULTI_CROP, ProtocolConfig
 from harness.config.recipe import RecipeConfig
+from harness.data.images.geometry import GRID
 from harness.data.images.image_files import ImageFiles
 from harness.data.images.image_set import ImageSet
 from harness.data.loading.file_loader import EvalFileLoader, TrainFileLoader
 from harness.data.loading.loader import Batch, EvalLoader, TrainLoader
 from harness.data.loading.order import batches_per_epoch
+from harness.data.loading.picture_loader import PictureLoader
 from harness.data.loading.workers import workers_at_hand
 from harness.data.sources.splits import Split, Splits
 from harness.run.machine import available_cores, shared_memory
@@ -37,7 +39,7 @@ class _OnDevice(L.LightningDataModule):
 
     def eval_loader(
         self, split: Split, preprocessing: Preprocessing, protocol: ProtocolConfig
-    ) -> EvalLoader | EvalFileLoader:
+    ) -> EvalLoader | EvalFileLoader | PictureLoader:
         """This device's share of a split."""
         trainer = self.attached_trainer()
         device, rank, devices = trainer.strategy.root_device, trainer.global_rank, trainer.world_size
@@ -45,27 +47,48 @@ class _OnDevice(L.LightningDataModule):
             return EvalLoader(
                 split, preprocessing, batch_size=protocol.batch_size, device=device, rank=rank, devices=devices
             )
+        if protocol.name in DENSE:
+            return self._whole_pictures(split, preprocessing, protocol)
         ten_crop = protocol.name == "ten_crop"
+        scales = protocol.scales_for(preprocessing) if protocol.name == MULTI_CROP else []
+        windows = GRID**2 * len(scales) or (6 if ten_crop else 1)
         return EvalFileLoader(
             split,
             preprocessing,
             batch_size=protocol.batch_size,
             ten_crop=ten_crop,
             decoder=str(self.decoder),
-            workers=self.workers(protocol.batch_size * (6 if ten_crop else 1), preprocessing.size),
+            workers=self.workers(protocol.batch_size * windows * preprocessing.size**2),
             device=device,
             rank=rank,
             devices=devices,
+            scales=scales,
         )
 
-    def workers(self, images: int, size: int) -> int:
-        """How many processes decode this device's batches of so many windows of `size` x `size` pixels."""
+    def _whole_pictures(
+        self, split: ImageFiles, preprocessing: Preprocessing, protocol: ProtocolConfig
+    ) -> PictureLoader:
+        trainer, scales = self.attached_trainer(), protocol.scales_for(preprocessing)
+        pixels = sum(scale**2 * 4 // 3 for scale in scales)  # of one image; most photographs are 4 to 3
+        return PictureLoader(
+            split,
+            preprocessing,
+            scales,
+            batch_size=protocol.batch_size,
+            decoder=str(self.decoder),
+            workers=self.workers(protocol.batch_size * pixels),
+            device=trainer.strategy.root_device,
+            rank=trainer.global_rank,
+            devices=trainer.world_size,
+        )
+
+    def workers(self, pixels: int) -> int:
+        """How many processes decode this device's batches of so many pixels."""
         if self.wanted_workers is not None:
             return self.wanted_workers
         trainer = self.attached_trainer()
         on_cpu = trainer.strategy.root_device.type == "cpu"
-        bytes_of_batch = 3 * size * size * images
-        return workers_at_hand(available_cores(), trainer.num_devices, on_cpu, bytes_of_batch, shared_memory())
+        return workers_at_hand(available_cores(), trainer.num_devices, on_cpu, 3 * pixels, shared_memory())
 
     def attached_trainer(self) -> L.Trainer:
         """The trainer that asks for loaders."""
@@ -139,7 +162,7 @@ class TrainData(_OnDevice):
             self.preprocessing,
             self.recipe,
             decoder=str(self.decoder),
-            workers=self.workers(-(-self.recipe.batch_size // trainer.world_size), self.largest_size),
+            workers=self.workers(-(-self.recipe.batch_size // trainer.world_size) * self.largest_size**2),
             seed=self.seed,
             position=lambda: trainer.global_step,
             device=trainer.strategy.root_device,
@@ -148,7 +171,7 @@ class TrainData(_OnDevice):
             max_batches=self.max_batches,
         )
 
-    def val_dataloader(self) -> EvalLoader | EvalFileLoader:
+    def val_dataloader(self) -> EvalLoader | EvalFileLoader | PictureLoader:
         """This device's share of the validation split."""
         return self.eval_loader(self.splits.validation, self.preprocessing, self.protocol)
 
@@ -177,6 +200,6 @@ class EvalData(_OnDevice):
         self.preprocessing = preprocessing
         self.protocol = protocol
 
-    def test_dataloader(self) -> EvalLoader | EvalFileLoader:
+    def test_dataloader(self) -> EvalLoader | EvalFileLoader | PictureLoader:
         """This device's share."""
         return self.eval_loader(self.split, self.preprocessing, self.protocol)

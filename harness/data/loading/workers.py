@@ -29,7 +29,15 @@ from torch.utils.data import DataLoader, Dataset
 from harness.config.facts import Preprocessing
 from harness.data.images.augmentation import Operations, own_generator
 from harness.data.images.decode import Pixels, decode, read
-from harness.data.images.geometry import centre_crop, random_resized_crop, random_scale_crop, six_crop
+from harness.data.images.geometry import (
+    GRID,
+    centre_crop,
+    grid_crop,
+    random_resized_crop,
+    random_scale_crop,
+    six_crop,
+    whole,
+)
 from harness.data.images.opening import UnreadableError
 from harness.data.loading.loader import Unreadable
 from harness.errors import UserError
@@ -74,15 +82,17 @@ class Decoded(NamedTuple):
     """What a worker gives back.
 
     Attributes:
-        images: uint8 (m, V, size, size, 3), V windows of each image that could be read; a worker overwrites them once
-            the next batch was asked for.
+        images: uint8 (m, V, size, size, 3), V windows of each image that could be read, or all their pixels (P,), whole
+            image after whole image; a worker overwrites them once the next batch was asked for.
         indices: positions in the split (m,).
         unreadable: the n - m others.
+        sizes: of whole images, int64 (m, S, 2), height and width at each scale; None for windows.
     """
 
     images: torch.Tensor
     indices: Positions
     unreadable: list[Unreadable]
+    sizes: Positions | None = None
 
 
 class _BatchMemory:
@@ -114,6 +124,7 @@ class WindowDecoder(Dataset[Decoded]):
         preprocessing: sizes, unless a request has its own, and interpolation.
         decoder: `fast` or `pil`.
         ten_crop: whether an evaluation takes the six windows of ten views instead of the middle.
+        scales: shorter edges at each of which an evaluation takes a grid of windows instead of the middle.
         crop_area: of a random crop.
         crop_aspect: of a random crop.
         memory: of the process that uses it.
@@ -131,6 +142,12 @@ class WindowDecoder(Dataset[Decoded]):
     as_viewed: bool = False
     resize_range: Sequence[int] = ()
     operations: Operations | None = None
+    scales: Sequence[int] = ()
+
+    @property
+    def count(self) -> int:
+        """Windows of an image."""
+        return GRID**2 * len(self.scales) or (6 if self.ten_crop else 1)
 
     def __getitem__(self, request: Request) -> Decoded:
         """Decode one batch."""
@@ -141,8 +158,7 @@ class WindowDecoder(Dataset[Decoded]):
 
     def _decoded(self, request: Request) -> Decoded:
         size = request.size or self.preprocessing.size
-        count = 6 if self.ten_crop else 1
-        images = self.memory.next((len(request.paths), count, size, size, 3))
+        images = self.memory.next((len(request.paths), self.count, size, size, 3))
         pixels_of = images.numpy()
         kept: list[int] = []
         unreadable = []
@@ -157,6 +173,8 @@ class WindowDecoder(Dataset[Decoded]):
         return Decoded(images[: len(kept)], request.indices[kept], unreadable)
 
     def _windows(self, pixels: Pixels, request: Request, row: int) -> Pixels:
+        if request.draws is None and self.scales:
+            return grid_crop(pixels, self.preprocessing, self.scales, self.decoder)
         if request.draws is None:
             return (six_crop if self.ten_crop else centre_crop)(pixels, self.preprocessing, self.decoder)
         window = self._random_window(pixels, request.draws[row], request.size)
@@ -174,6 +192,45 @@ class WindowDecoder(Dataset[Decoded]):
             return random_scale_crop(pixels, draws, preprocessing, self.resize_range, self.decoder)
         crop = (self.crop_area, self.crop_aspect)
         return random_resized_crop(pixels, draws, preprocessing, *crop, self.decoder)
+
+
+@dataclass(frozen=True)
+class PictureDecoder(Dataset[Decoded]):
+    """Turns requests into whole images: it decodes each once, and resizes it to every scale.
+
+    Attributes:
+        preprocessing: interpolation, and the input's size, which is the least shorter edge.
+        decoder: `fast` or `pil`.
+        scales: shorter edges in pixels.
+        as_viewed: whether the pixels are those that a viewer shows.
+        memory: of the process that uses it.
+    """
+
+    preprocessing: Preprocessing
+    decoder: str
+    scales: Sequence[int]
+    as_viewed: bool = False
+    memory: _BatchMemory = field(default_factory=_BatchMemory)
+
+    def __getitem__(self, request: Request) -> Decoded:
+        """Decode one batch."""
+        kept: list[int] = []
+        pictures: list[Pixels] = []
+        unreadable = []
+        for row, path in enumerate(request.paths):
+            try:
+                pixels = decode(read(path), self.decoder, self.as_viewed)
+                pictures += [whole(pixels, self.preprocessing, scale, self.decoder) for scale in self.scales]
+            except UnreadableError as error:
+                unreadable.append(Unreadable(int(request.indices[row]), str(error)))
+            else:
+                kept.append(row)
+        images, end = self.memory.next((sum(picture.size for picture in pictures) or 1,)), 0  # there is no empty memory
+        for picture in pictures:
+            images.numpy()[end : end + picture.size] = picture.reshape(-1)
+            end += picture.size
+        sizes = np.array([picture.shape[:2] for picture in pictures], dtype=np.int64)
+        return Decoded(images, request.indices[kept], unreadable, sizes.reshape(len(kept), len(self.scales), 2))
 
 
 class _Decoding(DataLoader[Decoded]):
@@ -202,19 +259,21 @@ class _Decoding(DataLoader[Decoded]):
             raise
 
 
-def decoding(windows: WindowDecoder, requests: Iterable[Request], workers: int, pinned: bool) -> DataLoader[Decoded]:
+def decoding(
+    decoder: WindowDecoder | PictureDecoder, requests: Iterable[Request], workers: int, pinned: bool
+) -> DataLoader[Decoded]:
     """Decode the requests, in their order, by worker processes; by this process if there are none.
 
     Each iteration starts its own and ends them: what they cost is nothing beside an epoch, and none is left behind.
 
     Args:
-        windows: what is done.
+        decoder: what is done.
         requests: iterated anew in each epoch.
         workers: processes.
         pinned: whether batches come in memory that a GPU can read by itself.
     """
     return _Decoding(
-        windows,
+        decoder,
         batch_size=None,
         sampler=requests,
         num_workers=workers,
