@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 from conftest import ROOT, run_script
+from in_process import call
 
 from harness.command.help import group_page, help_page
 from harness.config.commands import GROUPS
@@ -221,13 +222,13 @@ RECIPE_OF = {  # each data set's own, and its learning rate
 
 
 @pytest.mark.parametrize("data", [path.stem for path in (ROOT / "configs" / "data").glob("*.yaml")])
-def test_a_data_set_names_its_recipe_and_the_user_overrules_it(data: str) -> None:
+def test_a_data_set_names_its_recipe_and_the_user_overrules_it(data: str, capsys: pytest.CaptureFixture[str]) -> None:
     own, rate = RECIPE_OF[data]
-    said = run_script("train.py", f"data={data}", "model=resnet18", "--cfg", "job", "--resolve").stdout
-    assert f"name: {own}\n" in said and f"learning_rate: {rate}\n" in said
-    other, rate = ("sgd_cosine", 0.05) if own != "sgd_cosine" else ("he_2015_cifar", 0.1)
-    said = run_script("train.py", f"data={data}", f"recipe={other}", "--cfg", "job", "--resolve").stdout
-    assert f"name: {other}\n" in said and f"learning_rate: {rate}\n" in said
+    other, others_rate = ("sgd_cosine", 0.05) if own != "sgd_cosine" else ("he_2015_cifar", 0.1)
+    for words, name, value in ((["model=resnet18"], own, rate), ([f"recipe={other}"], other, others_rate)):
+        assert call("train.py", f"data={data}", *words, "--cfg", "job", "--resolve") == 0
+        said = capsys.readouterr().out
+        assert f"name: {name}\n" in said and f"learning_rate: {value}\n" in said
 
 
 @pytest.mark.parametrize("path", ["~/x", "a b", "é(1)", "epoch=2.ckpt", "it's", "{a,b}", "C:\\x", "a\\'b"])

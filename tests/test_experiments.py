@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 from in_process import call
 
 from harness.command.sweep import _checked_jobs
 from harness.config.compose import compose
-from harness.config.files import choices, describe
+from harness.config.files import choices, describe, own_sweep
 
 NAMES = choices("experiment")
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_an_experiment_says_its_command_and_all_its_jobs_are_valid(name: str) -> None:
-    jobs = _checked_jobs("train", [f"experiment={name}"], None)
-    seeds = {word for job in jobs for word in job if word.startswith("seed=")}
-    assert len(seeds) >= 3 and len({tuple(job) for job in jobs}) == len(jobs)
+    swept = own_sweep([f"experiment={name}"])
+    assert len({*swept["seed"].split(",")}) >= 3
+    jobs = _checked_jobs("train", [f"experiment={name}", "seed=0"], None)  # a seed makes no job invalid
+    assert (
+        len({tuple(job) for job in jobs})
+        == len(jobs)
+        == math.prod(len(values.split(",")) for key, values in swept.items() if key != "seed")
+    )
     assert len(describe("experiment", name)) < 90
 
 
