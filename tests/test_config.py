@@ -189,10 +189,10 @@ def test_the_errors_that_recipes_name_are_those_of_the_records() -> None:
 
 def test_imagenet_names_its_recipe_and_protocol_and_networks_without_batch_norm_learn_slower() -> None:
     for model, rate in (("resnet50", 0.1), ("vgg16_bn", 0.1), ("alexnet", 0.01), ("vgg16", 0.01)):
-        said = run_script("train.py", "data=imagenet", f"model={model}", "--cfg", "job", "--resolve").stdout
-        assert f"learning_rate: {rate}\n" in said and "name: torchvision_v1" in said and "name: center_crop" in said
-    said = run_script("train.py", "data=imagenet", "recipe.learning_rate=0.3", "--cfg", "job", "--resolve").stdout
-    assert "learning_rate: 0.3\n" in said
+        config = compose("train", ["data=imagenet", f"model={model}"])
+        assert (config.recipe.learning_rate, config.recipe.name) == (rate, "torchvision_v1")
+        assert config.protocol.name == "center_crop"
+    assert compose("train", ["data=imagenet", "recipe.learning_rate=0.3"]).recipe.learning_rate == 0.3
 
 
 @pytest.mark.parametrize("data", ["folder", "hub_photos"])
