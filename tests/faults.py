@@ -209,8 +209,8 @@ LOADING = [
     Fault(
         "an unreadable image shifts the positions of those behind it",
         "harness/data/loading/workers.py",
-        "request.indices[kept], unreadable",
-        "request.indices[: len(kept)], unreadable",
+        "request.indices[kept], unreadable)\n\n    def _windows",
+        "request.indices[: len(kept)], unreadable)\n\n    def _windows",
         "test_file_loader.py::test_what_cannot_be_read_is_named_and_changes_no_other",
     ),
 ]
@@ -611,7 +611,7 @@ TRAINING = [
     Fault(
         "a record from before a setting is another row than one with its default",
         "harness/comparison/settings.py",
-        "recipe = {**_defaults(recipe), **recipe}",
+        'recipe = {**_defaults(FineTuneConfig if "backbone_rate" in recipe else RecipeConfig), **recipe}',
         "recipe = {**recipe}",
         "test_compare.py::test_a_setting_that_is_newer_than_a_record_had_its_default_there",
     ),
@@ -1197,15 +1197,15 @@ EVALUATION = [
     Fault(
         "logits of views are averaged instead of probabilities",
         SCORES,
-        "logits.log_softmax(1).view(len(images), views, -1).logsumexp(1) - math.log(views)",
-        "logits.view(len(images), views, -1).mean(1).log_softmax(1)",
+        "logits.log_softmax(1).view(images, -1, logits.shape[1]).logsumexp(1) - math.log(len(logits) // images)",
+        "logits.view(images, -1, logits.shape[1]).mean(1).log_softmax(1)",
         "test_exact_evaluation.py::test_the_score_of_several_views_is_the_logarithm_of_their_mean_probability",
     ),
     Fault(
         "views of different images are averaged",
         SCORES,
-        ".view(len(images), views, -1).logsumexp(1)",
-        ".view(views, len(images), -1).logsumexp(0)",
+        ".view(images, -1, logits.shape[1]).logsumexp(1)",
+        ".view(-1, images, logits.shape[1]).logsumexp(0)",
         "test_exact_evaluation.py::test_the_score_of_several_views_is_the_logarithm_of_their_mean_probability",
     ),
     Fault(
@@ -1865,7 +1865,7 @@ RELEASED = [
     Fault(
         "a number of another protocol is compared",
         "harness/evaluation/published.py",
-        "if usual.get(row.protocol, row.protocol) != _protocol(content):",
+        "if _in_our_words(row.protocol) != _protocol(content):",
         "if row.protocol == 'none':",
         "test_published.py::test_what_cannot_be_compared_says_why",
     ),
