@@ -81,9 +81,10 @@ def _of_weights(content: Mapping[str, Any], data: str) -> list[Published]:
 
 def _protocol(content: Mapping[str, Any]) -> str:
     """The protocol by the catalogue's name."""
-    name, (size, resized) = content["protocol"]["name"], (content["preprocessing"][key] for key in ("size", "resize"))
+    name = content["protocol"]["name"]
     if name == "whole_image":
         return "whole image"
+    size, resized = content["preprocessing"]["size"], content["preprocessing"]["resize"]
     if name == MULTI_CROP or name in DENSE:
         scales = content["protocol"].get("scales") or [resized or size]
         edges = f"scale{'s' if len(scales) > 1 else ''} {', '.join(map(str, scales))}"
