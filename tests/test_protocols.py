@@ -468,6 +468,16 @@ def test_published_errors_of_these_protocols_are_comparable(
         assert "it was trained on images whose shorter edge was resized to" in beside(scales, [100, 100])["why"]
 
 
+@pytest.mark.parametrize(("resize", "comparable"), [([256, 256], False), ([384, 384], True), ([256, 512], True)])
+def test_a_training_may_begin_where_the_papers_began(resize: list[int], comparable: bool) -> None:
+    """At S = 384 and with scale jitter VGG began with weights of another training."""
+    scales = {256: [256], 384: [384], 512: [384]}[resize[1]]
+    content = record("vgg16", "imagenet", 100, recipe={"resize_range": resize}, pretrained={"name": "last.ckpt"})
+    found = published_beside({**content, "protocol": {"name": "dense", "scales": scales}})
+    assert found is not None and (found["why"] is None) == comparable
+    assert comparable or found["why"] == "this training began with the weights of another one"
+
+
 def test_a_record_without_scales_is_the_row_of_one_with_none() -> None:
     protocol = {"name": "center_crop", "batch_size": 64, "precision": "32-true", "channels_last": True}
     recipe = {"name": "modern", "patience": 3, "epochs": 5}
