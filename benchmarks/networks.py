@@ -30,10 +30,9 @@ def measure(
     """Images per second of each variant, and how many times as fast as the first, in 32-bit floats, contiguous."""
     torch.set_num_threads(threads)
     device = torch.device("cuda" if accelerator == "gpu" else "cpu")
+    trained = {model: _Trained(model, pixels, batch_size, device) for model in models}
     variants: dict[str, Callable[[], float]] = {
-        f"{model} {precision} {layout}": partial(
-            _rate, _step(model, precision, layout, pixels, batch_size, device), batch_size, steps, device
-        )
+        f"{model} {precision} {layout}": partial(trained[model].rate, precision, layout, steps)
         for model, precision, layout in product(models, PRECISIONS, LAYOUTS)
     }
     rates = in_turns(variants, rounds)
@@ -56,39 +55,35 @@ def _multiply_adds(model: str, pixels: int) -> int:
         return multiply_adds(build_model(model, num_classes=CLASSES, image_size=pixels), 3, pixels)
 
 
-def _step(
-    model: str, precision: str, layout: str, pixels: int, batch_size: int, device: torch.device
-) -> Callable[[], None]:
-    torch.manual_seed(0)
-    memory_format = LAYOUTS[layout]
-    network = build_model(model, num_classes=CLASSES, image_size=pixels).to(device)
-    network.to(memory_format=memory_format)
-    images = torch.rand(batch_size, 3, pixels, pixels, device=device).contiguous(memory_format=memory_format)
-    labels = torch.arange(batch_size, device=device) % CLASSES
-    optimizer = torch.optim.SGD(network.parameters(), lr=1e-3, momentum=0.9)
-    arithmetic = PRECISIONS[precision]
+class _Trained:
+    """A network, its optimiser and one batch on the device."""
 
-    def step() -> None:
-        with torch.autocast(device.type, arithmetic, enabled=arithmetic is not None):
-            loss = F.cross_entropy(network(images), labels)
-        optimizer.zero_grad()
+    def __init__(self, model: str, pixels: int, batch_size: int, device: torch.device) -> None:
+        torch.manual_seed(0)
+        self.device = device
+        self.network = build_model(model, num_classes=CLASSES, image_size=pixels).to(device)
+        self.images = torch.rand(batch_size, 3, pixels, pixels, device=device)
+        self.labels = torch.arange(batch_size, device=device) % CLASSES
+        self.optimizer = torch.optim.SGD(self.network.parameters(), lr=1e-3, momentum=0.9)
+
+    def rate(self, precision: str, layout: str, steps: int) -> float:
+        """Images per second of some steps, after one that warms up."""
+        self.network.to(memory_format=LAYOUTS[layout])
+        images = self.images.contiguous(memory_format=LAYOUTS[layout])
+        self._step(images, PRECISIONS[precision])
+        started = self._time()
+        for _ in range(steps):
+            self._step(images, PRECISIONS[precision])
+        return len(images) * steps / (self._time() - started)
+
+    def _step(self, images: torch.Tensor, arithmetic: torch.dtype | None) -> None:
+        with torch.autocast(self.device.type, arithmetic, enabled=arithmetic is not None):
+            loss = F.cross_entropy(self.network(images), self.labels)
+        self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
+        self.optimizer.step()
 
-    return step
-
-
-def _rate(step: Callable[[], None], batch_size: int, steps: int, device: torch.device) -> float:
-    """Images per second of some steps, after one that warms up."""
-    step()
-    _wait(device)
-    started = time.perf_counter()
-    for _ in range(steps):
-        step()
-    _wait(device)
-    return batch_size * steps / (time.perf_counter() - started)
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize()
+    def _time(self) -> float:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter()

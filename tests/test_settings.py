@@ -25,6 +25,7 @@ CHOSEN = (  # what makes every key exist, tried in turns
     "data=folder",
     "data=hub data.repo=a/b",
     "data=hub_photos data.repo=a/b",
+    "data=imagenet_v2",
 )
 MISREAD = (
     "",
@@ -223,5 +224,5 @@ def test_help_fits_a_screen(command: str) -> None:
 def test_a_group_offers_what_lies_in_its_folder() -> None:
     for group in GROUPS:
         few = f"the nearest are: {', '.join(choices(group))}"
-        said = few if group not in ("model", "recipe") else "--help lists the choices"  # which are many
+        said = few if group not in ("model", "recipe", "data") else "--help lists the choices"  # which are many
         assert refused(f"{group}=zxqv") == f"{group}=zxqv: no such choice; {said}"

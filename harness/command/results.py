@@ -61,7 +61,7 @@ def _bars(section: Section, root: Path) -> list[dict[str, Any]]:
 
 
 def _costs(section: Section, root: Path) -> list[dict[str, Any]]:
-    measured = any(line.records for line in section.lines)
+    measured = (root / SPEED).exists() and any(line.records for line in section.lines)
     return cost_chart.drawn(section, read_json(root / SPEED)) if measured else []
 
 
