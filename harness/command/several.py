@@ -110,7 +110,7 @@ def _has(model: str, weights: str) -> bool:
 
 def _runs(word: str) -> list[str]:
     """Return the folders of runs; what a pattern finds beside them, evaluations among them, is left out."""
-    named, matched = _items(word, lambda pattern: sorted(glob(str(Path(pattern).expanduser()))))
+    named, matched = _items(word, lambda pattern: sorted(glob(str(Path(pattern).expanduser()))))  # noqa: PTH207
     absent = next((name for name in named if not _is_run(name)), None)
     if absent is not None:
         raise UserError(f"run={absent}: not the folder of a run (it has no {CONFIG_FILE}); no network was evaluated")

@@ -120,7 +120,7 @@ class Evaluator(L.LightningModule):
         size = self.protocol.batch_size
         if isinstance(images, Pictures) or len(images) <= size:
             return class_scores(self.network, images, self.protocol, size)
-        parts = [class_scores(self.network, part, self.protocol, size) for part in images.split(size)]
+        parts = [class_scores(self.network, part, self.protocol, size) for part in torch.split(images, size)]
         return torch.cat(parts)
 
     def _labels(self, batch: Batch, scores: torch.Tensor) -> torch.Tensor:

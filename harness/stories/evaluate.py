@@ -109,7 +109,9 @@ def evaluate_together(config: EvalConfig, team: Team) -> None:
         tester = build.build_trainer(team, team.folder, protocol.precision, [progress])
         how = (subject.trained.preprocessing, protocol)
         workers, among = config.trainer.workers, subject.among
-        evaluator = evaluate(tester, subject.network, split, *how, decoder=subject.decoder, workers=workers, among=among)
+        evaluator = evaluate(
+            tester, subject.network, split, *how, decoder=subject.decoder, workers=workers, among=among
+        )
         if not config.force:
             check_score(evaluator)
         if team.leads:
