@@ -2263,6 +2263,51 @@ TEST_SETS = [
     ),
 ]
 
+SEVERAL = [
+    Fault(
+        "a batch that did not fit into memory counts its unreadable images twice",
+        EVALUATOR,
+        "        if len(batch.labels):\n            self._count(batch)\n        self._unreadable += batch.unreadable",
+        "        self._unreadable += batch.unreadable\n        if len(batch.labels):\n            self._count(batch)",
+        "test_several.py::test_without_memory_a_network_sees_half_the_batch_and_its_record_has_one_batch_size",
+    ),
+    Fault(
+        "a record holds answers of two batch sizes",
+        "harness/stories/evaluate_several.py",
+        "if not begins or len(module.sizes[one.name]) > 1:",
+        "if len(module.sizes[one.name]) > 1 and begins is None:",
+        "test_several.py::test_without_memory_a_network_sees_half_the_batch_and_its_record_has_one_batch_size",
+    ),
+    Fault(
+        "an unreadable image of a later part is called by another one's position",
+        "harness/evaluation/parts.py",
+        "Unreadable(start + image, reason)",
+        "Unreadable(image, reason)",
+        "test_several.py::test_records_are_those_of_separate_evaluations_and_each_picture_is_decoded_once",
+    ),
+    Fault(
+        "resume=auto goes on with the answers under other settings",
+        "harness/stories/evaluate_several.py",
+        'if found.get("settings") == settings:',
+        'if "settings" in found:',
+        "test_several.py::test_an_interrupted_evaluation_goes_on_after_its_last_whole_part",
+    ),
+    Fault(
+        "a part of another number of images is taken",
+        "harness/evaluation/parts.py",
+        "return part if part.counts.seen == len(part.predictions.labels) == images else None",
+        "return part",
+        "test_several.py::test_a_damaged_part_is_seen_again",
+    ),
+    Fault(
+        "a pattern names networks without these weights",
+        "harness/command/several.py",
+        "lacking = [name for name in matched if weights is not None and not _has(name, weights)]",
+        "lacking = [name for name in matched if weights is None]",
+        "test_several.py::test_a_pattern_leaves_out_networks_without_these_weights_and_says_so",
+    ),
+]
+
 FAULTS = [
     *LOADING,
     *AUGMENTATION,
@@ -2283,4 +2328,5 @@ FAULTS = [
     *LECTURE,
     *TERMINAL,
     *TEST_SETS,
+    *SEVERAL,
 ]

@@ -74,6 +74,13 @@ def batches(arguments: argparse.Namespace) -> dict[str, Any]:
     return measure(arguments.rounds, arguments.threads, arguments.accelerator)
 
 
+def several(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Evaluation of several networks on the CPU: one pass that decodes each picture once, against one for each."""
+    from benchmarks.several import measure
+
+    return measure(arguments.root, arguments.models, arguments.images, arguments.rounds, arguments.threads)
+
+
 def index(arguments: argparse.Namespace) -> dict[str, Any]:
     """Starting on a folder of many images, against torchvision's ImageFolder: time, memory, growth of workers."""
     from benchmarks.index import measure
@@ -85,7 +92,7 @@ def main() -> int:
     """Run one benchmark, print its result, and write it where `out` says."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True, metavar="WHAT")
-    for command in (training, startup, input, evaluation, throughput, batches, networks, index):
+    for command in (training, startup, input, evaluation, throughput, batches, networks, several, index):
         sub = commands.add_parser(command.__name__, help=command.__doc__, description=command.__doc__)
         sub.set_defaults(run=command)
         sub.add_argument("--rounds", type=int, default=5, help="of all variants in turns (default 5)")
@@ -94,9 +101,9 @@ def main() -> int:
             sub.add_argument("--data", default="mnist", choices=("mnist", "cifar10"), help="default mnist")
             sub.add_argument("--root", default="data", help="folder of torchvision's files (default data)")
             sub.add_argument("--threads", type=int, default=2, help="of the CPU (default 2)")
-        if command in (input, evaluation, throughput):
+        if command in (input, evaluation, throughput, several):
             sub.add_argument("--root", required=True, help="folder of classes with ImageNet's pictures (.JPEG)")
-        if command in (evaluation, batches):
+        if command in (evaluation, batches, several):
             sub.add_argument("--threads", type=int, default=2, help="of the CPU (default 2)")
         if command is evaluation:
             sub.add_argument("--batch-size", type=int, default=16, help="default 16")
@@ -113,6 +120,9 @@ def main() -> int:
             sub.add_argument("--threads", type=int, default=2, help="of the CPU (default 2)")
         if command in (training, throughput, batches, networks):
             sub.add_argument("--accelerator", default="cpu", choices=("cpu", "gpu"), help="default cpu")
+        if command is several:
+            sub.add_argument("models", nargs="+", metavar="MODEL", help="names of networks with torchvision's weights")
+            sub.add_argument("--images", type=int, default=100, help="of those below --root (default 100)")
         if command is index:
             sub.add_argument("--images", type=int, default=100_000, help="empty files to make (default 100000)")
     arguments = parser.parse_args()

@@ -15,6 +15,7 @@ import hydra
 from hydra._internal.utils import get_args_parser
 
 from harness.command.help import group_page, help_page
+from harness.command.several import configs_of, names_several
 from harness.config.commands import EXPERIMENT, CompareConfig, EvalConfig, TrainConfig
 from harness.config.compose import PROPORTIONAL, as_word, compose, quoted_path, register_schemas, sets_epochs
 from harness.config.files import CONFIGS, own_sweep
@@ -56,6 +57,8 @@ def _do(command: str, arguments: list[str]) -> int:
         from harness.command.sweep import sweep
 
         return sweep(command, given.overrides, given.config_dir)
+    elif command == "eval" and names_several(given.overrides):
+        return _evaluate_several(given.overrides, given.config_dir)
     else:
         config = compose(command, given.overrides, given.config_dir)
         from harness.stories.check import check  # a mistake in the words is found before this is loaded
@@ -93,6 +96,14 @@ def _run(config: TrainConfig | EvalConfig | CompareConfig) -> None:
         from harness.stories.compare import compare_records, explain
 
         (compare_records if config.why is None else explain)(config)
+
+
+def _evaluate_several(words: list[str], extra_configs: str | None) -> int:
+    """Evaluate several networks; the exit code is that of a sweep: 1 if one of them failed."""
+    configs = configs_of(words, extra_configs)
+    from harness.stories.evaluate_several import evaluate_several  # needs torch
+
+    return evaluate_several(configs)
 
 
 def _parsed(arguments: list[str]) -> argparse.Namespace:

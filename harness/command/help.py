@@ -47,6 +47,8 @@ EXAMPLES = {
         "python eval.py run=runs/lenet5-digits/2026-01-31_12-00-00 protocol.batch_size=100",
         "python eval.py checkpoint=best_on_validation.ckpt data=mnist data.root=data",
         "python eval.py model=resnet20 weights=resnet20.th data=parquet data.root=cifar10-jpeg",
+        "python eval.py 'run=[runs/a,runs/b]'                       # several; each picture is decoded once for all",
+        "python eval.py model='resnet*' weights=IMAGENET1K_V1 data=imagenet data.root=data/imagenet",
         "python eval.py -m run=runs/a,runs/b                        # several, one after the other",
     ),
     "compare": (

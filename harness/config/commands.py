@@ -95,6 +95,9 @@ class EvalConfig(Declared):
         None,
         choices=("all",),
     )
+    resume: str | None = setting(
+        "auto: go on with an evaluation that was interrupted, after its last whole part", None, choices=("auto",)
+    )
     force: bool = setting("whether to record a score even if it means nothing", False)
     runs: str = setting("folder in which the evaluation's own folder is made", "runs", path=True)
     overrides: list[str] = field(default_factory=list, compare=False)
@@ -105,6 +108,8 @@ class EvalConfig(Declared):
             raise UserError(
                 "say what to evaluate: run=FOLDER, checkpoint=FILE, model=NAME weights=... data=NAME, or verify=all"
             )
+        if self.verify is not None and self.resume is not None:
+            raise UserError(f"resume={self.resume}: does not work with verify=; leave it out")
         if self.weights is not None and (self.model is None or self.data is None):
             raise UserError(
                 f"weights={self.weights}: say which network they belong to and which data to evaluate on: "

@@ -15,7 +15,7 @@ from harness.config.facts import Preprocessing
 from harness.config.protocol import ProtocolConfig
 from harness.data.images.image_files import ImageFiles
 from harness.data.loading.file_loader import FileLoader
-from harness.data.loading.loader import Batch, EvalLoader, Unreadable
+from harness.data.loading.loader import Batch, EvalLoader, Pictures, Unreadable
 from harness.data.loading.module import EvalData
 from harness.data.sources.splits import Split
 from harness.evaluation.counts import count_correct, first_classes, likeliest, only
@@ -94,20 +94,34 @@ class Evaluator(L.LightningModule):
         self._started = time.perf_counter()
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """Count one batch and keep its predictions, without waiting for the device."""
+        """Count one batch and keep its predictions, without waiting for the device.
+
+        If this fails, as it does where memory is full, nothing of the batch is counted.
+        """
+        if len(batch.labels):
+            self._count(batch)
         self._unreadable += batch.unreadable
-        if not len(batch.labels):
-            return
-        images = batch.pictures or batch.images
-        scores = class_scores(self.network, images, self.protocol, self.protocol.batch_size)
+
+    def _count(self, batch: Batch) -> None:
+        scores = self._scores(batch.pictures or batch.images)
         self.classes = scores.shape[1]
         if self.among is not None:
             self.classes = len(self.among)
             scores = only(scores, self.among)
         labels = self._labels(batch, scores)
-        self._right += count_correct(scores, labels)
+        right = count_correct(scores, labels)
         classes, best = first_classes(scores, 5)
-        self._seen.append((batch.indices, labels, classes, (best - scores.logsumexp(1, keepdim=True)).exp()))
+        seen = (batch.indices, labels, classes, (best - scores.logsumexp(1, keepdim=True)).exp())
+        self._right += right
+        self._seen.append(seen)
+
+    def _scores(self, images: torch.Tensor | Pictures) -> torch.Tensor:
+        """The scores of a batch (N, K), which may be larger than the protocol's: then it is seen in parts."""
+        size = self.protocol.batch_size
+        if isinstance(images, Pictures) or len(images) <= size:
+            return class_scores(self.network, images, self.protocol, size)
+        parts = [class_scores(self.network, part, self.protocol, size) for part in torch.split(images, size)]
+        return torch.cat(parts)
 
     def _labels(self, batch: Batch, scores: torch.Tensor) -> torch.Tensor:
         """The labels of a batch; of an image that has several right answers, the one that the network likes best."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,9 @@ from harness.config.fit import (
     preprocessing_for,
 )
 from harness.config.protocol import ProtocolConfig
-from harness.data.sources.splits import relabelled
+from harness.data.sources.splits import Split, relabelled
 from harness.data.sources.table import describe, load_test
-from harness.evaluation.evaluator import evaluate
+from harness.evaluation.evaluator import Evaluator, evaluate
 from harness.evaluation.plausibility import check_labels, check_score, match_classes
 from harness.evaluation.record import Moment, write_record
 from harness.run.checkpoint import CHECKPOINTS, Trained, checkpoint_of_run, read_checkpoint
@@ -55,39 +56,109 @@ def evaluate_into_folder(config: EvalConfig) -> Path:
     return team.folder
 
 
+@dataclass(frozen=True)
+class Subject:
+    """A network, and the images that it is evaluated on: both are loaded and checked.
+
+    Attributes:
+        config: settings of the evaluation.
+        protocol: how the network is evaluated, with the number of images that the device evaluates at once.
+        network: with its weights.
+        trained: its description.
+        data: settings of the data.
+        split: images with the network's own numbers of classes.
+        classes: these numbers.
+        among: classes that the network chooses among; None for all that it knows.
+        source: where the weights come from, for the log.
+        moment: moment of training from which they come; None for pretrained weights.
+        best: the best epoch on the validation split until then; None for pretrained weights.
+    """
+
+    config: EvalConfig
+    protocol: ProtocolConfig
+    network: nn.Module
+    trained: Trained
+    data: DataConfig
+    split: Split
+    classes: tuple[int, ...]
+    among: tuple[int, ...] | None
+    source: str
+    moment: Moment | None
+    best: dict[str, Any] | None
+
+    @property
+    def decoder(self) -> str | None:
+        """Decoder of images in files; None for images in memory."""
+        return self.data.decoder if isinstance(self.data, ImageFilesConfig) else None
+
+    def folder_name(self) -> str:
+        """Name of the folder that holds the folders of such evaluations."""
+        return f"{self.trained.model}-{self.data.name}"
+
+
 def evaluate_together(config: EvalConfig, team: Team) -> None:
     """Load network and data, make the folder, evaluate, and write the record."""
+    subject = prepared(config, team.accelerator, load_test)
+    split, protocol = subject.split, subject.protocol
+    if team.leads:
+        folder = make_run_folder(config.runs, subject.folder_name(), subject.config, suffix="-eval")
+        team.call(folder, False, "start the evaluation again")
+    with doing("in the evaluation, before its record was written; start it again"):
+        tell_of(subject, team, team.folder)
+        progress = ProgressBar(config.trainer.progress)
+        tester = build.build_trainer(team, team.folder, protocol.precision, [progress])
+        how = (subject.trained.preprocessing, protocol)
+        workers, among = config.trainer.workers, subject.among
+        evaluator = evaluate(
+            tester, subject.network, split, *how, decoder=subject.decoder, workers=workers, among=among
+        )
+        if not config.force:
+            check_score(evaluator)
+        if team.leads:
+            record(subject, evaluator, team.folder)
+
+
+def prepared(config: EvalConfig, accelerator: str, load: Callable[[DataConfig], Split]) -> Subject:
+    """Load a network and its data, and check that they work together.
+
+    Args:
+        config: settings of the evaluation.
+        accelerator: Lightning's name of it.
+        load: reads the test split of a data set.
+
+    Raises:
+        UserError: weights or data cannot be read, do not fit, or mean nothing together.
+    """
     network, trained, data, source, moment, best = (_of_weights if config.weights else _of_checkpoint)(config)
     config = replace(config, protocol=_protocol(config, trained, data))
     known = describe(data)
     check_protocol(config.protocol, data, known.in_files, trained.preprocessing)
     check_views(config.protocol, trained.model, trained.preprocessing)
-    check_arithmetic(team.accelerator, protocol=config.protocol.precision)
+    check_arithmetic(accelerator, protocol=config.protocol.precision)
     classes = match_classes(known.class_names, trained.class_names, data.name, source, config.force)
-    split = relabelled(load_test(data), classes)
+    split = relabelled(load(data), classes)
     if not config.force:
         check_labels(split, f"data={data.name} data.root={data.root}")
         place = _place(config)
         if place.exists():  # otherwise it is the name of published weights
             check_unseen(place if place.is_dir() else place.parent.parent, split)
+    among = classes if known.restricted else None
+    protocol = on_device(config, accelerator).protocol
+    return Subject(config, protocol, network, trained, data, split, classes, among, source, moment, best)
 
-    if team.leads:
-        folder = make_run_folder(config.runs, f"{trained.model}-{data.name}", config, suffix="-eval")
-        team.call(folder, False, "start the evaluation again")
-    with doing("in the evaluation, before its record was written; start it again"):
-        log.info(f"{trained.model} of {source} on {data.name}: {len(split):,} images; {team}; {team.folder}")
-        warn_of_others(split)
-        progress = ProgressBar(config.trainer.progress)
-        tester = build.build_trainer(team, team.folder, config.protocol.precision, [progress])
-        decoder = data.decoder if isinstance(data, ImageFilesConfig) else None
-        how = (trained.preprocessing, on_device(config, team.accelerator).protocol)
-        among = classes if known.restricted else None
-        evaluator = evaluate(tester, network, split, *how, decoder=decoder, workers=config.trainer.workers, among=among)
-        if not config.force:
-            check_score(evaluator)
-        if team.leads:
-            cost = build.cost(network, trained.preprocessing)
-            write_record(team.folder, evaluator, trained, data=data, moment=moment, multiply_adds=cost, best=best)
+
+def tell_of(subject: Subject, team: Team, folder: Path) -> None:
+    """Log what is evaluated on what."""
+    trained, data, split = subject.trained, subject.data, subject.split
+    log.info(f"{trained.model} of {subject.source} on {data.name}: {len(split):,} images; {team}; {folder}")
+    warn_of_others(split)
+
+
+def record(subject: Subject, evaluator: Evaluator, folder: Path) -> None:
+    """Write the record of an evaluation that has ended."""
+    cost = build.cost(subject.network, subject.trained.preprocessing)
+    data, moment, best = subject.data, subject.moment, subject.best
+    write_record(folder, evaluator, subject.trained, data=data, moment=moment, multiply_adds=cost, best=best)
 
 
 def _place(config: EvalConfig) -> Path:
