@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from itertools import islice
@@ -27,22 +28,29 @@ from models import build_model
 
 
 def measure(folder: str, models: Sequence[str], images: int, rounds: int, threads: int) -> dict[str, Any]:
-    """Ratio of the seconds of separate passes to those of one, from the networks' files to their records."""
+    """Ratios of separate passes to one in seconds, and in seconds of CPUs, which other programs disturb less.
+
+    Both count from the networks' files to their records; no start of Python is among them.
+    """
     with TemporaryDirectory() as place:
         root = _pictures(Path(folder), Path(place) / "data", images)
         runs = as_word("runs", str(Path(place) / "runs"))
         words = [runs, "force=true", f"trainer.threads={threads}", "trainer.progress=false", "trainer.accelerator=cpu"]
         configs = [_config(model, root, Path(place), words) for model in models]
-        together = _timed(lambda: evaluate_several(configs))
-        separate = _timed(lambda: [evaluate_into_folder(config) for config in configs])
+        cpu: dict[str, list[float]] = {"together": [], "separate": []}
+        together = _timed(lambda: evaluate_several(configs), cpu["together"])
+        separate = _timed(lambda: [evaluate_into_folder(config) for config in configs], cpu["separate"])
         seconds = in_turns({"together": together, "separate": separate}, rounds)
+    cpu = {name: values[1:] for name, values in cpu.items()}  # the first round is thrown away
     return {
         "benchmark": "several",
         "models": list(models),
         "images": images,
         "rounds": rounds,
         "separate_to_together": ratio(seconds, "separate", "together"),
+        "separate_to_together_in_cpu_seconds": ratio(cpu, "separate", "together"),
         "seconds": {name: sorted(values)[len(values) // 2] for name, values in seconds.items()},
+        "cpu_seconds": {name: sorted(values)[len(values) // 2] for name, values in cpu.items()},
         "machine": machine(),
     }
 
@@ -75,11 +83,14 @@ def _config(model: str, root: Path, place: Path, words: Sequence[str]) -> EvalCo
     return compose("eval", [as_word("checkpoint", str(file)), *data, *words])
 
 
-def _timed(run: Callable[[], object]) -> Callable[[], float]:
+def _timed(run: Callable[[], object], cpu: list[float]) -> Callable[[], float]:
+    """A function that runs, returns the seconds, and adds those of CPUs to a list, workers among them."""
+
     def seconds() -> float:
-        started = time.perf_counter()
+        started, used = time.perf_counter(), sum(os.times()[:4])
         with given_back():
             run()
+        cpu.append(sum(os.times()[:4]) - used)
         return time.perf_counter() - started
 
     return seconds

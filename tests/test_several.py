@@ -96,7 +96,7 @@ def test_records_are_those_of_separate_evaluations_and_each_picture_is_decoded_o
         assert not (together / "parts").exists()
     said = capsys.readouterr().out
     assert "2 networks see each picture together: model=resnet34, model=resnet18" in said
-    assert "record in" in said and said.endswith("2 of 2 networks evaluated\n")
+    assert "record in" in said and said.endswith("evaluated: 2 of 2\n")
 
 
 def result(folder: Path) -> dict[str, Any]:
@@ -202,7 +202,7 @@ def test_one_that_fails_does_not_stop_the_others(
     (networks / "resnet34.ckpt").write_bytes(b"nothing")
     assert evaluate(networks, "runs", "model=[resnet34,resnet18]") == 1
     said = capsys.readouterr()
-    assert "1 of 2 networks evaluated" in said.out and "failed: model=resnet34: " in said.err
+    assert "evaluated: 1 of 2" in said.out and "failed: model=resnet34: " in said.err
     assert "Traceback" not in said.err
     assert result(folder_of(networks, "runs", "resnet18"))["seen"] == PICTURES
     assert not (networks / "runs" / "resnet34-imagenet").exists()
@@ -243,11 +243,11 @@ def test_two_runs_of_digits_are_evaluated_together(tmp_path: Path, capsys: pytes
     for run in runs:
         same_files(only(tmp_path / "again" / run.parent.name), run)
     said = capsys.readouterr().out
-    assert "2 networks see each picture together" in said and "2 of 2 networks evaluated" in said
+    assert "2 networks see each picture together" in said and "evaluated: 2 of 2" in said
     (tmp_path / "runs" / "mlp-digits" / "notes").mkdir()
     assert call("eval.py", f"run={tmp_path / 'runs' / '*' / '*'}", *words) == 0
     said = capsys.readouterr().out
-    assert "left out, because they are no runs: " in said and "notes" in said and "2 of 2 networks evaluated" in said
+    assert "left out, because they are no runs: " in said and "notes" in said and "evaluated: 2 of 2" in said
 
 
 @pytest.mark.parametrize(
@@ -283,7 +283,7 @@ def test_a_pattern_leaves_out_networks_without_these_weights_and_says_so(
     assert evaluate(networks, "runs", "model=[resnet18,resnet*4]") == 0
     said = capsys.readouterr().out
     assert "left out, because they have no weights=IMAGENET1K_V1: resnet44" in said
-    assert "2 of 2 networks evaluated" in said
+    assert "evaluated: 2 of 2" in said
 
 
 @pytest.mark.slow

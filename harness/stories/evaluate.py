@@ -26,6 +26,7 @@ from harness.config.fit import (
 from harness.config.protocol import ProtocolConfig
 from harness.data.sources.splits import Split, relabelled
 from harness.data.sources.table import describe, load_test
+from harness.errors import UserError
 from harness.evaluation.evaluator import Evaluator, evaluate
 from harness.evaluation.plausibility import check_labels, check_score, match_classes
 from harness.evaluation.record import Moment, write_record
@@ -49,6 +50,8 @@ def evaluate_network(config: EvalConfig) -> dict[str, Any]:
 
 def evaluate_into_folder(config: EvalConfig) -> Path:
     """Evaluate a network and return the evaluation's folder, which holds its record."""
+    if config.resume is not None:
+        raise UserError(f"resume={config.resume}: is for the command line; leave it out in a program of your own")
     with gather(config.trainer) as team:
         if not team.leads:
             team.follow()

@@ -99,7 +99,7 @@ def evaluate_several(configs: Sequence[EvalConfig]) -> int:
         if not team.leads:
             team.follow()
         several = Several(configs, team)
-        with doing(f"in the evaluation of {len(configs)} networks; {GO_ON}"):
+        with doing(f"in the evaluation; {GO_ON}"):
             several.evaluate()
         if team.leads:
             several.conclude()
@@ -212,7 +212,8 @@ class Several:
     def _together(self, group: list[One]) -> list[One]:
         """Evaluate networks that see the same batches; return those that have to begin again with smaller ones."""
         subject = group[0].subject
-        log.info(f"{len(group)} networks see each picture together: {', '.join(one.name for one in group)}")
+        if len(group) > 1:
+            log.info(f"{len(group)} networks see each picture together: {', '.join(one.name for one in group)}")
         evaluators = {one.name: _evaluator(one) for one in group}
         for one in group:
             with self._logged(one):
@@ -300,7 +301,7 @@ class Several:
             show_table(None, ["network", *heads, "record in"], rows, right=heads)
         for name, line in self.failed.items():
             say(f"failed: {name}: {line}", sys.stderr)
-        log.info(f"{len(finished)} of {len(finished) + len(self.failed)} networks evaluated")
+        log.info(f"evaluated: {len(finished)} of {len(finished) + len(self.failed)}")
 
 
 def parts_of(images: int) -> list[np.ndarray[Any, np.dtype[np.int64]]]:
