@@ -2216,6 +2216,23 @@ DAMAGED = [
     ),
 ]
 
+DAMAGED_RUNS = [
+    Fault(
+        "a damaged position in a run is Lightning's to find",
+        RECORDER,
+        '        _check_kind("loops", checkpoint["loops"]["fit_loop"], trainer.fit_loop.state_dict())',
+        "        pass",
+        "test_damaged_resume.py::test_a_damaged_state_of_training_is_one_line_or_goes_on",
+    ),
+    Fault(
+        "an error about a checkpoint's state keeps its traceback",
+        "harness/stories/train.py",
+        "if checkpoint is None or recorder.began:",
+        "if True:",
+        "test_damaged_resume.py::test_a_damaged_state_of_training_is_one_line_or_goes_on",
+    ),
+]
+
 TEST_SETS = [
     Fault(
         "a network answers with any class it knows on a set of some classes",
@@ -2328,5 +2345,6 @@ FAULTS = [
     *LECTURE,
     *TERMINAL,
     *TEST_SETS,
+    *DAMAGED_RUNS,
     *SEVERAL,
 ]

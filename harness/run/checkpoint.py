@@ -38,6 +38,7 @@ CHECKPOINT_VERSION = 2  # 2: names of `harness.config.renamed`
 CHECKPOINTS = "checkpoints"  # subfolder of a run folder
 LAST = "last.ckpt"
 DAMAGED = "damaged.ckpt"  # a checkpoint that could not be read when its run was resumed
+ODD_VALUES = (ValueError, LookupError, TypeError, AttributeError, RuntimeError)  # raises what reads them; last: tensors
 PREVIOUS = "previous.ckpt"  # the checkpoint before the last, in case the last is damaged
 BAD_DESCRIPTION = "its description of the network is damaged"
 BEST = "best_on_validation.ckpt"
@@ -300,7 +301,7 @@ def parsing(path: Path, what: str) -> Iterator[None]:
     """
     try:
         yield
-    except (ValueError, LookupError, TypeError, AttributeError, RuntimeError) as error:  # the last by tensors
+    except ODD_VALUES as error:
         if isinstance(error, UserError) and str(error).startswith(str(path)):
             raise
         said = f"no {error}" if isinstance(error, KeyError) else str(error)

@@ -11,7 +11,8 @@ from harness.config.commands import TrainConfig
 from harness.config.fit import check_arithmetic, check_sync, check_validation, on_device
 from harness.data.images.image_files import ImageFiles
 from harness.data.sources.table import describe, load
-from harness.run.checkpoint import Trained
+from harness.errors import UserError
+from harness.run.checkpoint import ODD_VALUES, Trained
 from harness.run.files import RESULT_FILE, read_json
 from harness.run.folder import make_run_folder
 from harness.run.history import Epoch
@@ -96,6 +97,14 @@ def train_together(config: TrainConfig, resumed: Path | None, team: Team) -> tup
             *([str(pretrained)] if pretrained else []),
         ]
         log.info(lines)
-        trainer.fit(classifier, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+        try:
+            trainer.fit(classifier, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+        except ODD_VALUES as error:
+            if checkpoint is None or recorder.began:
+                raise
+            raise UserError(
+                f"{checkpoint}: its state of training is damaged ({type(error).__name__}: {error}); move it away, and "
+                "the checkpoint before it takes its place"
+            ) from error
         report(config, team, trained, network, data, classifier, recorder, progress)
     return folder, tuple(classifier.history)

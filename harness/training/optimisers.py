@@ -57,3 +57,24 @@ def set_momentum(groups: Groups, momentum: float) -> None:
             group["betas"] = (momentum, *group["betas"][1:])
         else:
             group["momentum"] = momentum
+
+
+def check_state(restored: torch.optim.Optimizer, fresh: torch.optim.Optimizer) -> None:
+    """Check that an optimiser whose state came out of a file can make a step.
+
+    Args:
+        restored: the optimiser.
+        fresh: another one of the same parameters and settings, without any steps.
+
+    Raises:
+        ValueError: a setting is of another type than the fresh one's, or a tensor does not fit its parameter.
+    """
+    for group, own in zip(restored.param_groups, fresh.param_groups, strict=True):
+        for name, value in own.items():
+            if (name != "params" and name not in group) or type(group[name]) is not type(value):
+                raise ValueError(f"the optimiser's {name} is {group.get(name)!r:.40}, not {value!r:.40}")
+        for parameter in group["params"]:
+            for name, value in restored.state.get(parameter, {}).items():
+                fits = isinstance(value, torch.Tensor) and value.layout == torch.strided and value.device.type != "meta"
+                if value is not None and not (fits and value.shape in ((), parameter.shape)):
+                    raise ValueError(f"the optimiser's {name} does not fit its parameter")

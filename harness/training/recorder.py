@@ -27,6 +27,7 @@ from harness.run.processes import Team
 from harness.training.classifier import Classifier
 from harness.training.curves import draw_curves
 from harness.training.early_stopping import describe, is_over, reported_epoch
+from harness.training.optimisers import check_state
 from harness.training.stuck import stuck
 
 METRICS_FILE = "metrics.csv"
@@ -62,6 +63,7 @@ class Recorder(Checkpoint):
         self.patience = patience
         self.reported = epochs
         self.advised = False
+        self.began = False  # whether training did, with all that a checkpoint gave it
         self.interruption = Interruption()
         self.timing: list[Sequence[object]] = []
         self.drawn = self.validating = time.monotonic()
@@ -71,9 +73,17 @@ class Recorder(Checkpoint):
         """Add the description of the network to the checkpoint."""
         checkpoint[KEY] = self.trained.as_plain()
 
+    def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Check what the checkpoint says of the position in the run, which Lightning takes as it is."""
+        _check_kind("loops", checkpoint["loops"]["fit_loop"], trainer.fit_loop.state_dict())
+
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Continue from the checkpoint's history, start the clock, and start to receive signals."""
         assert isinstance(pl_module, Classifier)
+        if trainer.global_step:
+            for optimizer in trainer.optimizers:
+                check_state(optimizer, pl_module.configure_optimizers())
+        self.began = True
         self.drawn = time.monotonic()
         self._start_clock()
         if pl_module.history:  # the run is resumed
@@ -216,6 +226,14 @@ class Recorder(Checkpoint):
         if epoch.validation is not None:
             line += f"  validation loss {epoch.validation_loss:.4f}  error {epoch.validation.top1_error:5.2f}%"
         return f"{line}  lr {epoch.learning_rate:.2g}  {rate:,.0f} images/s"
+
+
+def _check_kind(name: str, value: Any, pattern: Any) -> None:
+    """Raise `ValueError` if a value, or one inside it, is of another type than the pattern's; it may have more keys."""
+    if type(value) is not type(pattern) or (type(value) is int and not 0 <= value < 2**62):
+        raise ValueError(f"{name} is {value!r:.40}")
+    for key in pattern.keys() & value.keys() if isinstance(pattern, dict) else ():
+        _check_kind(f"{name}.{key}", value[key], pattern[key])
 
 
 def keep_if_best(folder: Path, history: Sequence[Epoch]) -> None:
