@@ -2222,7 +2222,7 @@ DAMAGED_RUNS = [
         RECORDER,
         '        _check_kind("loops", checkpoint["loops"]["fit_loop"], trainer.fit_loop.state_dict())',
         "        pass",
-        "test_damaged_resume.py::test_a_damaged_state_of_training_is_one_line_or_goes_on",
+        "test_damaged_resume.py::test_a_position_that_is_no_number_is_found_before_training",
     ),
     Fault(
         "an error about a checkpoint's state keeps its traceback",

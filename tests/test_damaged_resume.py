@@ -59,3 +59,16 @@ def test_a_damaged_state_of_training_is_one_line_or_goes_on(
         assert code == 0 or said.count("\n") == 1, said
         refused += code == 2
     assert refused >= (60 if start else 1)
+
+
+def test_a_position_that_is_no_number_is_found_before_training(
+    interrupted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(interrupted, run)
+    content = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    content["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]["ready"] = {"a": 1}
+    torch.save(content, run / "checkpoints" / "last.ckpt")
+    assert call("train.py", f"resume={run}") == 2
+    line = capsys.readouterr().err
+    assert "batch_progress.current.ready is {'a': 1}" in line and "move it away, and the checkpoint before it" in line
