@@ -376,7 +376,8 @@ def test_a_linear_probe_skips_and_lists_what_cannot_be_read(files: ImageFiles, t
     settings["network"] = Small(3)
     settings["network"].load_state_dict(before)
     again = Run(tmp_path / "again", recipe, train=files, validation=files, **settings, protocol=ten_crop)
-    assert not changed(copies(run.network), again.network)
+    for key, value in run.network.state_dict().items():  # larger batches of features move the last bits
+        torch.testing.assert_close(again.network.state_dict()[key], value)
     with pytest.raises(UserError, match=r"1 of 20 training images cannot be read, more than 0.1%: they are listed in"):
         Run(tmp_path / "strict", recipe, train=files, callbacks=(unreadable,), **settings, validation=images(0))
     assert f"{files.id_of(11)}," in (tmp_path / "unreadable_in_training.csv").read_text()

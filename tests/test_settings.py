@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import random
 import string
 
@@ -9,7 +10,7 @@ import pytest
 from in_process import call
 
 from harness.command.help import group_page, help_page
-from harness.config.commands import CHOICES, COMMANDS, GROUPS, keys_of
+from harness.config.commands import CHOICES, COMMANDS, GROUPS, TrainConfig, keys_of
 from harness.config.compose import PATH_KEYS, compose
 from harness.config.fields import Declaration, declarations
 from harness.config.files import choices
@@ -54,11 +55,17 @@ def refused(*words: str) -> str | None:
     return None
 
 
+@functools.cache
+def composed(chosen: str) -> TrainConfig:
+    """The config of a choice, which no test changes."""
+    return compose("train", chosen.split())
+
+
 def with_its_choice(key: str) -> tuple[list[str], Declaration]:
     """What has to be chosen for a key to exist, and its declaration there."""
     group, _, leaf = key.rpartition(".")
     for chosen in CHOSEN:
-        config = compose("train", chosen.split())
+        config = composed(chosen)
         known = declarations(type(getattr(config, group) if group else config))
         if leaf in known:
             return chosen.split(), known[leaf]
