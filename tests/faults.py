@@ -2225,6 +2225,13 @@ DAMAGED_RUNS = [
         "test_damaged_resume.py::test_a_position_that_is_no_number_is_found_before_training",
     ),
     Fault(
+        "a reader that crashes is taken for one that read",
+        "harness/data/sources/imagenet.py",
+        "    if done.returncode:\n",
+        "    if done.returncode == 1:\n",
+        "test_folder.py::test_a_reader_that_crashes_is_one_line",
+    ),
+    Fault(
         "an error about a checkpoint's state keeps its traceback",
         "harness/stories/train.py",
         "if checkpoint is None or recorder.began:",

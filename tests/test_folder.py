@@ -14,6 +14,7 @@ from scipy.io import savemat
 from harness.config.data import FolderConfig, ImageFilesConfig
 from harness.data.images import folder as folder_module
 from harness.data.images.folder import Folder, index_folder, printable
+from harness.data.sources import imagenet
 from harness.data.sources.imagenet import IMAGENET_CLASSES, load_test
 from harness.data.sources.table import describe, load, recorded
 from harness.data.sources.table import load_test as load_split
@@ -270,3 +271,13 @@ def test_a_fingerprint_tells_names_labels_and_sizes_apart(tmp_path: Path) -> Non
     assert before == load_test(imagenet_config(tmp_path)).fingerprint()
     (tmp_path / "val" / "n01440764" / "a.JPEG").write_bytes(b"x")
     assert split.fingerprint() != before
+
+
+def test_a_reader_that_crashes_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_devkit(tmp_path, [1])
+    data = tmp_path / "ILSVRC2012_devkit_t12" / "data"
+    files = (data / "ILSVRC2012_validation_ground_truth.txt", data / "meta.mat")
+    assert len(imagenet.truth_labels(*files)) == 1
+    monkeypatch.setattr(imagenet, "READ_META", "import os; os.abort()")
+    with pytest.raises(UserError, match=r"not the development kit of ILSVRC 2012 .*meta\.mat: its reader crashed"):
+        imagenet.truth_labels(*files)

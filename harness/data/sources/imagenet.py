@@ -12,6 +12,8 @@ import csv
 import dataclasses
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -30,6 +32,14 @@ from harness.run.program import typed
 Labels = npt.NDArray[np.int64]
 DEVKIT = Path("ILSVRC2012_devkit_t12", "data")
 REAL = "real.json"
+READ_META = """
+import sys
+del sys.path[0]  # the working folder, whose files may be called like a module
+import json
+from scipy.io import loadmat
+synsets = loadmat(sys.argv[1], squeeze_me=True)["synsets"]
+print(json.dumps({int(synset["ILSVRC2012_ID"]): str(synset["WNID"]) for synset in synsets}))
+"""
 SOLUTION = "LOC_val_solution.csv"
 NUMBER = re.compile(rb"ILSVRC2012_val_(\d{8})\.JPEG")
 IMAGENET_CLASSES = tuple(Path(__file__).with_name("imagenet_classes.txt").read_text(encoding="ascii").split())  # wnids
@@ -196,14 +206,25 @@ def _labels_of_solution(folder: Folder, solution: Path) -> Labels:
 
 def truth_labels(truth: Path, meta: Path) -> Labels:
     """Labels of the validation images in order of their numbers, int64; `truth` holds ids that `meta` explains."""
-    from scipy.io import loadmat
-
     order = {wnid: label for label, wnid in enumerate(IMAGENET_CLASSES)}
     try:
-        synsets = loadmat(meta, squeeze_me=True)["synsets"]
-        wnids = {int(synset["ILSVRC2012_ID"]): str(synset["WNID"]) for synset in synsets}
+        wnids = _wnids(meta)
         return np.array([order[wnids[int(line)]] for line in truth.read_text(encoding="ascii").split()])
     except Exception as error:  # a damaged file can fail in any way while it is parsed
         raise UserError(
             f"{truth.parent}: not the development kit of ILSVRC 2012 ({type(error).__name__}: {error})"
         ) from error
+
+
+def _wnids(meta: Path) -> dict[int, str]:
+    """The wnid of each id of ILSVRC 2012, read in another process, because a damaged file crashes SciPy's reader.
+
+    Raises:
+        ValueError: the file cannot be read.
+    """
+    command = [sys.executable, "-c", READ_META, str(meta.absolute())]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
+    if done.returncode:
+        *_, last = done.stderr.strip().splitlines() or [""]
+        raise ValueError(f"{meta.name}: {last if done.returncode == 1 else 'its reader crashed'}")
+    return {int(number): wnid for number, wnid in json.loads(done.stdout).items()}
