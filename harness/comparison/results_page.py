@@ -57,7 +57,12 @@ def page(
 
 def short_table(section: Section) -> str:
     """Return the table of a section for the README: what was measured here, beside what was published."""
-    rows = [(line.label, _error(line), _published(line), _verdict(line)) for line in section.lines]
+    errors = [
+        f"{_error(line)}, {line.state}" if line.records and line.state else _error(line) for line in section.lines
+    ]
+    rows = [
+        (line.label, error, _published(line), _verdict(line)) for line, error in zip(section.lines, errors, strict=True)
+    ]
     if not any(line.published for line in section.lines):
         return markdown_table(SHORT_COLUMNS[:2], [row[:2] for row in rows])
     return markdown_table(SHORT_COLUMNS, rows)

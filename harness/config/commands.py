@@ -16,6 +16,12 @@ from harness.config.trainer import TrainerConfig
 from harness.errors import UserError
 
 
+WEIGHTS_MAP = (
+    "file of YAML that calls the tensors or modules of the file weights= by our names, theirs: ours; null leaves them as "
+    "they are"
+)
+
+
 @dataclass
 class TrainConfig(Declared):
     """Settings of one training run.
@@ -47,13 +53,7 @@ class TrainConfig(Declared):
         path=True,
         aliases=("pretrained", "ckpt", "ckpt_path"),
     )
-    weights_map: str | None = setting(
-        "file of YAML that calls the tensors or modules of the file weights= by our names, theirs: ours; null leaves "
-        "them as they are",
-        None,
-        path=True,
-        aliases=("key_map", "keymap"),
-    )
+    weights_map: str | None = setting(WEIGHTS_MAP, None, path=True, aliases=("key_map", "keymap"))
     overrides: list[str] = field(default_factory=list, compare=False)
 
 
@@ -82,13 +82,7 @@ class EvalConfig(Declared):
         path=True,
         aliases=("pretrained",),
     )
-    weights_map: str | None = setting(
-        "file of YAML that calls the tensors or modules of the file weights= by our names, theirs: ours; null leaves "
-        "them as they are",
-        None,
-        path=True,
-        aliases=("key_map", "keymap"),
-    )
+    weights_map: str | None = setting(WEIGHTS_MAP, None, path=True, aliases=("key_map", "keymap"))
     verify: str | None = setting(
         "all: evaluate every released file of weights whose data are there, and compare it with its record; data= and "
         "model= choose some",
