@@ -187,7 +187,7 @@ def test_page_and_readme_say_mean_published_error_and_verdict(tmp_path: Path, wr
     low, high = wilson(wrong, 10_000)
     error = f"{wrong / 100:.2f} ± 0.10 ({low:.2f}-{high:.2f})"
     page, readme = ((tmp_path / path).read_text() for path in (PAGE, README))
-    assert f"| LeNet-5 of the paper | {error} | 0.95 | {verdict} |" in readme
+    assert f"| LeNet-5 of the paper | {error}, 3 of 5 seeds | 0.95 | {verdict} |" in readme
     assert readme.startswith("before\n<!-- figure9 -->\n| network |") and readme.endswith("<!-- /digits -->\nafter\n")
     assert f"| 3 | {error} | 0.95 [LeCun 1998, Fig. 9: LeNet-5] | {verdict} | 3 of 5 seeds |" in page
     assert (

@@ -15,10 +15,9 @@ from harness.config.recipe import RECIPE_SCHEMAS, RecipeConfig
 from harness.config.trainer import TrainerConfig
 from harness.errors import UserError
 
-
 WEIGHTS_MAP = (
-    "file of YAML that calls the tensors or modules of the file weights= by our names, theirs: ours; null leaves them as "
-    "they are"
+    "file of YAML that calls the tensors or modules of the file weights= by our names, theirs: ours; null leaves them "
+    "as they are"
 )
 
 
