@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from itertools import repeat
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from harness.evaluation.scores import class_scores, prepare
 from harness.run.machine import available_cores, shared_memory
 from models import build_model
 
+NEARLY = 0.9  # of the synthetic rate: the input keeps up
 UNMEASURED = 4  # batches at the beginning of each measurement
 
 
@@ -73,6 +74,8 @@ def measure(
         },
         rounds,
     )
+    train_ratio = ratio(rate, "train", "train_synthetic")
+    evaluation_ratio = ratio(rate, "evaluation", "evaluation_synthetic")
     return {
         "benchmark": "throughput",
         "model": model,
@@ -82,11 +85,17 @@ def measure(
         "compiled": compile,
         "workers": workers,
         "rounds": rounds,
-        "train_to_synthetic": ratio(rate, "train", "train_synthetic"),
-        "evaluation_to_synthetic": ratio(rate, "evaluation", "evaluation_synthetic"),
+        "train_to_synthetic": train_ratio,
+        "evaluation_to_synthetic": evaluation_ratio,
+        "bound_by": {"train": _bound_by(train_ratio), "evaluation": _bound_by(evaluation_ratio)},
         "images_per_second": {name: sorted(values)[len(values) // 2] for name, values in rate.items()},
         "machine": machine(),
     }
+
+
+def _bound_by(to_synthetic: Mapping[str, float]) -> str:
+    """What to make faster: decoding, where the device would take more images than the workers give."""
+    return "the network" if to_synthetic["median"] >= NEARLY else "the input"
 
 
 def _network(model: str, how: ProtocolConfig, device: torch.device) -> nn.Module:

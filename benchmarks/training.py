@@ -199,7 +199,7 @@ def shipped_epoch(
     classifier = ClockedClassifier(network, RECIPE, data.steps_per_epoch, seed=0)
     with tempfile.TemporaryDirectory() as folder, _terminal():
         callbacks = [ProgressBar(True), Recorder(Path(folder), trained, 2, 1000)]
-        options = {"max_epochs": 1, "limit_val_batches": 0}
+        options: dict[str, Any] = {"max_epochs": 1, "limit_val_batches": 0}
         trainer = build.build_trainer(team, Path(folder), RECIPE.precision, callbacks, **options)
         trainer.fit(classifier, datamodule=data)
     return classifier.seconds

@@ -145,7 +145,12 @@ def _kinds(recipe: RecipeConfig) -> tuple[type[TrainData], type[Classifier]]:
 
 
 def build_trainer(
-    team: Team, folder: Path, precision: str, callbacks: Sequence[lightning.Callback], **options: Any
+    team: Team,
+    folder: Path,
+    precision: str,
+    callbacks: Sequence[lightning.Callback],
+    deterministic: bool = True,
+    **options: Any,
 ) -> lightning.Trainer:
     """Build Lightning's trainer with everything switched off that is not given here.
 
@@ -154,6 +159,7 @@ def build_trainer(
         folder: folder of the run.
         precision: arithmetic, by Lightning's name.
         callbacks: callbacks of the trainer.
+        deterministic: whether a GPU uses the same algorithms in every run; otherwise it tries which are fastest.
         **options: further options of `lightning.Trainer`, such as `max_epochs`.
     """
     for name in ("lightning.pytorch", "lightning.fabric"):
@@ -173,7 +179,8 @@ def build_trainer(
         enable_model_summary=False,
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
-        deterministic="warn" if torch.cuda.is_available() else None,
+        deterministic=("warn" if torch.cuda.is_available() else None) if deterministic else False,
+        benchmark=None if deterministic else True,
         **options,
     )
     trainer.callbacks = [  # type: ignore[attr-defined]  # none that another package registers

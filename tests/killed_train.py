@@ -93,7 +93,7 @@ def build_killed_trainer(team: Any, folder: Path, precision: str, callbacks: Any
 
 build_network, build_trainer = build.build_network, build.build_trainer
 build.build_network = build_network_with_dropout  # type: ignore[assignment]  # takes the same
-build.build_trainer = build_killed_trainer
+build.build_trainer = build_killed_trainer  # type: ignore[assignment]  # takes the same
 
 if __name__ == "__main__":
     if KIND == "repairing":

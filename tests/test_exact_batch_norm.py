@@ -15,7 +15,7 @@ from test_training import recipe
 from torch import nn
 from torch.optim.swa_utils import update_bn
 
-from harness.config.fit import check_sync
+from harness.config.fit import check_device
 from harness.errors import UserError
 from harness.training.averaging import Reported
 
@@ -81,10 +81,10 @@ def test_what_cannot_be_is_refused(settings: dict[str, Any], line: str) -> None:
 def test_shared_statistics_are_for_gpus() -> None:
     shared = recipe(sync_batch_norm=True)
     with pytest.raises(UserError, match="works between GPUs, and this run has 2 processes on CPUs"):
-        check_sync(shared, "cpu", 2)
-    check_sync(shared, "cpu", 1)
-    check_sync(shared, "cuda", 2)
-    check_sync(recipe(), "cpu", 2)
+        check_device(shared, "cpu", 2, 1)
+    check_device(shared, "cpu", 1, 1)
+    check_device(shared, "cuda", 2, 1)
+    check_device(recipe(), "cpu", 2, 1)
 
 
 def test_shared_statistics_have_the_same_tensors_and_steps_on_one_device(tmp_path: Path) -> None:

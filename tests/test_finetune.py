@@ -128,7 +128,7 @@ class Run:
         self.folder.mkdir(exist_ok=True)
         validate = 1.0 if len(self.validation) else 0
         callbacks = [*self.callbacks, Cut(self.cut_at), self.recorder]
-        options = {"max_epochs": epochs, "limit_val_batches": validate}
+        options: dict[str, Any] = {"max_epochs": epochs, "limit_val_batches": validate}
         trainer = build.build_trainer(Team("cpu", 1), self.folder, "32-true", callbacks, **options)
         last = self.folder / CHECKPOINTS / LAST
         checkpoint = last if last.exists() else None

@@ -55,3 +55,17 @@ def test_compiled_networks_give_the_same_logits() -> None:
     images = torch.randn(64, 1, 32, 32, device="cuda")
     with torch.no_grad():
         torch.testing.assert_close(torch.compile(network)(images), network(images), atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ["recipe.fused=true"],
+        ["recipe.deterministic=false"],
+        ["recipe.compile=true", "recipe.cuda_graphs=true"],
+        ["recipe.compile=true", "recipe.cuda_graphs=true", "recipe.precision=bf16-mixed", "recipe.channels_last=true"],
+    ],
+    ids=["fused", "not deterministic", "graphs", "graphs in bfloat16"],
+)
+def test_what_makes_training_faster_learns_as_much(settings: list[str], tmp_path: Path) -> None:
+    assert result(tmp_path, "trainer=gpu", *settings)["top1_error"] < 10

@@ -142,20 +142,31 @@ IMAGES = {  # what a row says, its record, and where in it
     "the same in bfloat16": ("evaluation-cpu", ("to_float32", "bfloat16")),
     "the same in bfloat16, compiled": ("evaluation-cpu", ("to_float32", "bfloat16_compiled")),
 }
-ON_A_GPU = ("training", "evaluation")
+ON_A_GPU = {  # the same, of `benchmarks/results/gpu/`
+    "ResNet-20 on a GPU, images of CIFAR's size, against the usual loop": ("resnet20", ("to_usual", "ours")),
+    "the same, compiled, with CUDA graphs": ("resnet20", ("to_usual", "ours_cuda_graphs")),
+    "ResNet-50 on a GPU, training against a plain compiled loop": ("resnet50", ("ours_to_plain",)),
+    "the same, always with the same algorithms, against the fastest": ("resnet50", ("deterministic_to_ours",)),
+    "the same, evaluation against a plain compiled loop": ("evaluation", ("ours_to_plain",)),
+    "the same, training, files against a batch in its memory": ("files", ("train_to_synthetic",)),
+    "the same, evaluation, files against a batch in its memory": ("files", ("evaluation_to_synthetic",)),
+}
 
 
 def images_table() -> str:
     lines = ["| measured | median | lowest to highest |", "| --- | --- | --- |"]
-    for what, (name, keys) in IMAGES.items():
-        measured = json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text())
+    gpu = {what: (f"gpu/{name}", keys) for what, (name, keys) in ON_A_GPU.items()}
+    for what, (name, keys) in (IMAGES | gpu).items():
+        path = ROOT / "benchmarks" / "results" / f"{name}.json"
+        if name.startswith("gpu/") and not path.exists():
+            lines.append(f"| {what} | not measured yet | |")
+            continue
+        measured = json.loads(path.read_text())
         for key in keys:
             measured = measured[key]
         lines.append(
             f"| {what} | {measured['median']:.2f}x | {measured['lowest']:.2f}x to {measured['highest']:.2f}x |"
         )
-    for what in ON_A_GPU:
-        lines.append(f"| {what} of ResNet-50 on a GPU, files against a batch in its memory | not measured yet | |")
     return "\n".join(lines)
 
 

@@ -100,7 +100,7 @@ def fit(
     classifier = Classifier(network, settings, data.steps_per_epoch, seed=3)
     trained = Trained("test", {}, ("a", "b", "c"), PREPROCESSING, DataConfig("test", "", False, 0, [0.5], [0.5]), {})
     recorder = Recorder(folder, trained, settings.epochs, checkpoint_every)
-    limits = {"max_epochs": settings.epochs, "limit_val_batches": 1.0 if validation else 0}
+    limits: dict[str, Any] = {"max_epochs": settings.epochs, "limit_val_batches": 1.0 if validation else 0}
     trainer = build.build_trainer(ALONE, folder, settings.precision, [recorder], **limits)
     trainer.fit(classifier, datamodule=data)
     return classifier

@@ -59,6 +59,15 @@ def throughput(arguments: argparse.Namespace) -> dict[str, Any]:
     return measure(arguments.root, arguments.rounds, arguments.accelerator, *shape)
 
 
+def gpu(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Training and evaluation on a GPU against what a person would write instead, the most telling part first."""
+    from benchmarks.gpu import Sizes, measure
+
+    folder, minutes = arguments.records, arguments.minutes
+    lines = measure(folder, minutes, arguments.accelerator, arguments.root, Sizes(), arguments.rounds)
+    return {"benchmark": "gpu", "parts": lines}
+
+
 def networks(arguments: argparse.Namespace) -> dict[str, Any]:
     """Training steps of several networks, in 32-bit floats and bfloat16, contiguous and channels last."""
     from benchmarks.networks import measure
@@ -92,7 +101,7 @@ def main() -> int:
     """Run one benchmark, print its result, and write it where `out` says."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True, metavar="WHAT")
-    for command in (training, startup, input, evaluation, throughput, batches, networks, several, index):
+    for command in (training, startup, input, evaluation, throughput, gpu, batches, networks, several, index):
         sub = commands.add_parser(command.__name__, help=command.__doc__, description=command.__doc__)
         sub.set_defaults(run=command)
         sub.add_argument("--rounds", type=int, default=5, help="of all variants in turns (default 5)")
@@ -112,6 +121,12 @@ def main() -> int:
             sub.add_argument("--batch-size", type=int, default=256, help="default 256")
             sub.add_argument("--batches", type=int, default=16, help="measured in each round (default 16)")
             sub.add_argument("--compile", action="store_true", help="by torch.compile")
+        if command is gpu:
+            sub.add_argument("--minutes", type=float, default=8, help="after which no other part starts (default 8)")
+            sub.add_argument("--root", help="folder of classes with ImageNet's pictures (.JPEG), for the part files")
+            said = "folder; parts with a record there are skipped (default benchmarks/results/gpu)"
+            sub.add_argument("--records", type=Path, default=Path("benchmarks/results/gpu"), help=said)
+            sub.add_argument("--accelerator", default="gpu", choices=("cpu", "gpu"), help="default gpu")
         if command is networks:
             sub.add_argument("models", nargs="+", metavar="MODEL", help="names of the catalogue, of colour images")
             sub.add_argument("--pixels", type=int, default=224, help="side of the images (default 224)")

@@ -215,8 +215,14 @@ def check_arithmetic(accelerator: str, **precisions: str) -> None:
             )
 
 
-def check_sync(recipe: RecipeConfig, accelerator: str, devices: int) -> None:
-    """Raise `UserError` if processes on CPUs are to share the statistics of batch norms, which torch does not offer."""
+def check_device(recipe: RecipeConfig, accelerator: str, devices: int, accumulate: int) -> None:
+    """Raise `UserError` if the recipe needs GPUs and has none, or replays a network whose batches come in parts.
+
+    Processes on CPUs cannot share the statistics of batch norms; a CUDA graph writes over the gradients of a part.
+    """
+    if recipe.cuda_graphs and (accelerator == "cpu" or accumulate > 1):
+        here = "this run is on a CPU" if accelerator == "cpu" else f"this run has trainer.accumulate={accumulate}"
+        raise UserError(f"recipe.cuda_graphs=true: works on a GPU, with a batch in one part, and {here}; leave it out")
     if recipe.sync_batch_norm and accelerator == "cpu" and devices > 1:
         raise UserError(
             f"recipe.sync_batch_norm=true: works between GPUs, and this run has {devices} processes on CPUs; leave it "

@@ -12,6 +12,7 @@ from harness.errors import UserError
 LOSSES = ("cross_entropy", "binary_cross_entropy", "lecun_mle", "lecun_map")
 SOFT_LOSSES = LOSSES[:2]  # those that take targets between 0 and 1
 OPTIMIZERS = ("sgd", "adamw", "rmsprop", "lamb")
+FUSED = ("sgd", "adamw")  # optimisers that torch has as one kernel
 SCHEDULES = ("constant", "step", "cosine", "polynomial", "one_cycle", "plateau")
 AUTO_AUGMENTS = ("trivial_augment_wide", "rand_augment", "rand_augment_increasing")
 RAND_AUGMENT = (2, 9)  # operations and magnitude of torchvision's
@@ -327,6 +328,17 @@ class RecipeConfig(Declared):
     )
     channels_last: bool = setting("whether images and weights lie in memory with their channels last", False)
     compile: bool = setting("whether torch compiles the network", False, aliases=("torch_compile",))
+    cuda_graphs: bool = setting(
+        "whether a compiled network is recorded once and replayed on a GPU, which spares small networks the time to "
+        "launch their kernels",
+        False,
+    )
+    fused: bool = setting("whether sgd or adamw updates all weights in one kernel", False)
+    deterministic: bool = setting(
+        "whether a GPU uses the same algorithms, which give the same sums, in every run; false: whichever are fastest",
+        True,
+        aliases=("cudnn_deterministic",),
+    )
     trains: str = setting(
         "what is trained: the network, or only its head, the last linear layer, on features that are computed once",
         "network",
@@ -384,11 +396,23 @@ class RecipeConfig(Declared):
             raise UserError(f"recipe.class_weights={self.class_weights}: works only with recipe.loss=cross_entropy")
         self._check_targets()
         self._check_average()
+        self._check_speed()
 
     @property
     def reports_a_copy(self) -> bool:
         """Whether another network than the trained one is reported."""
         return self.average_decay is not None or self.average_last_epochs is not None or self.exact_batch_norm
+
+    def _check_speed(self) -> None:
+        if self.cuda_graphs and not self.compile:
+            raise UserError("recipe.cuda_graphs=true: needs recipe.compile=true, which makes what is recorded")
+        if self.fused and self.optimizer not in FUSED:
+            raise UserError(f"recipe.fused=true recipe.optimizer={self.optimizer}: only {' and '.join(FUSED)} can be")
+        if self.fused and self.precision == "16-mixed":
+            raise UserError(
+                "recipe.fused=true recipe.precision=16-mixed: a fused optimiser takes gradients with the scale of "
+                "float16, which recipe.clip_norm and trainer.gradient_norms would measure; choose bf16-mixed"
+            )
 
     def _check_average(self) -> None:
         if self.average_every != 1 and self.average_decay is None:

@@ -20,14 +20,14 @@ class Arithmetic(Protocol):
     compile: bool
 
 
-def prepare(network: nn.Module, how: Arithmetic) -> None:
+def prepare(network: nn.Module, how: Arithmetic, cuda_graphs: bool = False) -> None:
     """Set the memory layout of the weights and compile the network, in place; no weight changes.
 
     The layout from training is undone, so that an evaluation after training rounds like one of its checkpoint.
     """
     network.to(memory_format=torch.channels_last if how.channels_last else torch.contiguous_format)
     if how.compile:
-        network.compile()
+        network.compile(mode="reduce-overhead" if cuda_graphs else None)
 
 
 def laid_out(images: torch.Tensor, how: Arithmetic) -> torch.Tensor:

@@ -8,7 +8,7 @@ from typing import Any
 
 from harness import build
 from harness.config.commands import TrainConfig
-from harness.config.fit import check_arithmetic, check_sync, check_validation, on_device
+from harness.config.fit import check_arithmetic, check_device, check_validation, on_device
 from harness.data.images.image_files import ImageFiles
 from harness.data.sources.table import describe, load
 from harness.errors import UserError
@@ -57,7 +57,7 @@ def train_together(config: TrainConfig, resumed: Path | None, team: Team) -> tup
     given, config = config, on_device(config, team.accelerator)
     model, recipe, protocol, limits = config.model, config.recipe, config.protocol, config.trainer
     check_arithmetic(team.accelerator, recipe=recipe.precision, protocol=protocol.precision)
-    check_sync(recipe, team.accelerator, team.size)
+    check_device(recipe, team.accelerator, team.size, limits.accumulate)
     known = describe(config.data)
     class_names = known.class_names
     checkpoint, before = reopened(resumed, team) if resumed is not None else (None, None)
@@ -86,7 +86,8 @@ def train_together(config: TrainConfig, resumed: Path | None, team: Team) -> tup
         norms = [GradientNorms(folder, limits.gradient_norms)] if limits.gradient_norms else []
         callbacks = [progress, *watching, *norms, recorder]
         options = {"max_epochs": epochs, "limit_val_batches": 1.0 if images["validation"] else 0}
-        trainer = build.build_trainer(team, folder, recipe.precision, callbacks, **options)
+        precision, deterministic = recipe.precision, recipe.deterministic
+        trainer = build.build_trainer(team, folder, precision, callbacks, deterministic=deterministic, **options)
         sizes = f", trained on at {' to '.join(map(str, recipe.train_size))} pixels" if recipe.train_size else ""
         lines = [
             f"{model.name}: {sum(p.numel() for p in network.parameters()):,} parameters, images of "

@@ -75,7 +75,7 @@ class Classifier(L.LightningModule):
         self._set_groups([{"params": list(network.parameters())}], (1.0,))
         rate = recipe.stochastic_depth
         self.depth = StochasticDepth(network, rate, seed) if rate else None
-        prepare(network, recipe)
+        prepare(network, recipe, recipe.cuda_graphs)
         self._reported = Reported(network, recipe, steps_per_epoch) if recipe.reports_a_copy else None
         self.history: list[Epoch] = []
         self.counters = EpochCounters(steps_per_epoch)

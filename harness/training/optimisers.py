@@ -25,13 +25,16 @@ def build_optimizer(groups: Groups, recipe: RecipeConfig) -> torch.optim.Optimiz
         UserError: the optimiser is timm's, and timm is not installed.
     """
     rate, decay, momentum = recipe.learning_rate, recipe.weight_decay, recipe.momentum
+    fused = recipe.fused or None  # None is torch's own choice
     if recipe.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=rate, betas=(momentum, BETA2), weight_decay=decay)
+        return torch.optim.AdamW(groups, lr=rate, betas=(momentum, BETA2), weight_decay=decay, fused=fused)
     if recipe.optimizer == "rmsprop":
         return torch.optim.RMSprop(groups, lr=rate, momentum=momentum, weight_decay=decay)
     if recipe.optimizer == "lamb":
         return _lamb(groups, recipe)
-    return torch.optim.SGD(groups, lr=rate, momentum=momentum, weight_decay=decay, nesterov=recipe.nesterov)
+    return torch.optim.SGD(
+        groups, lr=rate, momentum=momentum, weight_decay=decay, nesterov=recipe.nesterov, fused=fused
+    )
 
 
 def _lamb(groups: Groups, recipe: RecipeConfig) -> torch.optim.Optimizer:
