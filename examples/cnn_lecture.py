@@ -13,7 +13,8 @@
 # %% [markdown]
 # # Convolutional neural networks, measured
 #
-# Why images need networks of their own, what convolution and pooling do, and how the field went from LeNet to ResNet.
+# Why do images need networks of their own, what do convolution and pooling do, and how did the field get from LeNet to
+# ResNet?
 # Each claim is a few lines of code that you can run and change. Where people often say more than they know, this page
 # measures, and says what it has measured.
 #

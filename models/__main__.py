@@ -138,6 +138,8 @@ def markdown() -> str:
     lines = [
         "# The zoo",
         "",
+        "Which networks are there, and what did their authors measure?",
+        "",
         "Written by `python -m models --markdown > docs/zoo.md`; change `models/catalogue.py` and run it again.",
         "",
         "Parameters are trainable numbers. Multiply-adds are those of the convolutions and fully connected layers for",

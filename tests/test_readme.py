@@ -1,4 +1,4 @@
-"""The README: its commands run, and its numbers are the records'."""
+"""README and manual: their commands run, their links lead somewhere, and their numbers are the records'."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 import shlex
 import shutil
 import statistics
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,13 +19,28 @@ from test_hub_data import REPO, cache, write_snapshot  # noqa: F401  # a fixture
 from torchvision.models import get_model
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-COMMANDS = [
-    line.split("#")[0].strip()
-    for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
-    for line in block.splitlines()
-    if "python " in line
-]
-COMMANDS += re.findall(r"`(python eval\.py [^`]*)`", README)  # in a sentence
+PAGES = {path.name: path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs").glob("*.md"))}
+OWN_TESTS = ("lecture.md", "library.md", "results.md")  # pages that other tests run
+
+
+def commands_of(text: str) -> list[str]:
+    """The commands in blocks, in tables, and those of `eval.py` in sentences."""
+    blocks = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
+    found = [line.split("#")[0].strip() for block in blocks for line in block.splitlines() if "python " in line]
+    cells = [line for line in text.splitlines() if line.startswith("| ")]
+    found += [command for line in cells for command in re.findall(r"`(python (?:train|eval)\.py [^`]*)`", line)]
+    return found + re.findall(r"`(python eval\.py [^`]*)`", text)
+
+
+ROUTE = [line for line in commands_of(README) if "=my_photos" in line or "resnet18-folder" in line]
+COMMANDS = list(
+    dict.fromkeys(
+        command
+        for text in (README, *(text for name, text in PAGES.items() if name not in OWN_TESTS))
+        for command in commands_of(text)
+        if command not in ROUTE and "tools/transfer.py" not in command  # `tests/test_transfer.py` runs that
+    )
+)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -85,6 +101,66 @@ def test_every_command_runs(command: str, trained_run: Path, tmp_path: Path, req
     done = run_script(*arguments)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
+
+
+def test_the_route_of_own_pictures_runs_to_its_end(tmp_path: Path) -> None:
+    """Each command uses what the one before made."""
+    classes(tmp_path / "my_photos", 4)
+    torch.save(get_model("resnet18").state_dict(), tmp_path / "resnet18.pth")  # knows nothing
+    short = ["data.image_size=32", "data.resize=36", "trainer.max_epochs=1", "trainer.max_batches=2"]
+    for command in ROUTE:
+        words = [word for word in shlex.split(command)[1:] if word != "weights=IMAGENET1K_V1"]
+        if words[0] == "train.py":
+            words += [f"weights={tmp_path / 'resnet18.pth'}", *short]
+        else:
+            (folder,) = (tmp_path / "runs" / "resnet18-folder").iterdir()
+            words = [word.replace("runs/resnet18-folder/DATE_TIME", str(folder)) for word in words]
+        done = run_script(*words, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+    assert (tmp_path / "names.csv").read_text(encoding="utf-8").count("\n") == 1 + 12
+    assert (tmp_path / "photos.onnx").stat().st_size > 40_000_000
+
+
+LINKS = [
+    (page, link)
+    for page, text in {"README.md": README, **{f"docs/{name}": text for name, text in PAGES.items()}}.items()
+    for link in re.findall(r"\]\(([^)\s]+)\)", text)
+]
+
+
+def anchors(path: Path) -> set[str]:
+    """The headings of a page, as links call them."""
+    headings = re.findall(r"^#+ (.*)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize(("page", "link"), dict.fromkeys(LINKS))
+def test_every_link_leads_somewhere(page: str, link: str) -> None:
+    if link.startswith("https://"):
+        return  # another's page; no test goes to the network
+    place, _, anchor = link.partition("#")
+    target = (ROOT / page).parent / place if place else ROOT / page
+    assert target.exists(), f"{page}: {link}"
+    assert not anchor or anchor in anchors(target), f"{page}: {link}"
+
+
+def test_the_map_has_every_page_and_every_page_opens_with_its_question() -> None:
+    linked = {link.partition("#")[0] for page, link in LINKS if page == "docs/index.md"}
+    assert {name for name in PAGES if name != "index.md"} <= linked
+    questions = dict(re.findall(r"^\| (.*\?) \| .*?\((\S+\.md)\)", PAGES["index.md"], re.MULTILINE))
+    assert set(questions.values()) == {name for name in PAGES if name != "index.md"}
+    for name in set(PAGES) - {"index.md"}:
+        heading, opening = PAGES[name].split("\n\n")[:2]
+        assert heading.startswith("# ") and "?" in opening, f"{name} opens with: {opening}"
+
+
+def test_the_recipes_are_those_that_there_are() -> None:
+    shown = re.search(r"<!-- recipes -->\n(.*?)\n<!-- /recipes -->", PAGES["recipes.md"], re.DOTALL)
+    lines = ["| recipe | what it is |", "| --- | --- |"]
+    for path in sorted((ROOT / "configs" / "recipe").glob("*.yaml")):
+        first = path.read_text(encoding="utf-8").splitlines()[0].removeprefix("# ")
+        lines.append(f"| [`{path.stem}`](../configs/recipe/{path.name}) | {first} |")
+    assert shown is not None and shown[1] == "\n".join(lines)
 
 
 def test_the_two_commands_of_a_fresh_machine_are_the_first_and_ci_runs_the_second() -> None:
@@ -170,18 +246,25 @@ def images_table() -> str:
     return "\n".join(lines)
 
 
-@pytest.mark.parametrize("name", ["errors", "speed", "images"])
-def test_the_numbers_are_the_records(name: str) -> None:
-    shown = re.search(rf"<!-- {name} -->\n(.*?)\n<!-- /{name} -->", README, re.DOTALL)
+@pytest.mark.parametrize(
+    ("page", "name", "table"),
+    [
+        ("numbers.md", "errors", errors_table),
+        ("performance.md", "speed", speed_table),
+        ("performance.md", "images", images_table),
+    ],
+)
+def test_the_numbers_are_the_records(page: str, name: str, table: Callable[[], str]) -> None:
+    shown = re.search(rf"<!-- {name} -->\n(.*?)\n<!-- /{name} -->", PAGES[page], re.DOTALL)
     assert shown is not None
-    assert shown[1] == {"errors": errors_table, "speed": speed_table, "images": images_table}[name]()
+    assert shown[1] == table()
 
 
 def test_the_numbers_of_the_pretrained_network_are_its_records() -> None:
     path = ROOT / "benchmarks" / "results" / "weights" / "akamaster-resnet20-cifar10-jpeg.json"
     record = json.loads(path.read_text())
     wrong = [record["seen"] - record[f"correct_top{k}"] for k in (1, 5)]
-    shown = re.search(r"<!-- akamaster -->(.*?)<!-- /akamaster -->", README, re.DOTALL)
+    shown = re.search(r"<!-- akamaster -->(.*?)<!-- /akamaster -->", PAGES["weights.md"], re.DOTALL)
     assert shown is not None
     assert shown[1] == (
         f"{record['top1_error']:.2f}% top-1 and {record['top5_error']:.2f}% top-5 error "

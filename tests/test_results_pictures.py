@@ -25,7 +25,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     experiments = ["cifar10_jpeg_depth", "imagenette_zoo"]
     monkeypatch.setattr("harness.command.results.choices", lambda group: experiments)
     (tmp_path / IMAGES).mkdir(parents=True)
-    (tmp_path / README).write_text(f"{TABLES}<!-- imagenette -->\n<!-- /imagenette -->\n")
+    (tmp_path / README).write_text(TABLES)
     for model, wrong in zip(MODELS, ((4000, 4100), (2000, 2100), (1500, 1600)), strict=True):
         write(tmp_path / RECORDS, "imagenette_zoo", wrong, f"model={model}")
     rates = {f"{model} bf16-mixed channels_last": rate for model, rate in zip(MODELS, (0.9, 0.5, 0.45), strict=True)}
@@ -59,6 +59,12 @@ def test_costs_are_those_of_the_arithmetic_that_trained(root: Path) -> None:
     assert "against the seconds that an epoch takes](images/imagenette.png)" in page and "depth.png" not in page
     (row,) = [line for line in (root / README).read_text().splitlines() if line.startswith("| resnet18 |")]
     assert row.startswith("| resnet18 | 15.50 ± 0.71 (") and row.endswith("), 2 of 3 seeds |")
+    for path in (PAGE, README):
+        kept = (root / path).read_text()
+        (root / path).write_text(kept.replace("15.50", "15.05"))
+        assert results(root, check=True) == 1
+        (root / path).write_text(kept)
+    assert results(root, check=True) == 0
     (root / SPEED).write_text((root / SPEED).read_text().replace("0.45", "0.4"))
     assert results(root, check=True) == 1
 

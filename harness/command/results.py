@@ -1,6 +1,6 @@
 """Write pages and pictures of the results from the records that are committed.
 
-    python tools/results.py            # writes docs/results.md, docs/images/*.png and the tables of README.md
+    python tools/results.py            # writes docs/results.md, docs/images/*.png and the table of README.md
     python tools/results.py --check    # changes nothing; exit code 1 if one of them is not what the records say
 
 The records are in benchmarks/results/experiments/EXPERIMENT/, each the result.json of a run, as it is: seed0.json, or
@@ -52,7 +52,7 @@ class Shown(NamedTuple):
     alt: str
     drawn: Callable[[Section, Path], list[dict[str, Any]]]
     draw: Callable[[Path, Sequence[dict[str, Any]], str], None]
-    table: str | None
+    table: str | None = None
     said: Callable[[Sequence[dict[str, Any]]], str] | None = None
 
 
@@ -71,17 +71,15 @@ def _depths(section: Section, root: Path) -> list[dict[str, Any]]:
 
 BARS = "Bars of the errors in the table below"
 SHOWN = {  # by an experiment of the section
-    "lenet5_1998_mnist": Shown(
-        "figure9.png", "MNIST, after Figure 9 of LeCun et al., 1998", BARS, _bars, draw, "figure9"
-    ),
-    "digits_zoo": Shown("digits_zoo.png", "The digits of scikit-learn, 360 test images", BARS, _bars, draw, "digits"),
+    "lenet5_1998_mnist": Shown("figure9.png", "MNIST, after Figure 9 of LeCun et al., 1998", BARS, _bars, draw),
+    "digits_zoo": Shown("digits_zoo.png", "The digits of scikit-learn, 360 test images", BARS, _bars, draw),
     "imagenette_zoo": Shown(
         "imagenette.png",
         "imagenette: photographs of ten classes, 3,925 to test, 128 pixels, 10 epochs",
         "The errors in the table below against multiply-adds and against the seconds that an epoch takes",
         _costs,
         cost_chart.draw,
-        "imagenette",
+        table="imagenette",
     ),
     "cifar10_jpeg_depth": Shown(
         "depth.png",
@@ -89,8 +87,7 @@ SHOWN = {  # by an experiment of the section
         "Errors of training and validation by epoch, and the norm of each layer's gradient by step",
         _depths,
         depth_chart.draw,
-        None,
-        depth_chart.said,
+        said=depth_chart.said,
     ),
 }
 

@@ -1,4 +1,4 @@
-"""Write the results of the experiments as Markdown: the page `docs/results.md`, and the tables of the README."""
+"""Write the results of the experiments as Markdown: the page `docs/results.md`, and the table of the README."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from models.catalogue import Published
 
 COLUMNS = ("network", "command", "recipe", "seeds", "our error (%)", "published (%)", "verdict", "note")
 TEST_COLUMNS = ("network", "other network", "seed", "only it right", "only the other", "p (Holm)")
-SHORT_COLUMNS = ("network", "our error (%)", "published (%)", "verdict")
+SHORT_COLUMNS = ("network", "our error (%)")
 HEAD = """# Results
 
-Written by `python tools/results.py` from the records in `benchmarks/results/experiments` and the files in
-`configs/experiment`; a record is the `result.json` of a run as it was written. Change these and run it again.
+What came out, beside what the papers say? Written by `python tools/results.py` from the records in
+`benchmarks/results/experiments` and the files in `configs/experiment`; a record is the `result.json` of a run as it was
+written. Change these and run it again.
 
 Our error is the top-1 error of the last epoch on the test split: the mean over seeds ± their standard deviation, and in
 brackets Wilson's 95% interval for this number of images. The verdict says where the published error lies: inside this
@@ -56,16 +57,12 @@ def page(
 
 
 def short_table(section: Section) -> str:
-    """Return the table of a section for the README: what was measured here, beside what was published."""
+    """Return the table of a section for the README: what was measured here."""
     errors = [
         f"{_error(line)}, {line.state}" if line.records and line.state else _error(line) for line in section.lines
     ]
-    rows = [
-        (line.label, error, _published(line), _verdict(line)) for line, error in zip(section.lines, errors, strict=True)
-    ]
-    if not any(line.published for line in section.lines):
-        return markdown_table(SHORT_COLUMNS[:2], [row[:2] for row in rows])
-    return markdown_table(SHORT_COLUMNS, rows)
+    labels = [line.label for line in section.lines]
+    return markdown_table(SHORT_COLUMNS, list(zip(labels, errors, strict=True)))
 
 
 def tests_table(text: str) -> str:
