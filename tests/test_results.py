@@ -223,7 +223,7 @@ def test_whatever_is_out_of_date_is_named(tmp_path: Path, capsys: pytest.Capture
         (tmp_path / path).write_bytes(kept[path])
     write(tmp_path / RECORDS, "lenet5_1998_mnist", [190])
     assert results(tmp_path, check=True) == 1
-    assert len(capsys.readouterr().out.splitlines()) == 3
+    assert len(capsys.readouterr().out.splitlines()) == 2
 
 
 def test_a_picture_without_data_is_out_of_date(tmp_path: Path) -> None:
