@@ -1,7 +1,7 @@
 """Build the manual as a site: `sphinx-build -W docs docs/_build`, with the extra `docs`.
 
-The pages are the Markdown that a reader of the repository sees, so nothing in them is Sphinx's. What a site needs beside
-them is made here: the order of the pages from the map in `index.md`, and links out of this folder.
+The pages are the Markdown that a reader of the repository sees, so nothing in them is Sphinx's. What a site needs
+beside them is made here: the order of the pages from the map in `index.md`, and links out of this folder.
 """
 
 from __future__ import annotations
