@@ -33,17 +33,17 @@ def commands_of(text: str) -> list[str]:
 
 
 ROUTE = [line for line in commands_of(README) if "=my_photos" in line or "resnet18-folder" in line]
-COMMANDS = list(
-    dict.fromkeys(
-        command
-        for text in (README, *(text for name, text in PAGES.items() if name not in OWN_TESTS))
-        for command in commands_of(text)
-        if command not in ROUTE and "tools/transfer.py" not in command  # `tests/test_transfer.py` runs that
+IN_README = [command for command in dict.fromkeys(commands_of(README)) if command not in ROUTE]
+IN_MANUAL = [
+    command
+    for command in dict.fromkeys(
+        command for name, text in PAGES.items() if name not in OWN_TESTS for command in commands_of(text)
     )
-)
+    if command not in (*ROUTE, *IN_README) and "tools/transfer.py" not in command  # `tests/test_transfer.py` runs that
+]
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", [*IN_README, *(pytest.param(line, marks=pytest.mark.slow) for line in IN_MANUAL)])
 def test_every_command_runs(command: str, trained_run: Path, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     words = shlex.split(command.split("&& ")[-1])
     assert words[0] == "python"

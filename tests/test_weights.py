@@ -90,7 +90,7 @@ def equal(network: nn.Module, other: Mapping[str, torch.Tensor]) -> bool:
         ("plain20", "IMAGENET1K_V2", "IMAGENET1K_V2 belongs to other networks: resnet50, resnet101, resnet152$"),
         ("plain20", "DIGITS", "DIGITS belongs to other networks: "),
         ("resnet50", "IMAGENET1K_V3", "the nearest are: IMAGENET1K_V2, IMAGENET1K_V1; a file ends in .pth, "),
-        ("plain20", "imagenet", "no weights have this name; the nearest are: IMAGENET1K_"),
+        ("plain20", "imagenet", "no weights have this name; the nearest are: IMAGENETTE"),
         ("resnet20", "timm:resnet50.a1_in1k", "these weights belong to resnet50: use model=resnet50"),
         ("resnet50", "timm:resnet50d.a1_in1k", "this zoo has no network 'resnet50d'; write timm:resnet50.<tag>"),
         ("resnet20", "nowhere/weights.pth", "weights=nowhere/weights.pth: there is no such file"),
