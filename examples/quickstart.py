@@ -13,8 +13,8 @@
 # %% [markdown]
 # # Quick start
 #
-# Train two networks on real handwritten digits, look at what they got wrong, compare them, and take features out of one:
-# offline, in a minute or two on a CPU. The notebook `quickstart.ipynb` is made from `quickstart.py` by
+# Train two networks on real handwritten digits, look at what they got wrong, compare them, and take features out of
+# one: offline, in a minute or two on a CPU. The notebook `quickstart.ipynb` is made from `quickstart.py` by
 # `jupytext --to ipynb examples/quickstart.py`.
 
 # %%
@@ -29,9 +29,8 @@ lenet = train(compose("train", model="lenet5", **settings))
 mlp = train(compose("train", model="mlp", **settings))
 for run in (lenet, mlp):
     low, high = run.result["top1_error_interval_95"]
-    print(
-        f"{run.folder.parent.name}: {run.result['top1_error']:.2f}% of {run.result['seen']} wrong ({low:.2f}-{high:.2f}%)"
-    )
+    error, images = run.result["top1_error"], run.result["seen"]
+    print(f"{run.folder.parent.name}: {error:.2f}% of {images} images wrong (95% interval {low:.2f} to {high:.2f}%)")
 
 # %% [markdown]
 # ## Look
