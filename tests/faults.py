@@ -2332,7 +2332,39 @@ SEVERAL = [
     ),
 ]
 
+INTEGERS = [
+    Fault(
+        "integers are accepted by what they lost, not by the end of its interval",
+        "harness/export/int8.py",
+        "return self.loss_interval_95[1] < MOST_LOST",
+        "return self.top1_error - self.float_top1_error < MOST_LOST",
+        "test_int8.py::test_too_few_images_to_say_are_refused_and_force_writes",
+    ),
+    Fault(
+        "the scales of integers come from the test split",
+        "harness/export/int8.py",
+        "_images(loaded, training.subset(chosen), data)",
+        "_images(loaded, test.subset(chosen[chosen < len(test)]), data)",
+        "test_int8.py::test_scales_come_from_training_images_and_the_loss_from_the_test_split",
+    ),
+    Fault(
+        "what integers lost and gained is exchanged",
+        "harness/export/int8.py",
+        "loss_interval_95=paired_difference(lost, gained, images)",
+        "loss_interval_95=paired_difference(gained, lost, images)",
+        "test_int8.py::test_a_network_that_answers_worse_is_refused_with_what_it_loses",
+    ),
+    Fault(
+        "the interval of a difference forgets that few images differ",
+        "harness/evaluation/intervals.py",
+        "variance = images * (2 * only_first + difference * (1 - difference))",
+        "variance = more + fewer + 1e-9",
+        "test_int8.py::test_equal_answers_leave_as_much_open_as_their_number_does",
+    ),
+]
+
 FAULTS = [
+    *INTEGERS,
     *LOADING,
     *AUGMENTATION,
     *PICTURES,

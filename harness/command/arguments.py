@@ -6,13 +6,17 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn, cast
 
+from harness.config.compose import compose_groups
 from harness.config.weights import check_map, check_name
 from harness.errors import EXIT_CODE, UserError, file_error
 from harness.prediction.pictures import find_images
 from harness.run.printable import say
 from harness.run.program import typed
+
+if TYPE_CHECKING:
+    from harness.config.data import DataConfig
 
 
 class Parser(argparse.ArgumentParser):
@@ -131,3 +135,9 @@ def pictures(words: Sequence[str]) -> list[bytes]:
     for line in found.others:
         say(line, sys.stderr)
     return found.images
+
+
+def data_set(words: Sequence[str]) -> DataConfig | None:
+    """Settings of the data set that --data names; None if it names none."""
+    (data,) = compose_groups("eval", [word if "=" in word else f"data={word}" for word in words], "data")
+    return cast("DataConfig | None", data)

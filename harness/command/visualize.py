@@ -15,18 +15,13 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
 
 from harness.command import arguments
-from harness.config.compose import compose_groups
 from harness.errors import UserError
 from harness.prediction.output import Names
 from harness.run.files import new_folder
 from harness.run.printable import say
 from harness.run.program import typed
-
-if TYPE_CHECKING:
-    from harness.config.data import DataConfig
 
 MOST = 100  # pictures of one page
 
@@ -74,7 +69,7 @@ def visualize(given: argparse.Namespace) -> int:
     from harness.prediction.predict import choose_device
     from harness.weights.find import imagenet_names
 
-    wanted, data = Wanted.parsed(given.unit), _data(given)
+    wanted, data = Wanted.parsed(given.unit), arguments.data_set(given.data)
     device = choose_device(given.device)
     loaded = load(network, given.weights, given.model, given.data, given.weights_map)
     names = Names(loaded.trained.class_names, imagenet_names(loaded.trained.class_names))
@@ -84,13 +79,6 @@ def visualize(given: argparse.Namespace) -> int:
     write(report, names, folder)
     say(folder / INDEX)
     return 0
-
-
-def _data(given: argparse.Namespace) -> DataConfig | None:
-    """Settings of the set that --data names; None if it names none."""
-    words = [word if "=" in word else f"data={word}" for word in given.data]
-    (data,) = compose_groups("eval", words, "data")
-    return cast("DataConfig | None", data)
 
 
 def _place(network: Path | None, model: str) -> Path:

@@ -14,9 +14,10 @@ from harness.insight.effective_field import effective_field, holding
 from harness.insight.feature_maps import strongest_unit
 from harness.insight.progress import Progress
 from harness.insight.receptive_field import Field, receptive_fields
-from harness.insight.searched_set import SearchedSet, own_data, search
+from harness.insight.searched_set import SearchedSet, search
 from harness.insight.stages import Stage
 from harness.prediction.network import Loaded
+from harness.prediction.own_data import own_data
 
 FORM = re.compile(r"(\w+)(?::(\d+)(?::(\d+),(\d+))?)?", re.ASCII)
 GIVE_A_SET = "name one with --data NAME, and where it lies with data.root=FOLDER"

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from harness.config.data import DataConfig, ImageFilesConfig
-from harness.config.facts import Preprocessing
-from harness.data.images.image_set import ImageSet
-from harness.data.loading.file_loader import EvalFileLoader
-from harness.data.loading.loader import EvalLoader
-from harness.data.sources.splits import Split
+from harness.config.data import DataConfig
+from harness.data.loading.loader import Batch
 from harness.data.sources.table import describe, load_test
-from harness.errors import UserError
 from harness.insight.exciting import Excited, most_exciting
 from harness.insight.progress import Progress
 from harness.prediction.network import Loaded
-from harness.prediction.predict import choose_workers
+from harness.prediction.own_data import batches_of
 
 SHOWN = 9  # as in the paper's figure
 AT_MOST = 2e12  # multiply-adds of the search: a minute or two on a CPU
@@ -77,51 +71,16 @@ def search(
     split, names = load_test(data), describe(data).class_names
     indices = chosen_images(len(split), multiply_adds)
     progress.begin(f"searching {data.name}", len(indices))
-    part, preprocessing = split.subset(indices), loaded.trained.preprocessing
-    if isinstance(part, ImageSet) and part.images.shape[1] < preprocessing.channels:  # grey, as files are decoded
-        part = dataclasses.replace(part, images=part.images.expand(-1, preprocessing.channels, -1, -1))
-    if isinstance(part, ImageSet) and max(part.images.shape[2:]) > preprocessing.size:
-        size = max(part.images.shape[2:])
-        raise UserError(
-            f"data={data.name}: its images of {size} pixels are larger than the input, {preprocessing.size}"
-        )
-    device = next(loaded.network.parameters()).device
-    batches = _batches(part, data, preprocessing, device, progress)
+    part = split.subset(indices)
+    batches = _positions(batches_of(loaded, part, data, BATCH), progress)
     excited = most_exciting(loaded.network, batches, stage, channel, SHOWN)
     labels = [names[int(part.labels[one.position])] for one in excited]
     return SearchedSet(data.name, len(indices), len(split), excited, labels)
 
 
-def _batches(
-    split: Split,
-    data: DataConfig,
-    preprocessing: Preprocessing,
-    device: torch.device,
-    progress: Progress,
-) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+def _positions(batches: Iterable[Batch], progress: Progress) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Positions and normalised images; those that cannot be read are left out."""
-    loader: EvalLoader | EvalFileLoader
-    if isinstance(split, ImageSet):
-        loader = EvalLoader(split, preprocessing, batch_size=BATCH, device=device)
-    else:
-        assert isinstance(data, ImageFilesConfig)
-        workers = choose_workers(len(split), BATCH, preprocessing.size, device)
-        loader = EvalFileLoader(
-            split,
-            preprocessing,
-            batch_size=BATCH,
-            ten_crop=False,
-            decoder=data.decoder,
-            workers=workers,
-            device=device,
-        )
-    for batch in loader:
+    for batch in batches:
         if len(batch.labels):
             yield batch.indices, batch.images
         progress.advance(batch.global_size)
-
-
-def own_data(loaded: Loaded) -> DataConfig | None:
-    """The data that the network was trained on here, from this machine alone; None if it was not trained here."""
-    data = loaded.trained.data
-    return None if data is None else dataclasses.replace(data, download=False)
