@@ -84,11 +84,12 @@ ROOMS = {  # of `harness`, and which others each may import; `errors` is everybo
     "prediction": {"build", "weights", "evaluation", "data", "run", "config"},
     "export": {"prediction", "build", "weights", "evaluation", "data", "run", "config"},
     "insight": {"prediction", "build", "weights", "evaluation", "data", "run", "config"},
+    "mistakes": {"prediction", "comparison", "weights", "evaluation", "data", "run", "config"},
     "stories": {
         *("build", "training", "evaluation", "comparison", "weights", "data", "run", "config"),
         "models.catalogue",
     },
-    "command": {"stories", "prediction", "export", "insight", "comparison", "run", "config", "models.catalogue", *LATE},
+    "command": {"stories", "prediction", "export", "insight", "mistakes", "comparison", "run", "config", "models.catalogue", *LATE},
     "door": {"stories", "prediction", "run", "config"},
     "errors": set(),
 }

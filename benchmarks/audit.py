@@ -1,0 +1,147 @@
+"""What `tools/audit.py` finds: labels that were flipped by a seed, and copies that were planted in the other split.
+
+Two sets of real pictures in folders of classes: scikit-learn's digits, and twelve species of flowers. Of each, 3% of
+the pictures, drawn by the seed, are put into the folder of another class, drawn too. Five folds of `train.py` answer
+on every picture: a LeNet-5 from scratch on the digits, a linear probe on the features of a network of other
+photographs on the flowers. Copies are planted for a second question: a picture re-encoded, resized or mirrored lies
+in another split than itself.
+"""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from benchmarks.pictures import digits
+from harness.errors import UserError
+from harness.mistakes import duplicates, labels
+from harness.run.files import RESULT_FILE
+
+ROOT = Path(__file__).parent.parent
+FLIPPED, FOLDS = 0.03, 5
+FOLDER = ("data=folder", f"data.folds={FOLDS}", "data.validation=0", "trainer=cpu", "trainer.threads=1")
+DIGITS = (
+    *("model=lenet5", "recipe=sgd_cosine", "recipe.epochs=15", "recipe.crop_area=[0.8,1]", "recipe.crop_aspect=[0.8,1.25]", "data.image_size=32"),
+    *("data.resize=32", "data.mean=[0.1716]", "data.std=[0.2905]"),
+)
+FLOWERS = ("model=resnet18", "recipe=linear_probe", "data.image_size=128", "data.resize=146")
+
+
+@dataclass(frozen=True)
+class Named:
+    """One picture: the name of its file, its class, and the file's content."""
+
+    name: str
+    label: str
+    content: bytes
+
+
+def of_digits() -> list[Named]:
+    """All 1,797 digits, as 24 x 24 pixels padded to 32 x 32, in PNG files."""
+    found = []
+    for split in digits():
+        for image, label in zip(split.images, split.labels.tolist(), strict=True):
+            file = io.BytesIO()
+            Image.fromarray(image).save(file, "PNG")
+            found.append(Named(f"{len(found):04d}.png", split.class_names[label], file.getvalue()))
+    return found
+
+
+def of_flowers(root: Path) -> list[Named]:
+    """All pictures of both splits of the flowers."""
+    paths = sorted(root.glob("*/*/*.jpg"))
+    if not paths:
+        raise UserError(f"--root {root}: no train/SPECIES/*.jpg there")
+    return [Named(path.name, path.parent.name, path.read_bytes()) for path in paths]
+
+
+def flip(pictures: Sequence[Named], seed: int) -> dict[str, str]:
+    """The class that each flipped picture is given, by the name of its file."""
+    draws = np.random.default_rng(seed)
+    classes = sorted({picture.label for picture in pictures})
+    chosen = draws.choice(len(pictures), round(FLIPPED * len(pictures)), replace=False)
+    return {
+        pictures[index].name: str(draws.choice([name for name in classes if name != pictures[index].label]))
+        for index in sorted(chosen.tolist())
+    }
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """The runs of the measurement under one folder; what is done already is not done again.
+
+    Attributes:
+        folder: of pictures and runs.
+        flowers: folder of the flowers.
+        weights: weights of the linear probe.
+    """
+
+    folder: Path
+    flowers: Path
+    weights: Path
+
+    def measure(self, seeds: int) -> dict[str, Any]:
+        """Precision and recall of both questions, in plain values."""
+        sets = {
+            "digits": (of_digits(), (*FOLDER, *DIGITS)),
+            "flowers": (of_flowers(self.flowers), (*FOLDER, *FLOWERS, f"weights={self.weights}")),
+        }
+        flipped = [
+            {"data": name, "seed": seed, **self._flipped(name, pictures, words, seed)}
+            for name, (pictures, words) in sets.items()
+            for seed in range(seeds)
+        ]
+        copies = [
+            {"data": name, "copies": kind, **planted(pictures, kind)}
+            for name, (pictures, _) in sets.items()
+            for kind in COPIES
+        ]
+        return {"flipped": flipped, "copies": copies}
+
+    def _flipped(self, name: str, pictures: Sequence[Named], words: Sequence[str], seed: int) -> dict[str, Any]:
+        flips = flip(pictures, seed)
+        root = self.folder / f"{name}-seed{seed}"
+        for picture in pictures:
+            place = root / flips.get(picture.name, picture.label) / picture.name
+            place.parent.mkdir(parents=True, exist_ok=True)
+            if not place.exists():
+                place.write_bytes(picture.content)
+        folders = [self._fold(f"{name}-seed{seed}-fold{fold}", [*words, f"data.root={root}", f"data.fold={fold}"])
+                   for fold in range(FOLDS)]
+        answers = labels.answers_of(folders)
+        found = {answers.images[index].rpartition("/")[2] for index in labels.suspects(answers)}
+        return {
+            "images": len(pictures),
+            "top1_error": 100 * float((answers.classes[:, 0] != answers.labels).mean()),
+            **_rates(found, set(flips)),
+        }
+
+    def _fold(self, name: str, words: Sequence[str]) -> Path:
+        """The folder of a run that is done."""
+        runs = self.folder / "runs" / name
+        if not sorted(runs.glob(f"*/*/{RESULT_FILE}")):
+            print(f"{name}: train.py {' '.join(words)}", file=sys.stderr, flush=True)
+            command = [sys.executable, "train.py", *words, f"runs={runs}"]
+            code = subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL).returncode
+            if code:
+                raise UserError(f"{name}: train.py ended with exit code {code}; started again, this goes on here")
+        return sorted(runs.glob(f"*/*/{RESULT_FILE}"))[0].parent
+
+
+def _rates(found: set[Any], wanted: set[Any]) -> dict[str, Any]:
+    right = len(found & wanted)
+    return {
+        "wanted": len(wanted),
+        "found": len(found),
+        "right": right,
+        "precision": 100 * right / len(found) if found else None,
+        "recall": 100 * right / len(wanted),
+    }
