@@ -32,7 +32,9 @@ def main() -> int:
         description=typed(str(__doc__)),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder of a run or an evaluation; one or two")
+    parser.add_argument(
+        "runs", nargs="+", type=Path, metavar="RUN", help="folder of a run or an evaluation; one or two"
+    )
     parser.add_argument("--root", type=Path, help="folder of the data, if they have moved")
     parser.add_argument("--out", type=Path, help="a new folder (default: RUN-errors, beside the run)")
     return arguments.main(parser, errors)

@@ -76,7 +76,9 @@ def read_answers(place: Path) -> Answers:
     path = place if place.is_file() else place / RESULT_FILE
     if not path.is_file():
         hint = typed("python eval.py run=RUN") + " makes one of a run that has ended"
-        raise UserError(f"{place}: no folder of a run or an evaluation that has ended (it has no {RESULT_FILE}); {hint}")
+        raise UserError(
+            f"{place}: no folder of a run or an evaluation that has ended (it has no {RESULT_FILE}); {hint}"
+        )
     record = read_record(path)
     try:
         predictions, sha256 = record.predictions, record.content["predictions"]["sha256"]
@@ -89,7 +91,9 @@ def read_answers(place: Path) -> Answers:
         raise UserError(f"{predictions}: has changed since the record was written; evaluate the run again")
     header, *rows = read_rows(predictions) or [[]]
     if tuple(header) != PREDICTIONS_COLUMNS or len(rows) != seen or any(len(row) != len(header) for row in rows):
-        raise UserError(f"{predictions}: not the {seen:,} predictions of {path}, but {len(rows):,} rows of other columns")
+        raise UserError(
+            f"{predictions}: not the {seen:,} predictions of {path}, but {len(rows):,} rows of other columns"
+        )
     try:
         labels = np.array([int(row[1]) for row in rows], dtype=np.int64)
         classes = np.array([[int(cell or -1) for cell in row[2::2]] for row in rows], dtype=np.int64)

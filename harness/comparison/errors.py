@@ -218,7 +218,9 @@ def difference(first: Answers, second: Answers) -> Difference:
         (data, split, _), (other, other_split, _) = questions
         what = f"{data} {split}" if (data, split) != (other, other_split) else "other images or classes"
         beside = f" and {other} {other_split}" if (data, split) != (other, other_split) else f" of {data} {split}"
-        raise UserError(f"{places[0]} and {places[1]}: their records are of {what}{beside}; only the same can be compared")
+        raise UserError(
+            f"{places[0]} and {places[1]}: their records are of {what}{beside}; only the same can be compared"
+        )
     where = {image: position for position, image in enumerate(second.images)}
     if sorted(first.images) != sorted(second.images):
         raise UserError(f"{places[0]} and {places[1]}: their predictions are of other images")

@@ -13,7 +13,20 @@ from harness.comparison.answers import Answers
 from harness.comparison.errors import Bin, ClassErrors, Confusion, Group
 from harness.mistakes import charts
 from harness.mistakes.calibration import expected_calibration_error
-from harness.mistakes.page import SHOWN, Card, Cell, Column, Room, chosen, document, gallery, in_turns, table, write
+from harness.mistakes.page import (
+    SHOWN,
+    Card,
+    Cell,
+    Column,
+    Room,
+    chosen,
+    document,
+    gallery,
+    in_turns,
+    short,
+    table,
+    write,
+)
 from harness.mistakes.pictures import Pictures
 from harness.prediction.output import Names
 from harness.run.files import csv_text
@@ -73,7 +86,7 @@ def _sizes(answers: Answers, pictures: Pictures) -> tuple[list[Group] | None, li
 
 def write_page(found: Found, names: Names, pictures: Pictures, folder: Path) -> None:
     """Write the page and its tables into an empty folder."""
-    write(folder, page(found, names, pictures), tables(found, names, pictures))
+    write(folder, page(found, short(names), pictures), tables(found, names, pictures))
 
 
 def title_of(answers: Answers) -> str:
@@ -94,10 +107,10 @@ def page(found: Found, names: Names, pictures: Pictures) -> str:
     hits = gallery("hits", _hits(answers, names), pictures, room, "No hits of this class are on the page.")
     note = f"<p>{markup(pictures.note)}</p>" if pictures.note else ""
     order = (
-        "<p>The surest come first. Before a class is chosen, the {} of all classes are shown; a class shows those of "
-        "its pictures that were taken for another, and those of others taken for it, as many as the page has room for. "
-        '<a href="mistakes.csv">mistakes.csv</a> lists every one.</p>'
-    ).format(SHOWN)
+        f"<p>The surest come first. Before a class is chosen, the {SHOWN} of all classes are shown; a class shows "
+        "those of its pictures that were taken for another, and those of others taken for it, as many as the page has "
+        'room for. <a href="mistakes.csv">mistakes.csv</a> lists every one.</p>'
+    )
     sections = [
         ("classes", "Classes", _classes(found, names)),
         ("confusions", "Confusions", _confusions(found, names)),
@@ -166,7 +179,9 @@ def _confusions(found: Found, names: Names) -> str:
             Cell(f"{share:.1f}", share),
         ]
         rows.append(((label, answer), cells))
-    many = f"The {PAIRS:,} most frequent of {len(found.confusions):,} pairs" if found.confusions[PAIRS:] else "All pairs"
+    many = (
+        f"The {PAIRS:,} most frequent of {len(found.confusions):,} pairs" if found.confusions[PAIRS:] else "All pairs"
+    )
     caption = f'{many} of a class and another that it was taken for. <a href="confusions.csv">confusions.csv</a>'
     return matrix + table(caption, columns, rows)
 
@@ -192,7 +207,7 @@ def _matrix(found: Found, names: Names) -> str:
     return (
         '<div class="scroll" tabindex="0" role="region" aria-label="confusion matrix"><table class="matrix"><caption>'
         "Images by their class (rows) and the answer (columns). The stronger a colour, the larger the share of the "
-        'row\'s class: green is right, red is wrong.</caption><thead><tr><th scope="col" class="text">class \\ answer'
+        'row\'s class: green is right, red is wrong.</span></caption><thead><tr><th scope="col" class="text">class \\ answer'
         f"</th>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
     )
 
@@ -304,18 +319,19 @@ def group_name(group: Group) -> str:
 
 
 def _mistakes(answers: Answers, names: Names) -> Iterator[Card]:
-    order = errors.most_confident_mistakes(answers).tolist()
-    for position, later in in_turns(order, lambda position: int(answers.labels[position]), SHOWN):
-        yield _card(answers, position, names, later)
+    yield from _cards(answers, errors.most_confident_mistakes(answers).tolist(), names)
 
 
 def _hits(answers: Answers, names: Names) -> Iterator[Card]:
-    order = errors.least_confident_hits(answers).tolist()
-    for position, later in in_turns(order, lambda position: int(answers.labels[position]), SHOWN):
-        yield _card(answers, position, names, later)
+    yield from _cards(answers, errors.least_confident_hits(answers).tolist(), names)
 
 
-def _card(answers: Answers, position: int, names: Names, later: bool) -> Card:
+def _cards(answers: Answers, order: Sequence[int], names: Names) -> Iterator[Card]:
+    for place, later in in_turns(range(len(order)), lambda place: int(answers.labels[order[place]]), SHOWN):
+        yield _card(answers, order[place], names, later, place)
+
+
+def _card(answers: Answers, position: int, names: Names, later: bool, place: int) -> Card:
     label, answer = int(answers.labels[position]), int(answers.answer[position])
     true = names.readable_name(label)
     classes = (label,) if answer < 0 else (label, answer)
@@ -324,7 +340,7 @@ def _card(answers: Answers, position: int, names: Names, later: bool) -> Card:
     sure = "" if answer < 0 else f"{100 * answers.confidence[position]:.1f}%"
     caption = f"<b>{markup(true)}</b><br>{wrong or 'right, '}{sure}<br>"
     words = f"{true}, answered {said}"
-    return Card(answers.images[position], classes, caption, words, later)
+    return Card(answers.images[position], classes, caption, words, later, place)
 
 
 def answer_in_words(answers: Answers, position: int, names: Names) -> str:
@@ -361,7 +377,8 @@ def tables(found: Found, names: Names, pictures: Pictures) -> dict[str, str]:
             ],
         ),
         "confusions.csv": csv_text(
-            ("class", "taken_for", "times"), [(name(one.label), name(one.answer), one.times) for one in found.confusions]
+            ("class", "taken_for", "times"),
+            [(name(one.label), name(one.answer), one.times) for one in found.confusions],
         ),
         "calibration.csv": csv_text(Bin._fields, found.bins),
         "mistakes.csv": pictures_csv(answers, errors.most_confident_mistakes(answers).tolist(), names, pictures),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,26 +32,30 @@ h1 { margin-bottom: 0.2rem; overflow-wrap: anywhere; } h2 { margin-top: 3rem; bo
 p, li { max-width: 50rem; overflow-wrap: anywhere; } a { color: var(--link); } nav a { margin-right: 1rem; }
 .quiet, figcaption, caption { color: var(--quiet); } .scroll { overflow-x: auto; max-height: 36rem; overflow-y: auto; }
 :focus-visible { outline: 3px solid var(--mark); outline-offset: 2px; }
-table { border-collapse: collapse; font-size: 0.9rem; } caption { text-align: left; padding-bottom: 0.4rem; }
+table { border-collapse: collapse; font-size: 0.9rem; margin-bottom: 1.5rem; }
+caption { text-align: left; padding-bottom: 0.4rem; }
 th, td { padding: 0.2rem 0.8rem 0.2rem 0; text-align: right; border-bottom: 1px solid var(--line); }
 th.text, td.text { text-align: left; overflow-wrap: anywhere; min-width: 7rem; }
 tbody th { font-weight: normal; } thead th { vertical-align: bottom; position: sticky; top: 0; background: var(--page); }
 button { font: inherit; color: inherit; background: none; border: 0; padding: 0; cursor: pointer; text-align: inherit; }
-th button { font-weight: 600; } th button::after { content: "\\2195"; color: var(--quiet); padding-left: 0.3rem; }
+thead button { font-weight: 600; } thead button::after { content: "\\2195"; color: var(--quiet); padding-left: 0.3rem; }
 th[aria-sort=ascending] button::after { content: "\\2191"; color: inherit; }
 th[aria-sort=descending] button::after { content: "\\2193"; color: inherit; }
 tbody button, .filter button { color: var(--link); text-decoration: underline; }
 .filter { position: sticky; top: 0; z-index: 2; background: var(--raised); border: 1px solid var(--line);
           border-radius: 0.4rem; padding: 0.5rem 0.8rem; margin: 1rem 0; display: flex; flex-wrap: wrap; gap: 0.3rem 0.8rem; }
 .filter select { font: inherit; max-width: 16rem; color: inherit; background: var(--page); border: 1px solid var(--line); }
-.gallery { display: flex; flex-wrap: wrap; gap: 1rem; list-style: none; padding: 0; }
-.gallery li { width: 10.5rem; font-size: 0.85rem; line-height: 1.35; overflow-wrap: anywhere; }
-.gallery li.pair { width: 18rem; } [hidden] { display: none !important; }
+.gallery { display: grid; grid-template-columns: repeat(auto-fill, minmax(9.5rem, 1fr)); gap: 1.2rem 1rem; list-style: none;
+           padding: 0; }
+.gallery.pairs { grid-template-columns: repeat(auto-fill, minmax(18rem, 1fr)); }
+.gallery li { font-size: 0.85rem; line-height: 1.35; overflow-wrap: anywhere; }
+[hidden] { display: none !important; }
 .gallery img { display: block; max-width: 100%; height: 7rem; width: auto; object-fit: contain; background: var(--raised);
                border-radius: 0.2rem; margin-bottom: 0.3rem; }
 .two { display: flex; gap: 0.4rem; } .two > * { flex: 1; min-width: 0; } img.small { image-rendering: pixelated; }
-.matrix td, .matrix th { padding: 0.15rem 0.45rem; min-width: 2.2rem; max-width: 8rem; text-align: right; }
-.matrix td { font-variant-numeric: tabular-nums; } .matrix .none { color: var(--quiet); } .matrix th.text { min-width: 4rem; }
+caption span { display: block; position: sticky; left: 0; max-width: min(50rem, calc(100vw - 2rem)); }
+.matrix td, .matrix th { padding: 0.15rem 0.45rem; min-width: 2.4rem; max-width: 7rem; text-align: right; }
+.matrix td { font-variant-numeric: tabular-nums; } .matrix .none { color: var(--quiet); } .matrix tbody th.text { min-width: 0; max-width: 12rem; white-space: nowrap; overflow: hidden; text-overflow: ellipsis; }
 .matrix tbody th { position: sticky; left: 0; background: var(--page); }
 .charts { display: flex; flex-wrap: wrap; gap: 1.5rem; } .charts figure { margin: 0; flex: 1 1 22rem; max-width: 36rem; }
 .chart { width: 100%; height: auto; display: block; } .chart text { fill: currentColor; font-size: 12.5px; }
@@ -135,7 +140,16 @@ class Room:
     bytes: int = MOST_BYTES
 
 
-def document(title: str, about: str, sections: Sequence[tuple[str, str, str]], names: Names, classes: Iterable[int]) -> str:
+def short(names: Names) -> Names:
+    """The same names as a page says them: `tench` alone for `tench (n01440764)`, where no other class is called so."""
+    said = [names.readable.get(name, name) for name in names.classes]
+    times = Counter(said)
+    return Names([one if times[one] == 1 else names.readable_name(label) for label, one in enumerate(said)], {})
+
+
+def document(
+    title: str, about: str, sections: Sequence[tuple[str, str, str]], names: Names, classes: Iterable[int]
+) -> str:
     """Return a page of HTML.
 
     Args:
@@ -173,18 +187,20 @@ def table(caption: str, columns: Sequence[Column], rows: Sequence[tuple[Sequence
     """
     heads = "".join(
         f'<th scope="col" class="{"text" if column.text else "number"}" data-kind="{"text" if column.text else "number"}"'
-        f'{" data-first=down" if column.largest_first and not column.text else ""}>'
+        f"{' data-first=down' if column.largest_first and not column.text else ''}>"
         f'<button type="button" data-sort>{column.head}</button></th>'
         for column in columns
     )
     lines = "".join(
         f"<tr{_classes(classes)}>"
-        + "".join(_cell(cell, column, place == 0) for place, (cell, column) in enumerate(zip(cells, columns, strict=True)))
+        + "".join(
+            _cell(cell, column, place == 0) for place, (cell, column) in enumerate(zip(cells, columns, strict=True))
+        )
         + "</tr>\n"
         for classes, cells in rows
     )
     return (
-        f'<div class="scroll" tabindex="0" role="region" aria-label="table"><table><caption>{caption}</caption>'
+        f'<div class="scroll" tabindex="0" role="region" aria-label="table"><table><caption><span>{caption}</span></caption>'
         f"<thead><tr>{heads}</tr></thead><tbody>{lines}</tbody></table></div>"
     )
 
@@ -213,6 +229,7 @@ class Card(NamedTuple):
         caption: as HTML.
         said: in words, for who does not see it.
         later: whether it is shown only when its class is chosen.
+        place: in the order of the gallery.
     """
 
     image: str
@@ -220,6 +237,7 @@ class Card(NamedTuple):
     caption: str
     said: str
     later: bool
+    place: int
 
 
 def in_turns(order: Sequence[int], key: Callable[[int], int], first: int) -> list[tuple[int, bool]]:
@@ -257,10 +275,10 @@ def gallery(name: str, cards: Iterable[Card], pictures: Pictures, room: Room, no
             break
         html = f"{picture(card.image, card.said, pictures, room)}{card.caption}{place_of(card.image, pictures)}"
         later = " data-later" if card.later else ""
-        made.append(f"<li{_classes(card.classes)}{later}{' hidden' if card.later else ''}>{html}</li>\n")
+        made.append((card.place, f"<li{_classes(card.classes)}{later}{' hidden' if card.later else ''}>{html}</li>\n"))
         room.pictures -= 1
     hidden = " hidden" if made else ""
-    return f'<ul class="gallery" id="{name}">{"".join(made)}</ul><p class="quiet" id="{name}-empty"{hidden}>{none}</p>'
+    return f'<ul class="gallery" id="{name}">{"".join(html for _, html in sorted(made))}</ul><p class="quiet" id="{name}-empty"{hidden}>{none}</p>'
 
 
 def picture(image: str, said: str, pictures: Pictures, room: Room) -> str:

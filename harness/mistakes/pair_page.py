@@ -12,7 +12,20 @@ from harness.comparison import errors
 from harness.comparison.answers import Answers, Integers
 from harness.comparison.errors import Difference
 from harness.mistakes.errors_page import answer_in_words, os_text, title_of
-from harness.mistakes.page import SHOWN, Card, Cell, Column, Room, chosen, document, gallery, in_turns, table, write
+from harness.mistakes.page import (
+    SHOWN,
+    Card,
+    Cell,
+    Column,
+    Room,
+    chosen,
+    document,
+    gallery,
+    in_turns,
+    short,
+    table,
+    write,
+)
 from harness.mistakes.pictures import Pictures
 from harness.prediction.output import Names
 from harness.run.files import csv_text
@@ -44,7 +57,7 @@ def in_one_line(pair: Pair) -> str:
 
 def write_page(pair: Pair, names: Names, pictures: Pictures, folder: Path) -> None:
     """Write the page and its tables into an empty folder."""
-    write(folder, page(pair, names, pictures), tables(pair, names, pictures))
+    write(folder, page(pair, short(names), pictures), tables(pair, names, pictures))
 
 
 def page(pair: Pair, names: Names, pictures: Pictures) -> str:
@@ -114,14 +127,16 @@ def _cards(pair: Pair, positions: Integers, names: Names) -> Iterator[Card]:
     wrong, at = _wrong(pair, positions)
     sure = np.nan_to_num(wrong.confidence[at], nan=-1)
     order = np.argsort(-sure, kind="stable").tolist()
-    for place, later in in_turns(order, lambda place: int(pair.first.labels[positions[place]]), SHOWN):
+    ranked = in_turns(range(len(order)), lambda rank: int(pair.first.labels[positions[order[rank]]]), SHOWN)
+    for rank, later in ranked:
+        place = order[rank]
         position = int(positions[place])
         label, answer = int(pair.first.labels[position]), int(wrong.answer[at[place]])
         true, said = names.readable_name(label), answer_in_words(wrong, int(at[place]), names)
         probability = "" if answer < 0 else f"{100 * wrong.confidence[at[place]]:.1f}%"
         caption = f"<b>{markup(true)}</b><br>the other: <b>{markup(said)}</b>, {probability}<br>"
         classes = (label,) if answer < 0 else (label, answer)
-        yield Card(pair.first.images[position], classes, caption, f"{true}, answered {said} by the other", later)
+        yield Card(pair.first.images[position], classes, caption, f"{true}, answered {said} by the other", later, rank)
 
 
 def _wrong(pair: Pair, positions: Integers) -> tuple[Answers, Integers]:

@@ -54,14 +54,7 @@ class Pictures:
         """Pixels (H, W) or (H, W, 3) of an image, by its id; None for one that cannot be read."""
         if image not in self._at:
             return None
-        split, index = self._at[image]
-        if isinstance(split, ImageFiles):
-            try:
-                return decode(read(split.path(index)), "fast", split.as_viewed)
-            except UnreadableError:
-                return None
-        pixels: Pixels = split.images[index].permute(1, 2, 0).numpy()
-        return pixels[:, :, 0] if pixels.shape[2] == 1 else pixels
+        return pixels_of(*self._at[image])
 
     def path(self, image: str) -> bytes | None:
         """Where the file of an image lies, an absolute path; None if it has no file of its own."""
@@ -86,6 +79,17 @@ class Pictures:
             if isinstance(split, ImageFiles) and (size := size_in_head(split.path(index), split.as_viewed)):
                 found[row] = size
         return found
+
+
+def pixels_of(split: Split, index: int) -> Pixels | None:
+    """Pixels (H, W) or (H, W, 3) of one image of a split; None for one that cannot be read."""
+    if isinstance(split, ImageFiles):
+        try:
+            return decode(read(split.path(index)), "fast", split.as_viewed)
+        except UnreadableError:
+            return None
+    pixels: Pixels = split.images[index].permute(1, 2, 0).contiguous().numpy()
+    return pixels[:, :, 0] if pixels.shape[2] == 1 else pixels
 
 
 def size_in_head(path: bytes, as_viewed: bool) -> tuple[int, int] | None:
