@@ -54,7 +54,7 @@ class Named:
 
 def of_digits() -> list[Named]:
     """All 1,797 digits, as 24 x 24 pixels padded to 32 x 32, in PNG files."""
-    found = []
+    found: list[Named] = []
     for split in digits():
         for image, label in zip(split.images, split.labels.tolist(), strict=True):
             file = io.BytesIO()

@@ -131,6 +131,8 @@ def together(folds: Sequence[Answers]) -> Answers:
     return Answers(
         first,
         tuple(image for one in folds for image in one.images),
-        *(np.concatenate([getattr(one, name) for one in folds]) for name in ("labels", "classes", "probabilities")),
+        np.concatenate([one.labels for one in folds]),
+        np.concatenate([one.classes for one in folds]),
+        np.concatenate([one.probabilities for one in folds]),
         folds[0].class_names,
     )

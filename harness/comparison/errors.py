@@ -107,7 +107,8 @@ def confusions(answers: Answers) -> list[Confusion]:
     pairs = np.stack([answers.labels[wrong], answers.answer[wrong]], axis=1)
     found, times = np.unique(pairs, axis=0, return_counts=True)
     order = np.argsort(-times, kind="stable")
-    return [Confusion(*pair, count) for pair, count in zip(found[order].tolist(), times[order].tolist(), strict=True)]
+    rows = np.column_stack([found, times])[order].tolist()
+    return [Confusion(label, answer, count) for label, answer, count in rows]
 
 
 def by_class(answers: Answers) -> list[ClassErrors]:
@@ -142,13 +143,14 @@ def in_one_line(answers: Answers, name: Callable[[int], str]) -> str | None:
     worst = sorted((one for one in classes if one.wrong), key=lambda one: (-one.wrong / one.images, one.label))[:WORST]
     if len(classes) < WORST or not worst:
         return None
-    said = ", ".join(f"{name(one.label)} {100 * one.wrong / one.images:.1f}% of {one.images:,}" for one in worst)
+    said = ", ".join(f"{name(one.label)} ({100 * one.wrong / one.images:.1f}% of {one.images:,})" for one in worst)
     line = f"worst class{'es' if len(worst) > 1 else ''}: {said}"
     pairs = confusions(answers)
     if pairs:
         label, answer, times = pairs[0]
-        how_often = "once" if times == 1 else "twice" if times == 2 else f"{times:,} times"
-        line += f"; most frequent confusion: {name(label)} taken for {name(answer)}, {how_often}"
+        line += (
+            f"; most frequent confusion: {name(label)} taken for {name(answer)} ({times:,} image{'s'[: times != 1]})"
+        )
     return line
 
 

@@ -176,12 +176,12 @@ def _pairs(found: Audit, names: Names, room: Room) -> str:
     where = {name: label for label, name in enumerate(found.answers.class_names)}
     items = []
     for one, other, distance, mirrored in found.pairs[:PAIRS]:
-        sides = "".join(
-            f"<div>{picture(copy.image, f'{_class(copy, where, names)} in {copy.split}', found.pictures, room)}"
-            f"{markup(copy.split)}: <b>{markup(_class(copy, where, names))}</b><br>{place_of(copy.image, found.pictures)}"
-            "</div>"
-            for copy in (one, other)
-        )
+        sides = ""
+        for copy in (one, other):
+            name = _class(copy, where, names)
+            shown = picture(copy.image, f"{name} in {copy.split}", found.pictures, room)
+            place = place_of(copy.image, found.pictures)
+            sides += f"<div>{shown}{markup(copy.split)}: <b>{markup(name)}</b><br>{place}</div>"
         kind = "the same pixels" if distance == 0 and not mirrored else f"distance {distance:.3f}"
         two = " - <b>two labels</b>" if one.label != other.label else ""
         classes = " ".join(dict.fromkeys(str(where[copy.label]) for copy in (one, other) if copy.label in where))

@@ -11,6 +11,7 @@ import numpy as np
 from harness.comparison import errors
 from harness.comparison.answers import Answers
 from harness.comparison.errors import Bin, ClassErrors, Confusion, Group
+from harness.evaluation.intervals import wilson
 from harness.mistakes import charts
 from harness.mistakes.calibration import expected_calibration_error
 from harness.mistakes.page import (
@@ -126,7 +127,7 @@ def page(found: Found, names: Names, pictures: Pictures) -> str:
 def _about(found: Found) -> str:
     content, answers = found.answers.content, found.answers
     wrong = int((~answers.right).sum())
-    low, high = errors.wilson(wrong, len(answers))
+    low, high = wilson(wrong, len(answers))
     return (
         f"<p><b>Top-1 error {100 * wrong / len(answers):.2f}%</b>: {wrong:,} of {len(answers):,} images, 95% interval "
         f"{low:.2f} to {high:.2f}%. Protocol {markup(str(content['protocol']['name']))}. Record: "
@@ -206,9 +207,10 @@ def _matrix(found: Found, names: Names) -> str:
         rows.append(f'<tr><th scope="row" class="text">{chosen(one.label, names)}</th>{cells}</tr>')
     return (
         '<div class="scroll" tabindex="0" role="region" aria-label="confusion matrix"><table class="matrix"><caption>'
-        "Images by their class (rows) and the answer (columns). The stronger a colour, the larger the share of the "
-        'row\'s class: green is right, red is wrong.</span></caption><thead><tr><th scope="col" class="text">class \\ answer'
-        f"</th>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
+        "<span>Images by their class (rows) and the answer (columns). The stronger a colour, the larger the share of the "
+        "row's class: green is right, red is wrong.</span></caption><thead><tr>"
+        f'<th scope="col" class="text">class \\ answer</th>{heads}</tr></thead>'
+        f"<tbody>{''.join(rows)}</tbody></table></div>"
     )
 
 
@@ -240,8 +242,10 @@ def _calibration(found: Found) -> str:
         f"{one.images:,} images of probability {100 * one.confidence:.0f}%, {100 * one.right:.0f}% right"
         for one in found.bins
     )
-    columns = (Column("probability from (%)", largest_first=False), Column("to", largest_first=False))
-    columns += tuple(map(Column, ("images", "mean probability (%)", "right (%)")))
+    columns = (
+        *(Column(head, largest_first=False) for head in ("probability from (%)", "to")),
+        *map(Column, ("images", "mean probability (%)", "right (%)")),
+    )
     rows = [
         (
             (),

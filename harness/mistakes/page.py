@@ -36,28 +36,34 @@ table { border-collapse: collapse; font-size: 0.9rem; margin-bottom: 1.5rem; }
 caption { text-align: left; padding-bottom: 0.4rem; }
 th, td { padding: 0.2rem 0.8rem 0.2rem 0; text-align: right; border-bottom: 1px solid var(--line); }
 th.text, td.text { text-align: left; overflow-wrap: anywhere; min-width: 7rem; }
-tbody th { font-weight: normal; } thead th { vertical-align: bottom; position: sticky; top: 0; background: var(--page); }
+tbody th { font-weight: normal; }
+thead th { vertical-align: bottom; position: sticky; top: 0; background: var(--page); }
 button { font: inherit; color: inherit; background: none; border: 0; padding: 0; cursor: pointer; text-align: inherit; }
 thead button { font-weight: 600; } thead button::after { content: "\\2195"; color: var(--quiet); padding-left: 0.3rem; }
 th[aria-sort=ascending] button::after { content: "\\2191"; color: inherit; }
 th[aria-sort=descending] button::after { content: "\\2193"; color: inherit; }
 tbody button, .filter button { color: var(--link); text-decoration: underline; }
 .filter { position: sticky; top: 0; z-index: 2; background: var(--raised); border: 1px solid var(--line);
-          border-radius: 0.4rem; padding: 0.5rem 0.8rem; margin: 1rem 0; display: flex; flex-wrap: wrap; gap: 0.3rem 0.8rem; }
-.filter select { font: inherit; max-width: 16rem; color: inherit; background: var(--page); border: 1px solid var(--line); }
-.gallery { display: grid; grid-template-columns: repeat(auto-fill, minmax(9.5rem, 1fr)); gap: 1.2rem 1rem; list-style: none;
-           padding: 0; }
+          border-radius: 0.4rem; padding: 0.5rem 0.8rem; margin: 1rem 0;
+          display: flex; flex-wrap: wrap; gap: 0.3rem 0.8rem; }
+.filter select { font: inherit; max-width: 16rem; color: inherit; background: var(--page);
+                 border: 1px solid var(--line); }
+.gallery { display: grid; grid-template-columns: repeat(auto-fill, minmax(9.5rem, 1fr)); gap: 1.2rem 1rem;
+           list-style: none; padding: 0; }
 .gallery.pairs { grid-template-columns: repeat(auto-fill, minmax(18rem, 1fr)); }
 .gallery li { font-size: 0.85rem; line-height: 1.35; overflow-wrap: anywhere; }
 [hidden] { display: none !important; }
-.gallery img { display: block; max-width: 100%; height: 7rem; width: auto; object-fit: contain; background: var(--raised);
-               border-radius: 0.2rem; margin-bottom: 0.3rem; }
+.gallery img { display: block; max-width: 100%; height: 7rem; width: auto; object-fit: contain;
+               background: var(--raised); border-radius: 0.2rem; margin-bottom: 0.3rem; }
 .two { display: flex; gap: 0.4rem; } .two > * { flex: 1; min-width: 0; } img.small { image-rendering: pixelated; }
 caption span { display: block; position: sticky; left: 0; max-width: min(50rem, calc(100vw - 2rem)); }
 .matrix td, .matrix th { padding: 0.15rem 0.45rem; min-width: 2.4rem; max-width: 7rem; text-align: right; }
-.matrix td { font-variant-numeric: tabular-nums; } .matrix .none { color: var(--quiet); } .matrix tbody th.text { min-width: 0; max-width: 12rem; white-space: nowrap; overflow: hidden; text-overflow: ellipsis; }
+.matrix td { font-variant-numeric: tabular-nums; } .matrix .none { color: var(--quiet); }
+.matrix tbody th.text { min-width: 0; max-width: 12rem; white-space: nowrap; overflow: hidden;
+                        text-overflow: ellipsis; }
 .matrix tbody th { position: sticky; left: 0; background: var(--page); }
-.charts { display: flex; flex-wrap: wrap; gap: 1.5rem; } .charts figure { margin: 0; flex: 1 1 22rem; max-width: 36rem; }
+.charts { display: flex; flex-wrap: wrap; gap: 1.5rem; }
+.charts figure { margin: 0; flex: 1 1 22rem; max-width: 36rem; }
 .chart { width: 100%; height: auto; display: block; } .chart text { fill: currentColor; font-size: 12.5px; }
 .chart .level { stroke: var(--line); } .chart .bar { fill: var(--bar); } .chart .dot { fill: var(--mark); }
 .chart .whisker { stroke: var(--mark); stroke-width: 2; } .chart .ideal { stroke: currentColor; stroke-dasharray: 5 4; }
@@ -186,7 +192,7 @@ def table(caption: str, columns: Sequence[Column], rows: Sequence[tuple[Sequence
         rows: of each the classes that it belongs to, by which it is filtered, and its cells; the first one names it.
     """
     heads = "".join(
-        f'<th scope="col" class="{"text" if column.text else "number"}" data-kind="{"text" if column.text else "number"}"'
+        f'<th scope="col" data-kind="{"text" if column.text else "number"}"{" class=text" if column.text else ""}'
         f"{' data-first=down' if column.largest_first and not column.text else ''}>"
         f'<button type="button" data-sort>{column.head}</button></th>'
         for column in columns
@@ -200,8 +206,8 @@ def table(caption: str, columns: Sequence[Column], rows: Sequence[tuple[Sequence
         for classes, cells in rows
     )
     return (
-        f'<div class="scroll" tabindex="0" role="region" aria-label="table"><table><caption><span>{caption}</span></caption>'
-        f"<thead><tr>{heads}</tr></thead><tbody>{lines}</tbody></table></div>"
+        '<div class="scroll" tabindex="0" role="region" aria-label="table"><table>'
+        f"<caption><span>{caption}</span></caption><thead><tr>{heads}</tr></thead><tbody>{lines}</tbody></table></div>"
     )
 
 
@@ -278,7 +284,8 @@ def gallery(name: str, cards: Iterable[Card], pictures: Pictures, room: Room, no
         made.append((card.place, f"<li{_classes(card.classes)}{later}{' hidden' if card.later else ''}>{html}</li>\n"))
         room.pictures -= 1
     hidden = " hidden" if made else ""
-    return f'<ul class="gallery" id="{name}">{"".join(html for _, html in sorted(made))}</ul><p class="quiet" id="{name}-empty"{hidden}>{none}</p>'
+    items = "".join(html for _, html in sorted(made))
+    return f'<ul class="gallery" id="{name}">{items}</ul><p class="quiet" id="{name}-empty"{hidden}>{none}</p>'
 
 
 def picture(image: str, said: str, pictures: Pictures, room: Room) -> str:

@@ -164,7 +164,7 @@ def settings_of_data(answers: Answers, root: Path | None = None) -> DataConfig:
             data = _default(name)
     except (LookupError, ValueError, TypeError) as error:
         raise UserError(f"{folder}: its settings of the data are damaged ({error})") from error
-    return dataclasses.replace(data, download=False, **({} if root is None else {"root": str(root)}))
+    return dataclasses.replace(data, download=False, root=data.root if root is None else str(root))
 
 
 def _in_config(path: Path, name: str, deep: int = 1) -> dict[str, Any] | None:
