@@ -207,8 +207,8 @@ def _matrix(found: Found, names: Names) -> str:
         rows.append(f'<tr><th scope="row" class="text">{chosen(one.label, names)}</th>{cells}</tr>')
     return (
         '<div class="scroll" tabindex="0" role="region" aria-label="confusion matrix"><table class="matrix"><caption>'
-        "<span>Images by their class (rows) and the answer (columns). The stronger a colour, the larger the share of the "
-        "row's class: green is right, red is wrong.</span></caption><thead><tr>"
+        "<span>Images by their class (rows) and the answer (columns). The stronger a colour, the larger the share of "
+        "the row's class: green is right, red is wrong.</span></caption><thead><tr>"
         f'<th scope="col" class="text">class \\ answer</th>{heads}</tr></thead>'
         f"<tbody>{''.join(rows)}</tbody></table></div>"
     )
