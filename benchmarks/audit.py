@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -22,8 +23,11 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.pictures import digits
+from harness.comparison.answers import Answers
 from harness.errors import UserError
 from harness.mistakes import duplicates, labels
+from harness.mistakes.pictures import find_pictures
+from harness.prediction.network import load
 from harness.run.files import RESULT_FILE
 
 ROOT = Path(__file__).parent.parent
@@ -126,12 +130,13 @@ class Experiment:
             self._fold(f"{name}-seed{seed}-fold{fold}", [*words, f"data.root={root}", f"data.fold={fold}"])
             for fold in range(FOLDS)
         ]
-        _, answers = labels.answers_of(folders)
+        each, answers = labels.answers_of(folders)
         found = [answers.images[index].rpartition("/")[2] for index in labels.suspects(answers)]
         return {
             "images": len(pictures),
             "top1_error": 100 * float((~answers.right).mean()),
             **_rates(set(found), set(flips)),
+            "of_all_probabilities": _of_all(folders, each, answers, set(flips)),
             "right_among_first": len(set(found[: len(flips)]) & set(flips)),
         }
 
@@ -145,6 +150,19 @@ class Experiment:
             if code:
                 raise UserError(f"{name}: train.py ended with exit code {code}; started again, this goes on here")
         return sorted(runs.glob(f"*/*/{RESULT_FILE}"))[0].parent
+
+
+def _of_all(folders: Sequence[Path], each: Sequence[Answers], answers: Answers, flips: set[str]) -> dict[str, Any]:
+    """What is found by all probabilities of the networks; a record has the five largest of each picture."""
+    shares = []
+    for folder, one in zip(folders, each, strict=True):
+        pictures, network = find_pictures([one], None), load(folder, None, None, [])
+        paths = [os.fsdecode(pictures.path(image) or b"") for image in one.images]
+        for said in network.predict(paths, top=len(one.class_names)):
+            shares.append([said[name] for name in one.class_names])
+    whole = np.array(shares)
+    found = labels.issues(answers.labels, whole / whole.sum(axis=1, keepdims=True))
+    return _rates({answers.images[index].rpartition("/")[2] for index in found}, flips)
 
 
 def jpeg(image: Image.Image) -> Image.Image:

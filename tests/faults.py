@@ -2332,6 +2332,58 @@ SEVERAL = [
     ),
 ]
 
+WRONG = [
+    Fault(
+        "an image without an answer counts as right",
+        "harness/comparison/answers.py",
+        "right: Mask = self.answer == self.labels",
+        "right: Mask = (self.answer == self.labels) | (self.answer < 0)",
+        "test_errors.py::test_errors_by_class_and_confusions_are_those_counted_by_hand",
+    ),
+    Fault(
+        "two records are paired by their order, not by their images",
+        "harness/comparison/errors.py",
+        "order = np.array([where[image] for image in first.images], dtype=np.int64)",
+        "order = np.arange(len(where))",
+        "test_errors.py::test_where_two_networks_differ",
+    ),
+    Fault(
+        "pictures that are not those of the record are shown",
+        "harness/mistakes/pictures.py",
+        "if len(split) != len(answers) or split.fingerprint() != recorded:",
+        "if len(split) != len(answers):",
+        "test_errors.py::test_pictures_that_have_moved_are_found_by_root_and_others_are_never_shown",
+    ),
+    Fault(
+        "a link to a file is not quoted",
+        "harness/mistakes/pictures.py",
+        'return None if path is None else f"file://{quote_from_bytes(path)}"',
+        'return None if path is None else f"file://{path.decode()}"',
+        "test_errors.py::test_a_folder_has_links_that_open_and_errors_by_size",
+    ),
+    Fault(
+        "the filter by class shows only what is taken for it",
+        "harness/mistakes/page.py",
+        'one.dataset.classes.split(" ").includes(wanted)',
+        'one.dataset.classes.split(" ").pop() === wanted',
+        "test_errors.py::test_the_page_in_a_browser",
+    ),
+    Fault(
+        "a fold may be missing from a cross-validation",
+        "harness/comparison/answers.py",
+        "if known != [(fold, count) for fold in range(count)]:",
+        "if len(set(known)) != len(known):",
+        "test_errors.py::test_answers_of_all_folds_are_those_of_each",
+    ),
+    Fault(
+        "a mirrored copy is looked for without mirroring it",
+        "harness/mistakes/duplicates.py",
+        "turned = plain.reshape(len(known), SIDE, SIDE, 3)[:, :, ::-1].reshape(plain.shape)",
+        "turned = plain",
+        "test_audit.py::test_copies_across_splits_are_found_and_nothing_else",
+    ),
+]
+
 FAULTS = [
     *LOADING,
     *AUGMENTATION,
@@ -2354,4 +2406,5 @@ FAULTS = [
     *TEST_SETS,
     *DAMAGED_RUNS,
     *SEVERAL,
+    *WRONG,
 ]

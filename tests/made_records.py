@@ -19,7 +19,11 @@ Answer = tuple[str, int, Sequence[tuple[int, float]]]  # image, label, likeliest
 
 
 def write_record(
-    folder: Path, answers: Sequence[Answer], class_names: Sequence[str], config: dict[str, Any] | None = None, **data: Any
+    folder: Path,
+    answers: Sequence[Answer],
+    class_names: Sequence[str],
+    config: dict[str, Any] | None = None,
+    **data: Any,
 ) -> Path:
     """A record with these answers; `data` changes what it says of the data, `config` is the config of the data."""
     content = json.loads((OLDER / "finished" / "result.json").read_text(encoding="utf-8"))

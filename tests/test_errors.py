@@ -13,6 +13,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote_to_bytes
@@ -120,7 +121,7 @@ def test_groups_of_like_value_hold_every_picture_once() -> None:
     found = errors.by_value(values, right)
     assert len(found) == errors.GROUPS and sum(group.images for group in found) == 999
     assert sum(group.wrong for group in found) == int((~right[~np.isnan(values)]).sum())
-    assert all(one.high < other.low for one, other in zip(found, found[1:], strict=False))
+    assert all(one.high < other.low for one, other in pairwise(found))
     assert max(group.images for group in found) < 1.3 * min(group.images for group in found)
     assert errors.by_value(np.full(9, 224.0), right[:9]) == []
     assert len(errors.by_value(np.array([1.0] * 90 + [2.0] * 10), right[:100])) == 2  # equal values stay together
@@ -191,7 +192,9 @@ def test_the_matrix_is_that_of_the_record(tool: Tool, tmp_path: Path) -> None:
     text = (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
     (matrix,) = re.findall(r'<table class="matrix">(.*?)</table>', text, re.DOTALL)
     body = matrix.partition("<tbody>")[2]
-    shown = [[int(n) for n in re.findall(r"<td[^>]*>([\d,]+)</td>", row)] for row in body.split("</tr>") if "<td" in row]
+    shown = [
+        [int(n) for n in re.findall(r"<td[^>]*>([\d,]+)</td>", row)] for row in body.split("</tr>") if "<td" in row
+    ]
     answers, wanted = read_answers(DIGITS), np.zeros((10, 10), dtype=int)
     np.add.at(wanted, (answers.labels, answers.answer), 1)
     assert (np.array(shown) == wanted).all()
@@ -238,9 +241,7 @@ def data_names(root: Path) -> list[str]:
     return sorted(path.name for path in root.iterdir())
 
 
-def test_a_folder_has_links_that_open_and_errors_by_size(
-    photos: tuple[Path, Path], tool: Tool, tmp_path: Path
-) -> None:
+def test_a_folder_has_links_that_open_and_errors_by_size(photos: tuple[Path, Path], tool: Tool, tmp_path: Path) -> None:
     root, run = photos
     assert tool(run, f"out={tmp_path / 'out'}")[0] == 0
     text = (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
@@ -281,7 +282,9 @@ def test_two_runs_on_one_page(tool: Tool, tmp_path: Path) -> None:
     runs = [write_record(tmp_path / str(n), made, "abcd") for n, made in enumerate((first, second))]
     code, out, _ = tool(*runs, f"out={tmp_path / 'out'}")
     found = errors.difference(*map(read_answers, runs))
-    assert code == 0 and f"only the first on {len(found.only_first)}, only the second on {len(found.only_second)}" in out
+    assert (
+        code == 0 and f"only the first on {len(found.only_first)}, only the second on {len(found.only_second)}" in out
+    )
     listed = rows(tmp_path / "out" / "differing.csv")
     assert Counter(row["right"] for row in listed) == {
         "first": len(found.only_first),
@@ -369,7 +372,7 @@ def test_a_thumbnail_is_small_and_a_small_picture_keeps_its_pixels(shape: tuple[
     assert 96 <= min(small.width, small.height) <= 128 and max(small.width, small.height) <= 300
 
 
-# ------------------------------------------------------------------------------------------- at the end of an evaluation
+# ------------------------------------------------------------------------------------------ at the end of an evaluation
 
 
 def test_an_evaluation_ends_with_the_command_that_makes_the_page(

@@ -45,24 +45,22 @@ def suspects(answers: Answers) -> Integers:
     Raises:
         UserError: cleanlab is not installed, or all images are of one class.
     """
-    try:
-        from cleanlab.filter import find_label_issues
-    except ImportError as error:
-        raise UserError(f"the audit of labels needs cleanlab: pip install 'cnn-zoo[audit]' ({error})") from error
     known = np.flatnonzero(answers.answer >= 0)
     classes, labels = np.unique(answers.labels[known], return_inverse=True)
     if len(classes) < 2:
         raise UserError(f"{answers.record.path}: its images are all of one class, which says nothing of their labels")
-    found = find_label_issues(
-        labels,
-        probabilities(answers, classes)[known],
-        filter_by="low_self_confidence",
-        return_indices_ranked_by="self_confidence",
-        n_jobs=1,
-        verbose=False,
-    )
-    positions: Integers = known[np.asarray(found, dtype=np.int64)]
+    positions: Integers = known[issues(labels, probabilities(answers, classes)[known])]
     return positions
+
+
+def issues(labels: Integers, shares: npt.NDArray[np.float64]) -> Integers:
+    """Positions of labels that do not fit probabilities (N, C), the least fitting first; raises as `suspects` does."""
+    try:
+        from cleanlab.filter import find_label_issues
+    except ImportError as error:
+        raise UserError(f"the audit of labels needs cleanlab: pip install 'cnn-zoo[audit]' ({error})") from error
+    ranked = {"filter_by": "low_self_confidence", "return_indices_ranked_by": "self_confidence"}
+    return np.asarray(find_label_issues(labels, shares, n_jobs=1, verbose=False, **ranked), dtype=np.int64)
 
 
 def likely_label(answers: Answers, position: int) -> int:
