@@ -2011,8 +2011,8 @@ INSIGHT = [
     ),
     Fault(
         "a page is written into a folder that exists",
-        "harness/command/visualize.py",
-        "if given.out and given.out.exists():",
+        "harness/command/arguments.py",
+        "if out and (out.exists() or out.is_symlink()):",
         "if given.out and False:",
         "test_visualize.py::test_a_mistake_is_one_line",
     ),
