@@ -2013,7 +2013,7 @@ INSIGHT = [
         "a page is written into a folder that exists",
         "harness/command/arguments.py",
         "if out and (out.exists() or out.is_symlink()):",
-        "if given.out and False:",
+        "if out and False:",
         "test_visualize.py::test_a_mistake_is_one_line",
     ),
     Fault(

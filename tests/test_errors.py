@@ -25,6 +25,7 @@ from conftest import ROOT
 from in_process import call, only
 from made_records import OLDER, Answer, write_record
 from PIL import Image
+from test_hub_data import REPO, cache, write_snapshot  # noqa: F401  # a fixture
 
 from harness.command import errors as command
 from harness.comparison import errors
@@ -32,6 +33,7 @@ from harness.comparison.answers import Answers, read_answers
 from harness.comparison.paired import mcnemar
 from harness.config.compose import compose_groups
 from harness.config.data import DataConfig
+from harness.data.sources import table
 from harness.data.sources.table import load_test
 from harness.evaluation.intervals import wilson
 from harness.mistakes.calibration import expected_calibration_error
@@ -274,6 +276,20 @@ def test_pictures_that_have_moved_are_found_by_root_and_others_are_never_shown(
     assert not (tmp_path / "c").exists()
     code, _, said = tool(run, "--root", tmp_path / "nowhere")
     assert code == 2 and "there is no such folder" in said and said.count("\n") == 1
+
+
+def test_a_data_set_of_the_hub(cache: Path, tool: Tool, tmp_path: Path) -> None:  # noqa: F811
+    write_snapshot(cache)
+    (data,) = compose_groups("eval", ["data=hub", f"data.repo={REPO}"], "data")
+    split = load_test(data)
+    made: list[Answer] = [
+        (image, label, [((label + 1) % 2, 0.9)]) for image, label in zip(split.ids, split.labels.tolist(), strict=True)
+    ]
+    names = table.describe(data).class_names
+    facts = {"name": "hub", "fingerprint": split.fingerprint(), "repo": REPO}
+    run = write_record(tmp_path / "run", made, names, vars(data), **facts)
+    assert tool(run, f"out={tmp_path / 'out'}")[::2] == (0, "")
+    assert (tmp_path / "out" / "index.html").read_text(encoding="utf-8").count("<img") == len(split)
 
 
 def test_two_runs_on_one_page(tool: Tool, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from harness.errors import UserError
 from harness.evaluation.intervals import wilson
 
 BINS = 15  # of the confidence [Guo 2017, arXiv 1706.04599]
-GROUPS = 8  # of pictures of like size, at most
+GROUPS = 6  # of pictures of like size, at most
 LEAST_OF_A_GROUP = 20  # pictures
 WORST = 3  # classes that the end of a training names
 
