@@ -249,6 +249,7 @@ def test_a_folder_has_links_that_open_and_errors_by_size(photos: tuple[Path, Pat
     text = (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
     links = {unquote_to_bytes(html.unescape(link)).decode() for link in re.findall(r'href="file://([^"]*)"', text)}
     assert links == {str(path) for path in root.rglob("*.jpg")}
+    assert "/ant/50%25%20%231%3F" in text or "/bee/50%25%20%231%3F" in text
     assert {row["path"] for row in rows(tmp_path / "out" / "mistakes.csv")} <= links
     sizes = rows(tmp_path / "out" / "sizes.csv")
     for kind in ("shorter edge", "width over height"):
@@ -516,7 +517,7 @@ def test_answers_of_all_folds_are_those_of_each(tmp_path: Path) -> None:
 
     def fold(number: int, folds: int = 3, division: str = "d") -> Answers:
         made = [(f"{number}/{image}", label, best) for image, label, best in crafted(30, 4, seed=number)]
-        facts = {"fold": number, "folds": folds, "division": division}
+        facts: dict[str, Any] = {"fold": number, "folds": folds, "division": division}
         return read_answers(write_record(tmp_path / f"{number}-{folds}-{division}", made, "abcd", **facts))
 
     parts = [fold(2), fold(0), fold(1)]

@@ -144,7 +144,9 @@ def page(found: Audit, names: Names) -> str:
         ("label-errors", "Labels that are probably wrong", labels + cards),
         ("duplicates", "Near-duplicates across splits", copies + _pairs(found, names, room)),
     ]
-    title = f"What may be wrong with the data: {title_of(answers)}"
+    fold = answers.record.fold
+    beside = f", all {fold[1]} folds" if fold and len(answers) != answers.content["seen"] else ""
+    title = f"What may be wrong with the data: {title_of(answers)}{beside}"
     about = f"<p><b>{markup(in_one_line(found))}.</b></p>\n"
     return document(title, about, sections, names, [one.label for one in by_class(answers) if one.images])
 
