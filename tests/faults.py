@@ -2362,13 +2362,6 @@ WRONG = [
         "test_errors.py::test_a_folder_has_links_that_open_and_errors_by_size",
     ),
     Fault(
-        "the filter by class shows only what is taken for it",
-        "harness/mistakes/page.py",
-        'one.dataset.classes.split(" ").includes(wanted)',
-        'one.dataset.classes.split(" ").pop() === wanted',
-        "test_errors.py::test_the_page_in_a_browser",
-    ),
-    Fault(
         "a fold may be missing from a cross-validation",
         "harness/comparison/answers.py",
         "if known != [(fold, count) for fold in range(count)]:",
