@@ -2011,9 +2011,9 @@ INSIGHT = [
     ),
     Fault(
         "a page is written into a folder that exists",
-        "harness/command/visualize.py",
-        "if given.out and given.out.exists():",
-        "if given.out and False:",
+        "harness/command/arguments.py",
+        "if out and (out.exists() or out.is_symlink()):",
+        "if out and False:",
         "test_visualize.py::test_a_mistake_is_one_line",
     ),
     Fault(
@@ -2363,6 +2363,51 @@ INTEGERS = [
     ),
 ]
 
+WRONG = [
+    Fault(
+        "an image without an answer counts as right",
+        "harness/comparison/answers.py",
+        "right: Mask = self.answer == self.labels",
+        "right: Mask = (self.answer == self.labels) | (self.answer < 0)",
+        "test_errors.py::test_errors_by_class_and_confusions_are_those_counted_by_hand",
+    ),
+    Fault(
+        "two records are paired by their order, not by their images",
+        "harness/comparison/errors.py",
+        "order = np.array([where[image] for image in first.images], dtype=np.int64)",
+        "order = np.arange(len(where))",
+        "test_errors.py::test_where_two_networks_differ",
+    ),
+    Fault(
+        "pictures that are not those of the record are shown",
+        "harness/mistakes/pictures.py",
+        "if len(split) != len(answers) or split.fingerprint() != recorded:",
+        "if len(split) != len(answers):",
+        "test_errors.py::test_pictures_that_have_moved_are_found_by_root_and_others_are_never_shown",
+    ),
+    Fault(
+        "a link to a file is not quoted",
+        "harness/mistakes/pictures.py",
+        'return None if path is None else f"file://{quote_from_bytes(path)}"',
+        'return None if path is None else f"file://{path.decode()}"',
+        "test_errors.py::test_a_folder_has_links_that_open_and_errors_by_size",
+    ),
+    Fault(
+        "a fold may be missing from a cross-validation",
+        "harness/comparison/answers.py",
+        "if known != [(fold, count) for fold in range(count)]:",
+        "if len(set(known)) != len(known):",
+        "test_errors.py::test_answers_of_all_folds_are_those_of_each",
+    ),
+    Fault(
+        "a mirrored copy is looked for without mirroring it",
+        "harness/mistakes/duplicates.py",
+        "turned = plain.reshape(len(known), SIDE, SIDE, 3)[:, :, ::-1].reshape(plain.shape)",
+        "turned = plain",
+        "test_audit.py::test_copies_across_splits_are_found_and_nothing_else",
+    ),
+]
+
 FAULTS = [
     *INTEGERS,
     *LOADING,
@@ -2386,4 +2431,5 @@ FAULTS = [
     *TEST_SETS,
     *DAMAGED_RUNS,
     *SEVERAL,
+    *WRONG,
 ]

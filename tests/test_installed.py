@@ -28,6 +28,7 @@ from harness.run import program
 from harness.run.machine import available_cores
 
 SCRIPTS = {"train": "train.py", "eval": "eval.py", "compare": "compare.py"}
+SCRIPTS |= {"errors": "tools/errors.py", "audit": "tools/audit.py"}
 SCRIPTS |= {"predict": "tools/predict.py", "visualize": "tools/visualize.py", "export": "tools/export.py"}
 QUICK = ("model=mlp", "model.hidden=[8]", "recipe.epochs=2", "trainer.accelerator=cpu")
 HEAVY = ("torch", "lightning", "sklearn", "scipy", "matplotlib")
@@ -129,7 +130,8 @@ def folder(run: Run, tmp_path: Path) -> Path:
 def test_every_command_runs_from_an_empty_folder(run: Run, folder: Path) -> None:
     environment = json.loads((folder / "runs/mlp-digits/a/environment.json").read_text())
     assert environment["git_commit"] is None and environment["git_dirty"] is False  # that repository is not ours
-    assert "test top-1 error" in run("eval", "run=runs/mlp-digits/a", cwd=folder)
+    out_of_eval = run("eval", "run=runs/mlp-digits/a", cwd=folder)
+    assert "test top-1 error" in out_of_eval
     assert "mlp" in run("compare", cwd=folder) and len(list((folder / "comparisons").iterdir())) == 1
     assert "resnet50_2015" in run("models", cwd=folder)
     out = run("export", "runs/mlp-digits/a", "format=safetensors", "out=mlp.safetensors", cwd=folder)
@@ -143,6 +145,9 @@ def test_every_command_runs_from_an_empty_folder(run: Run, folder: Path) -> None
     words = ("photos", "out=names.csv", "--workers", "1", "--batch_size", "1")
     assert run("predict", "mlp.safetensors", *words, cwd=folder) == "2 of 2 pictures: names.csv\n"
     assert run("visualize", "runs/mlp-digits/a", "photos", cwd=folder) == "runs/mlp-digits/a-visualize/index.html\n"
+    assert re.search("why it is wrong: (cnn-zoo errors|python tools/errors.py) runs/mlp-digits/", out_of_eval)
+    assert run("errors", "runs/mlp-digits/a", cwd=folder) == "runs/mlp-digits/a-errors/index.html\n"
+    assert run("audit", "runs/mlp-digits/a", cwd=folder).endswith("runs/mlp-digits/a-audit/index.html\n")
 
 
 @pytest.mark.slow

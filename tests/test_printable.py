@@ -17,14 +17,20 @@ import numpy as np
 import pytest
 from conftest import ROOT
 from in_process import call
+from made_records import Answer, write_record
 from matplotlib.figure import Figure
 from PIL import Image
 
 from harness.command import arguments, predict, sweep, visualize, zoo
+from harness.command import audit as audit_command
+from harness.command import errors as errors_command
 from harness.command.results import RECORDS
 from harness.comparison import results_chart
 from harness.comparison.experiments import Section, lines_of
 from harness.comparison.results_page import page, short_table
+from harness.config.data import FolderConfig
+from harness.config.plain import made
+from harness.data.sources.table import load_test
 from harness.errors import UserError
 from harness.insight import report as insight_report
 from harness.prediction.output import Names, as_csv, as_json_lines, show
@@ -245,3 +251,48 @@ def test_nothing_else_prints() -> None:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
     }
     assert printing <= PRINT
+
+
+@pytest.mark.parametrize("name", ["errors", "audit", "two"])
+def test_the_pages_on_errors_and_labels(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """By the names of classes, images, data, networks and folders, on the page and in its tables."""
+    root = tmp_path / HOSTILE
+    for label, index in [(label, index) for label in range(3) for index in range(12)]:
+        place = root / f"{HOSTILE}{label}" / f"{index}{HOSTILE}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        pixels = np.random.default_rng(0 if index == 5 else 100 * label + index).integers(0, 256, (9, 9), np.uint8)
+        Image.fromarray(pixels).resize((90, 80)).save(place)
+    runs = [hostile_record(root, tmp_path / f"{HOSTILE}-{fold}", fold, name == "audit") for fold in range(2)]
+    out = tmp_path / "out"
+    chosen = runs[:1] if name == "errors" else runs
+    main = audit_command.audit if name == "audit" else errors_command.errors
+    assert main(argparse.Namespace(runs=chosen, root=None, out=out)) == 0
+    said = capsys.readouterr()
+    assert is_harmless(said.out + said.err) and len(said.out.splitlines()) == 1 + (name != "errors")
+    text = (out / "index.html").read_text(encoding="utf-8")
+    assert is_harmless(text) and text.count("<script") == 1 and text.count("&lt;script&gt;") > 10
+    assert "<img" in text and "<b>x" in text
+    for table in out.glob("*.csv"):
+        content = table.read_text(encoding="utf-8")
+        assert is_harmless(content)
+        assert not [cell for row in csv.reader(content.splitlines()) for cell in row if cell.startswith("=")]
+
+
+def hostile_record(root: Path, folder: Path, fold: int, folds: bool) -> Path:
+    """A record of a folder of hostile names: of all its pictures, or of one fold of two."""
+    plain: dict[str, Any] = {"name": "folder", "root": str(root), "download": False, "validation": 0, "split_seed": 0}
+    plain |= {"image_size": 32, "resize": 32, "interpolation": "bilinear", "decoder": "fast", "mean": [0.5], "std": [1]}
+    plain |= {"test": 100, "folds": 2 if folds else None, "fold": fold if folds else 0}
+    split = load_test(made(FolderConfig, plain))
+    answers: list[Answer] = []
+    for index, (image, label) in enumerate(zip(split.ids, split.labels.tolist(), strict=True)):
+        best = (label + (index % 5 == fold)) % 3
+        answers.append((image, label, [(best, 0.98), ((best + 1) % 3, 0.01)]))
+    facts: dict[str, Any] = {"name": "folder", "split": "test", "fingerprint": "0"}
+    facts |= {"folds": 2, "fold": fold, "division": "d"} if folds else {}
+    write_record(folder, answers, [path.name for path in sorted(root.iterdir())], plain, **facts)
+    content = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+    content["data"]["fingerprint"] = split.fingerprint()
+    content["model"]["name"] = content["protocol"]["name"] = HOSTILE
+    (folder / "result.json").write_text(json.dumps(content), encoding="utf-8")
+    return folder

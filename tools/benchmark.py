@@ -97,11 +97,18 @@ def index(arguments: argparse.Namespace) -> dict[str, Any]:
     return measure(arguments.images, arguments.rounds)
 
 
+def audit(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Flipped labels and planted copies that the audit finds: precision and recall, with --rounds seeds."""
+    from benchmarks.audit import Experiment
+
+    return Experiment(arguments.folder, arguments.root, arguments.weights).measure(arguments.rounds)
+
+
 def main() -> int:
     """Run one benchmark, print its result, and write it where `out` says."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True, metavar="WHAT")
-    for command in (training, startup, input, evaluation, throughput, gpu, batches, networks, several, index):
+    for command in (training, startup, input, evaluation, throughput, gpu, batches, networks, several, index, audit):
         sub = commands.add_parser(command.__name__, help=command.__doc__, description=command.__doc__)
         sub.set_defaults(run=command)
         sub.add_argument("--rounds", type=int, default=5, help="of all variants in turns (default 5)")
@@ -138,6 +145,10 @@ def main() -> int:
         if command is several:
             sub.add_argument("models", nargs="+", metavar="MODEL", help="names of networks with torchvision's weights")
             sub.add_argument("--images", type=int, default=100, help="of those below --root (default 100)")
+        if command is audit:
+            sub.add_argument("--root", type=Path, required=True, help="folder of the flowers, with train/ and test/")
+            sub.add_argument("--weights", type=Path, required=True, help="run of a resnet18 on other photographs")
+            sub.add_argument("--folder", type=Path, required=True, help="for the pictures and the runs; goes on there")
         if command is index:
             sub.add_argument("--images", type=int, default=100_000, help="empty files to make (default 100000)")
     arguments = parser.parse_args()

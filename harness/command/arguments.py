@@ -105,6 +105,20 @@ def check_network(given: argparse.Namespace, place: Path | None, *, data_of_weig
         check_map(given.weights_map, given.weights)
 
 
+def check_new_folder(out: Path | None) -> None:
+    """Raise `UserError` unless a folder can be made there; None is one that is chosen later."""
+    if out and (out.exists() or out.is_symlink()):
+        raise UserError(f"out={out}: this folder exists; name a new one")
+    if out and not out.parent.is_dir():
+        raise UserError(f"out={out}: there is no folder {out.parent}")
+
+
+def beside(run: Path, what: str) -> Path:
+    """A folder beside that of a run, such as `DATE_TIME-errors`; of a file, beside the folder that holds it."""
+    folder = (run if run.is_dir() else run.parent).resolve()
+    return (run if run.is_dir() else run.parent).with_name(f"{folder.name}-{what}")
+
+
 def main(parser: Parser, task: Callable[[argparse.Namespace], int]) -> int:
     """Parse the arguments and run a task.
 

@@ -53,10 +53,7 @@ def visualize(given: argparse.Namespace) -> int:
     arguments.check_network(given, network, data_of_weights=False)
     if not words:
         raise UserError(f"{network}: say which pictures behind it: files, folders, patterns, or -")
-    if given.out and given.out.exists():
-        raise UserError(f"out={given.out}: this folder exists; name a new one")
-    if given.out and not given.out.parent.is_dir():
-        raise UserError(f"out={given.out}: there is no folder {given.out.parent}")
+    arguments.check_new_folder(given.out)
     paths = arguments.pictures(words)
     if len(paths) > MOST:
         raise UserError(f"{len(paths):,} pictures: a page shows at most {MOST}; name fewer")

@@ -71,6 +71,18 @@ def _visualize() -> int:
     return main()
 
 
+def _errors() -> int:
+    from harness.command.errors import main
+
+    return main()
+
+
+def _audit() -> int:
+    from harness.command.audit import main
+
+    return main()
+
+
 def _export() -> int:
     from harness.command.export import main
 
@@ -95,6 +107,8 @@ COMMANDS = {
     "compare": Command("compare models by the records of their runs", partial(_configured, "compare")),
     "predict": Command("name what is on pictures", _predict),
     "visualize": Command("show what a network sees on pictures: one page of HTML", _visualize),
+    "errors": Command("show why a network is wrong, or where two differ: one page of HTML", _errors),
+    "audit": Command("find labels that are probably wrong, and near-duplicates across splits", _audit),
     "export": Command("write a network for other programs, and compare the file with the network", _export),
     "prepare_imagenet": Command("unpack the official archives of ImageNet into folders", _prepare_imagenet),
     "models": Command("list the networks: parameters, sizes, published errors", _models),

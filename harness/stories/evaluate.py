@@ -38,6 +38,7 @@ from harness.run.log import log
 from harness.run.processes import Team, gather
 from harness.run.progress import ProgressBar
 from harness.run.resume import read_config
+from harness.stories.ending import tell_why
 from harness.training.early_stopping import describe_best
 from harness.training.own_pictures import check_unseen, warn_of_others
 from harness.weights.load import KEPT, Weights
@@ -162,6 +163,7 @@ def record(subject: Subject, evaluator: Evaluator, folder: Path) -> None:
     cost = build.cost(subject.network, subject.trained.preprocessing)
     data, moment, best = subject.data, subject.moment, subject.best
     write_record(folder, evaluator, subject.trained, data=data, moment=moment, multiply_adds=cost, best=best)
+    tell_why(folder)
 
 
 def _place(config: EvalConfig) -> Path:

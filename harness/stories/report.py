@@ -12,6 +12,7 @@ from harness.evaluation.evaluator import evaluate
 from harness.evaluation.record import Moment, write_record
 from harness.run.checkpoint import BEST, LAST, Trained
 from harness.run.processes import Team
+from harness.stories.ending import tell_why, tell_worst
 from harness.training.classifier import Classifier
 from harness.training.early_stopping import describe_best
 from harness.training.recorder import Recorder
@@ -47,3 +48,5 @@ def report(
             best=best,
             advise=advise,
         )
+        tell_worst(recorder.folder)
+        tell_why(recorder.folder)

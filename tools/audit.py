@@ -1,0 +1,16 @@
+"""Find labels that are probably wrong, and near-duplicates across splits: `python tools/audit.py --help`."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from harness.run.interruption import listen
+
+if __name__ == "__main__":
+    listen("audit.py")  # before the import below, which takes its time
+
+from harness.command.audit import main
+
+if __name__ == "__main__":
+    sys.exit(main())
