@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -292,7 +293,8 @@ class Team:
             self._kill()
             return
         if error is None:
-            torch.distributed.barrier()
+            with suppress(RuntimeError):  # all is done: a process that a signal has ended is not missed
+                torch.distributed.barrier()
         self._ending = self.leads
         if isinstance(error, Exception):
             self._end_because_of(error)

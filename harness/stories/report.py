@@ -11,6 +11,7 @@ from harness.data.loading.module import TrainData
 from harness.evaluation.evaluator import evaluate
 from harness.evaluation.record import Moment, write_record
 from harness.run.checkpoint import BEST, LAST, Trained
+from harness.run.interruption import nothing_to_lose
 from harness.run.processes import Team
 from harness.training.classifier import Classifier
 from harness.training.early_stopping import describe_best
@@ -47,3 +48,4 @@ def report(
             best=best,
             advise=advise,
         )
+    nothing_to_lose()
