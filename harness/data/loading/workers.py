@@ -41,9 +41,9 @@ from harness.data.images.geometry import (
 from harness.data.images.opening import UnreadableError
 from harness.data.loading.loader import Unreadable
 from harness.errors import UserError
+from harness.run.interruption import SIGNALS
 
 MOST_WORKERS = 16  # of one device: more would hold gigabytes of batches in flight
-WARNINGS = {signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2}  # for the main process alone
 PREFETCH = 2  # batches that each worker works ahead
 
 Positions = npt.NDArray[np.int64]
@@ -298,10 +298,10 @@ def _clean_processes() -> BaseContext:
     context.set_forkserver_preload([__name__, "hydra"])
     here = os.open(".", os.O_RDONLY)
     os.chdir(Path(__file__).parents[3])  # the process looks there first for what it loads
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, WARNINGS)  # which they and the workers inherit
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # which they and the workers inherit
     try:
         resource_tracker.ensure_running()
-        signal.pthread_sigmask(signal.SIG_BLOCK, WARNINGS)  # it unblocks some
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # it unblocks some
         forkserver.ensure_running()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
