@@ -26,7 +26,7 @@ from harness.config.trainer import TrainerConfig
 from harness.errors import UserError
 from harness.evaluation.evaluator import evaluate
 from harness.run.machine import available_cores
-from harness.run.processes import Tasks, Team, gather, launched
+from harness.run.processes import Tasks, Team, devices_of, gather, launched
 from harness.run.progress import ProgressBar
 
 TORCHRUN = {"TORCHELASTIC_RUN_ID": "none", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
@@ -178,6 +178,22 @@ def test_more_processes_than_cores_are_refused() -> None:
 def test_a_gpu_that_is_not_there_is_one_line() -> None:
     with pytest.raises(UserError, match=r"trainer.accelerator=gpu .*has no GPU"):
         gather(trainer(1, "gpu"))
+
+
+def test_the_gpu_of_a_mac_is_a_device_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is asked for by name, trains alone, and is no substitute for another GPU; this machine only pretends."""
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    with pytest.raises(UserError, match=r"accelerator=mps .*is the GPU of a Mac, and torch finds none here; trainer=c"):
+        gather(trainer(1, "mps"))
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    found = {kind: devices_of(trainer(0, kind)) for kind in ("auto", "gpu", "mps", "cpu")}
+    assert found == {"auto": ("cuda", 1, 1), "gpu": ("cuda", 1, 1), "mps": ("mps", 1, 1), "cpu": ("cpu", 1, 1)}
+    for several in ({"strategy": "ddp"}, {"nodes": 2}):
+        with pytest.raises(UserError, match="the GPU of a Mac trains alone"):
+            gather(dataclasses.replace(trainer(1, "mps"), **several))
+    with pytest.raises(UserError, match="this machine has 1 devices"):
+        gather(trainer(2, "mps"))
 
 
 def test_lightning_reads_and_writes_nothing_that_it_was_not_told_of(
@@ -344,10 +360,12 @@ def test_two_machines_with_one_device_each_are_one_run_with_the_record_of_two_de
     settings = (*QUICK, "recipe.epochs=3", "recipe.patience=2", "seed=3")
     done = run_script("train.py", *settings, *TWO, f"runs={tmp_path / 'devices'}")
     assert done.returncode == 0, done.stderr
-    tasks = torchrun_on_two("train.py", *settings, *NODES, f"runs={tmp_path / 'torchrun'}")
+    pytest.importorskip("tensorboard", reason="this tracker is not installed")
+    tasks = torchrun_on_two("train.py", *settings, *NODES, f"runs={tmp_path / 'torchrun'}", "track=tensorboard")
     ends = [task.communicate(timeout=120) for task in tasks]
     assert [task.returncode for task in tasks] == [0, 0], ends
     assert "2 x cpu on 2 machines; " in ends[0][0] and ends[1] == ("", "")
+    assert len(list((only(tmp_path / "torchrun" / "mlp-digits") / "tensorboard").glob("events*"))) == 1
     machines = {"SLURM_STEP_NODELIST": "localhost,127.0.0.1"}
     words = ("train.py", *settings, *NODES, f"runs={tmp_path / 'srun'}")
     tasks = [started(*words, env={**on_two(rank), **machines}) for rank in range(2)]
