@@ -115,4 +115,6 @@ def test_the_job_file_asks_for_what_it_needs() -> None:
     options = dict(re.findall(r"^#SBATCH --([\w-]+)=?(\S*)", SCRIPT.read_text(), re.MULTILINE))
     assert {"requeue", "time", "ntasks-per-node"} <= options.keys()
     assert options["open-mode"] == "append" and re.fullmatch(r"USR1@\d+", options["signal"])
+    page = (ROOT / "docs" / "cluster.md").read_text().partition("#SBATCH --requeue\n")[2].partition("```")[0]
+    assert all(line in SCRIPT.read_text() for line in page.splitlines())
     assert f"{128 + signal.SIGUSR1} | {128 + signal.SIGTERM})" in SCRIPT.read_text()
