@@ -269,11 +269,15 @@ def test_left_over_variables_track_nothing(plain: Path) -> None:
     assert [path.name for path in plain.parent.parent.iterdir()] == ["mlp-digits"]
 
 
-def test_track_is_no_part_of_what_makes_a_run_another(stopped_at: list[int], plain: Path) -> None:
-    """One that began without a tracker can go on with one, which is told of all its epochs; by auto and by name."""
+@pytest.mark.parametrize("by_name", [True, False])
+def test_track_is_no_part_of_what_makes_a_run_another(by_name: bool, stopped_at: list[int], plain: Path) -> None:
+    """One that began without a tracker can go on with one, which is told of all its epochs; by name and by auto."""
     pytest.importorskip("tensorboard", reason=NOT_THERE)
     stopped_at += [50]
     assert call("train.py", *SETTINGS) == 143
-    run = train("tensorboard")
+    run = only(Path("runs/mlp-digits"))
+    words = (f"resume={run}",) if by_name else SETTINGS
+    assert call("train.py", *words, "track=tensorboard") == 0
+    assert only(Path("runs/mlp-digits")) == run
     assert_equal(run, plain)
     assert_shows("tensorboard", run)
