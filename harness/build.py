@@ -167,7 +167,8 @@ def build_trainer(
     warnings.filterwarnings("ignore", module="lightning", message=".*LeafSpec.*")  # inside Lightning
     trainer = lightning.Trainer(
         accelerator=team.accelerator,
-        devices=team.size if team.size > 1 or team.accelerator == "cpu" else [team.device],
+        devices=team.on_each_node if team.size > 1 or team.accelerator == "cpu" else [team.device],
+        num_nodes=team.nodes,
         strategy="ddp" if team.distributed else "auto",
         precision=precision,  # type: ignore[arg-type]  # checked by the schema
         callbacks=list(callbacks),

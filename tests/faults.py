@@ -2408,6 +2408,69 @@ WRONG = [
     ),
 ]
 
+NODES = [
+    Fault(
+        "a task of another machine takes itself for one of its devices",
+        "harness/run/processes.py",
+        "    size, distributed = devices * config.nodes,",
+        "    size, distributed = devices,",
+        "test_processes.py::test_ranks_of_several_machines_are_one_run",
+    ),
+    Fault(
+        "Lightning counts all devices of a run on each of its machines",
+        "harness/build.py",
+        "devices=team.on_each_node if",
+        "devices=team.size if",
+        "test_processes.py::test_ranks_of_several_machines_are_one_run",
+    ),
+    Fault(
+        "tasks that are divided unevenly among machines are not noticed",
+        "harness/run/processes.py",
+        "(tasks.size, tasks.nodes, tasks.local) == (nodes * devices, nodes, devices)",
+        "(tasks.size, tasks.nodes) == (nodes * devices, nodes)",
+        "test_processes.py::test_other_tasks_than_those_of_the_machines_are_one_line",
+    ),
+    Fault(
+        "a scheduler's signal after the record was written asks for the queue again",
+        "harness/run/interruption.py",
+        'end(f"{number.name} came after all was written", 0)',
+        'end(f"{number.name} came after all was written", 138)',
+        "test_interruption.py::test_a_signal_after_all_was_written_is_no_failure",
+    ),
+    Fault(
+        "a scheduler's SIGUSR1 ends the processes that decode",
+        "harness/data/loading/workers.py",
+        "before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)",
+        "before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})",
+        "test_file_loader.py::test_a_signal_for_all_processes_of_a_job_does_not_reach_the_workers",
+    ),
+    Fault(
+        "a resumed run is told to its tracker from its first epoch again",
+        "harness/training/tracker.py",
+        'range(self.told["epochs"], len(history))',
+        "range(len(history))",
+        "test_tracking.py::test_a_resumed_run_goes_on_in_the_same_tracked_run",
+    ),
+    Fault(
+        "a tracker that fails ends the run",
+        "harness/training/tracker.py",
+        """                self._note(number + 1, epoch.step)
+        except Exception as error:
+            self._give_up(error)""",
+        """                self._note(number + 1, epoch.step)
+        except Exception:
+            raise""",
+        "test_tracking.py::test_a_tracker_that_fails_in_the_middle_is_one_line_and_the_run_goes_on",
+    ),
+    Fault(
+        "the random layers of a Mac's GPU draw on from where they were",
+        "harness/training/classifier.py",
+        "torch.mps.manual_seed(seed)",
+        "pass",
+        "test_stateless.py::test_random_layers_of_a_gpu_draw_from_its_own_generator",
+    ),
+]
+
 FAULTS = [
     *INTEGERS,
     *LOADING,
@@ -2432,4 +2495,5 @@ FAULTS = [
     *DAMAGED_RUNS,
     *SEVERAL,
     *WRONG,
+    *NODES,
 ]

@@ -188,6 +188,37 @@ def test_ctrl_c_in_the_terminal_does_not_reach_the_workers(split: ImageFiles) ->
     assert len(list(batches)) == IMAGES - 1
 
 
+def test_a_signal_for_all_processes_of_a_job_does_not_reach_the_workers(split: ImageFiles) -> None:
+    """As a scheduler's, or that of `timeout`; the main process ends workers by the same signal."""
+    program = (
+        "import pickle, sys\n"
+        "from multiprocessing import active_children, forkserver, resource_tracker\n"
+        "sys.path[:0] = ['.', 'tests']\n"
+        "from test_file_loader import eval_loader\n"
+        "batches = iter(eval_loader(pickle.load(sys.stdin.buffer), batch_size=1, workers=1))\n"
+        "next(batches)\n"
+        "(worker,) = active_children()\n"
+        "helpers = forkserver._forkserver._forkserver_pid, resource_tracker._resource_tracker._pid\n"
+        "import subprocess\n"
+        "for name in ('TERM', 'USR1', 'USR2', 'INT'):\n"
+        "    subprocess.run(['kill', f'-{name}', *map(str, (worker.pid, *helpers))], check=True)\n"
+        "print(len(list(batches)), *(open(f'/proc/{pid}/stat').read().split()[2] for pid in helpers))\n"
+    )
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, input=pickle.dumps(split), stdout=subprocess.PIPE, cwd=ROOT, timeout=100)
+    batches_left, *states = done.stdout.decode().split()
+    assert done.returncode == 0 and int(batches_left) == IMAGES - 1 and "Z" not in states and len(states) == 2
+
+
+def test_the_main_process_ends_a_worker(split: ImageFiles) -> None:
+    batches = iter(eval_loader(split, batch_size=1, workers=1))
+    next(batches)
+    (worker,) = multiprocessing.active_children()
+    worker.terminate()
+    worker.join(10)
+    assert worker.exitcode == 0
+
+
 @pytest.mark.parametrize("epoch", [0, 1])
 def test_half_of_the_training_images_are_mirrored(split: ImageFiles, epoch: int) -> None:
     whole = TrainFileLoader(

@@ -122,6 +122,15 @@ def test_who_has_something_to_lose_gets_the_signal_and_ctrl_c_twice_does_not_wai
         assert process.wait(5) == 130 and process.stderr.read() == "script.py: stopped by SIGINT\n"
 
 
+def test_a_signal_after_all_was_written_is_no_failure() -> None:
+    """A job with another exit code would be put into the queue again, and do all of it anew."""
+    with listening("interruption.nothing_to_lose(); print(flush=True); time.sleep(100)") as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.readline()
+        process.send_signal(signal.SIGUSR1)
+        assert process.wait(5) == 0 and process.stderr.read() == "script.py: SIGUSR1 came after all was written\n"
+
+
 def test_a_signal_that_the_shell_wants_ignored_stays_ignored() -> None:
     ignoring = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\n" + LISTENING
     with started("-c", ignoring + "interruption.listen('s'); print(flush=True); time.sleep(1)") as process:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
+import platform
 import signal
+import socket
 import subprocess
 import time
 from pathlib import Path
@@ -13,6 +16,7 @@ import lightning as L
 import pytest
 import torch
 from conftest import ROOT, run_script
+from in_process import only
 from lightning.pytorch.utilities import rank_zero_only
 from test_interruption import QUICK, group_is_gone, slurm, started
 from test_training import PREPROCESSING, PROTOCOL, RECIPE, Network, fit, images
@@ -22,7 +26,7 @@ from harness.config.trainer import TrainerConfig
 from harness.errors import UserError
 from harness.evaluation.evaluator import evaluate
 from harness.run.machine import available_cores
-from harness.run.processes import Tasks, Team, gather, launched
+from harness.run.processes import Tasks, Team, devices_of, gather, launched
 from harness.run.progress import ProgressBar
 
 TORCHRUN = {"TORCHELASTIC_RUN_ID": "none", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
@@ -90,9 +94,74 @@ def test_other_numbers_of_tasks_are_refused_by_the_first(nodes: str, monkeypatch
 def test_a_batch_script_of_slurm_is_one_process() -> None:
     script = {key: value for key, value in slurm(0, 4).items() if "STEP" not in key}
     assert launched(script) is None
-    assert launched({**TORCHRUN, "RANK": "0", "LOCAL_RANK": "0"}) == Tasks("torchrun", 2, 0, 0, 1)
-    assert launched({**TORCHRUN, "WORLD_SIZE": "4", "RANK": "2", "LOCAL_RANK": "0"}) == Tasks("torchrun", 4, 2, 0, 2)
+    assert launched({**TORCHRUN, "RANK": "0", "LOCAL_RANK": "0"}) == Tasks("torchrun", 2, 0, 0, 1, 2)
+    assert launched({**TORCHRUN, "WORLD_SIZE": "4", "RANK": "2", "LOCAL_RANK": "0"}) == Tasks("torchrun", 4, 2, 0, 2, 2)
     assert launched({"TORCHELASTIC_RUN_ID": "none"}) is None
+
+
+def test_the_machines_of_a_launcher_are_counted() -> None:
+    """torchrun says how many there are, and SLURM how many tasks each has, in a shorthand of its own."""
+    uneven = {**TORCHRUN, "WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "3", "GROUP_WORLD_SIZE": "2"}
+    assert launched({**uneven, "RANK": "0", "LOCAL_RANK": "0"}) == Tasks("torchrun", 4, 0, 0, 2, 3)
+    several = {
+        **slurm(7, 11),
+        "SLURM_LOCALID": "3",
+        "SLURM_STEP_NUM_NODES": "3",
+        "SLURM_STEP_TASKS_PER_NODE": "4(x2),3",
+    }
+    for node, tasks in (("1", 4), ("2", 3)):
+        assert launched({**several, "SLURM_NODEID": node}) == Tasks("srun", 11, 7, 3, 3, tasks)
+
+
+def on_nodes(nodes: int, devices: int = 1) -> TrainerConfig:
+    return dataclasses.replace(trainer(devices), nodes=nodes)
+
+
+def on_two(rank: int, tasks: int = 2) -> dict[str, str]:
+    """What srun sets for a task of a step on two machines."""
+    each = tasks // 2
+    place = {"SLURM_LOCALID": str(rank % each), "SLURM_NODEID": str(rank // each), "SLURM_STEP_NUM_NODES": "2"}
+    return {**slurm(rank, tasks), **place, "SLURM_STEP_NODELIST": "gpu[07-08]"}
+
+
+def test_ranks_of_several_machines_are_one_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    clear(monkeypatch, **on_two(1))
+    monkeypatch.delenv("MASTER_ADDR", raising=False)
+    team = gather(on_nodes(2))
+    assert (team.size, team.rank, team.local_rank, team.device, team.nodes) == (2, 1, 0, 0, 2)
+    assert str(team) == "2 x cpu on 2 machines" and os.environ["MASTER_ADDR"] == "gpu07"
+    built = build.build_trainer(team, tmp_path, "32-true", [])
+    assert (built.world_size, built.num_nodes, built.num_devices) == (2, 2, 1)
+    assert (built.global_rank, built.local_rank, built.node_rank) == (1, 0, 1)
+
+
+@pytest.mark.parametrize(
+    ("variables", "nodes", "line"),
+    [
+        ({}, 2, "trainer.nodes=2: torchrun or srun starts the processes .* srun --nodes=2 --ntasks-per-node=1"),
+        (
+            slurm(0, 2),
+            2,
+            "trainer.nodes=2 trainer.devices=1: srun started 2 tasks; start 1 tasks on each of 2 machines",
+        ),
+        (slurm(0, 1), 2, "trainer.nodes=2 trainer.devices=1: srun started 1 tasks; start 1 tasks on each of 2"),
+        (on_two(0, 4), 2, "srun started 4 tasks on 2 machines; start 1 tasks on each of 2 machines"),
+        (on_two(0), 3, "trainer.nodes=3 trainer.devices=1: srun started 2 tasks on 2 machines; start 1 tasks"),
+        (
+            {**TORCHRUN, "RANK": "1", "LOCAL_RANK": "0", "GROUP_WORLD_SIZE": "2"},
+            2,
+            "torchrun started 2 tasks on 2 machines, 2 of them on .*; start 1 tasks on each of 2 machines",
+        ),
+    ],
+    ids=["no launcher", "one machine", "one task", "four tasks", "three", "uneven"],
+)
+def test_other_tasks_than_those_of_the_machines_are_one_line(
+    variables: dict[str, str], nodes: int, line: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clear(monkeypatch, **variables)
+    with pytest.raises(UserError, match=line) as told:
+        gather(on_nodes(nodes))
+    assert "\n" not in str(told.value)
 
 
 def test_more_processes_than_cores_are_refused() -> None:
@@ -109,6 +178,22 @@ def test_more_processes_than_cores_are_refused() -> None:
 def test_a_gpu_that_is_not_there_is_one_line() -> None:
     with pytest.raises(UserError, match=r"trainer.accelerator=gpu .*has no GPU"):
         gather(trainer(1, "gpu"))
+
+
+def test_the_gpu_of_a_mac_is_a_device_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is asked for by name, trains alone, and is no substitute for another GPU; this machine only pretends."""
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    with pytest.raises(UserError, match=r"accelerator=mps .*is the GPU of a Mac, and torch finds none here; trainer=c"):
+        gather(trainer(1, "mps"))
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    found = {kind: devices_of(trainer(0, kind)) for kind in ("auto", "gpu", "mps", "cpu")}
+    assert found == {"auto": ("cuda", 1, 1), "gpu": ("cuda", 1, 1), "mps": ("mps", 1, 1), "cpu": ("cpu", 1, 1)}
+    for several in ({"strategy": "ddp"}, {"nodes": 2}):
+        with pytest.raises(UserError, match="the GPU of a Mac trains alone"):
+            gather(dataclasses.replace(trainer(1, "mps"), **several))
+    with pytest.raises(UserError, match="this machine has 1 devices"):
+        gather(trainer(2, "mps"))
 
 
 def test_lightning_reads_and_writes_nothing_that_it_was_not_told_of(
@@ -251,6 +336,66 @@ def test_torchrun_and_srun_start_the_same_run(tmp_path: Path) -> None:
     assert all(len(list(run.parent.iterdir())) == 1 for run in runs)
     for file in ("metrics.csv", "result.json", "predictions.csv"):
         assert len({(run / file).read_bytes() for run in runs}) == 1, file
+
+
+NODES = ("trainer.accelerator=cpu", "trainer.threads=1", "trainer.nodes=2", "trainer.devices=1")
+
+
+def torchrun_on_two(*words: str, folders: tuple[Path, Path] = (ROOT, ROOT)) -> list[subprocess.Popen[str]]:
+    """torchrun on two machines, which are this one."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    meet = ["--nnodes", "2", "--nproc-per-node", "1", "--master-addr", "127.0.0.1", "--master-port", port]
+    command = ["-m", "torch.distributed.run", *meet, "--node-rank"]
+    return [
+        started(*command, str(node), str(ROOT / words[0]), *words[1:], cwd=folder, env={"PYTHONPATH": str(ROOT)})
+        for node, folder in enumerate(folders)
+    ]
+
+
+@pytest.mark.slow
+@two_cores
+def test_two_machines_with_one_device_each_are_one_run_with_the_record_of_two_devices(tmp_path: Path) -> None:
+    settings = (*QUICK, "recipe.epochs=3", "recipe.patience=2", "seed=3")
+    done = run_script("train.py", *settings, *TWO, f"runs={tmp_path / 'devices'}")
+    assert done.returncode == 0, done.stderr
+    pytest.importorskip("tensorboard", reason="this tracker is not installed")
+    tasks = torchrun_on_two("train.py", *settings, *NODES, f"runs={tmp_path / 'torchrun'}", "track=tensorboard")
+    ends = [task.communicate(timeout=120) for task in tasks]
+    assert [task.returncode for task in tasks] == [0, 0], ends
+    assert "2 x cpu on 2 machines; " in ends[0][0] and ends[1] == ("", "")
+    assert len(list((only(tmp_path / "torchrun" / "mlp-digits") / "tensorboard").glob("events*"))) == 1
+    machines = {"SLURM_STEP_NODELIST": "localhost,127.0.0.1"}
+    words = ("train.py", *settings, *NODES, f"runs={tmp_path / 'srun'}")
+    tasks = [started(*words, env={**on_two(rank), **machines}) for rank in range(2)]
+    ends = [task.communicate(timeout=120) for task in tasks]
+    assert [task.returncode for task in tasks] == [0, 0] and ends[1] == ("", ""), ends
+    runs = [only(tmp_path / name / "mlp-digits") for name in ("devices", "torchrun", "srun")]
+    for file in ("metrics.csv", "result.json", "predictions.csv"):
+        assert len({(run / file).read_bytes() for run in runs}) == 1, file
+    tasks = torchrun_on_two("eval.py", f"run={runs[1]}", *NODES, f"runs={tmp_path / 'eval'}")
+    ends = [task.communicate(timeout=120) for task in tasks]
+    assert [task.returncode for task in tasks] == [0, 0], ends
+    assert (only(tmp_path / "eval" / "mlp-digits") / "predictions.csv").read_bytes() == (
+        runs[0] / "predictions.csv"
+    ).read_bytes()
+
+
+@pytest.mark.slow
+@two_cores
+def test_machines_that_share_no_folder_are_told_in_one_line(tmp_path: Path) -> None:
+    folders = tmp_path / "first", tmp_path / "second"
+    for folder in folders:
+        folder.mkdir()
+    tasks = torchrun_on_two("train.py", *QUICK, *NODES, "recipe.epochs=3", folders=folders)
+    ends = [task.communicate(timeout=120) for task in tasks]
+    assert all(task.returncode for task in tasks)
+    own = [[line for line in stderr.splitlines() if line.startswith("train.py: ")] for _, stderr in ends]
+    run = only(folders[0] / "runs" / "mlp-digits").relative_to(folders[0])
+    assert len(own[0]) == 1 and own[1] == [], ends
+    line = f"train.py: {run}: machine {platform.node()} does not have this folder of machine 1: with trainer.nodes=2"
+    assert own[0][0].startswith(line) and not (folders[1] / "runs").exists()
 
 
 @pytest.mark.slow

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 import torch
 
 from harness.data.loading import stateless
 from harness.data.loading.stateless import Stream
+from harness.training.classifier import Classifier
 
 MASK = (1 << 64) - 1
 
@@ -75,3 +79,37 @@ def test_hash_version_1_is_frozen() -> None:
 def test_the_numbers_of_one_index_are_those_of_many(seed: int) -> None:
     many = stateless.uniform(4, seed, 3, Stream.MIXING, torch.arange(100)).tolist()
     assert [stateless.uniform_of(4, seed, 3, Stream.MIXING, index) for index in range(100)] == many
+
+
+def test_the_cpu_draws_for_a_device_without_float64(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Mac's GPU, for which `meta` stands here: it can hold no float64, and gets integers that the CPU computed."""
+    to_cpu = torch.Tensor.cpu
+    monkeypatch.setattr(stateless, "ON_CPU", ("meta",))
+    monkeypatch.setattr(torch.Tensor, "cpu", lambda self: torch.arange(9) if self.is_meta else to_cpu(self))
+    there, here = torch.arange(9, device="meta"), torch.arange(9)
+    drawn = stateless.uniform(3, 5, 2, Stream.DISTORTION, there)
+    assert torch.equal(drawn, stateless.uniform(3, 5, 2, Stream.DISTORTION, here))
+    moved: list[torch.Tensor] = []
+    to = torch.Tensor.to
+
+    def noted(self: torch.Tensor, *where: Any) -> torch.Tensor:
+        moved.append(self)
+        return to(self, *where)
+
+    monkeypatch.setattr(torch.Tensor, "to", noted)
+    assert stateless.integers(7, 5, 2, Stream.FLIP, there).is_meta and stateless.order(5, 2, 9, "meta").is_meta
+    results = [value.tolist() for value in moved if not value.is_meta]
+    monkeypatch.undo()
+    assert stateless.integers(7, 5, 2, Stream.FLIP, here).tolist() in results
+    assert stateless.order(5, 2, 9).tolist() in results
+
+
+@pytest.mark.parametrize("kind", ["cuda", "mps"])
+def test_random_layers_of_a_gpu_draw_from_its_own_generator(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    seeds: list[int] = []
+    monkeypatch.setattr(getattr(torch, kind), "manual_seed", seeds.append)
+    own: Any = SimpleNamespace(seed=3, trainer=SimpleNamespace(world_size=2), global_rank=1, device=torch.device(kind))
+    before = torch.get_rng_state()
+    Classifier._seed_random_layers(own, 10)
+    torch.set_rng_state(before)
+    assert seeds == [stateless.state(3, 21, Stream.STEP)]

@@ -20,6 +20,8 @@ WEIGHTS_MAP = (
     "as they are"
 )
 
+TRACKERS = {"tensorboard": "TensorBoard", "wandb": "Weights & Biases", "mlflow": "MLflow"}  # packages, and their names
+
 
 @dataclass
 class TrainConfig(Declared):
@@ -53,6 +55,12 @@ class TrainConfig(Declared):
         aliases=("pretrained", "ckpt", "ckpt_path"),
     )
     weights_map: str | None = setting(WEIGHTS_MAP, None, path=True, aliases=("key_map", "keymap"))
+    track: str | None = setting(
+        "program that shows the run while it trains, beside the tables in its folder; null: none",
+        None,
+        choices=tuple(TRACKERS),
+        aliases=("logger", "tracker", "report_to"),
+    )
     overrides: list[str] = field(default_factory=list, compare=False)
 
 

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import importlib.util
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from harness.config.commands import CompareConfig, EvalConfig, TrainConfig
+from harness.config.commands import TRACKERS, CompareConfig, EvalConfig, TrainConfig
 from harness.config.data import DataConfig, ImageFilesConfig
 from harness.config.facts import DataSet, Preprocessing
 from harness.config.fields import written
@@ -42,6 +43,15 @@ def check(config: TrainConfig | EvalConfig | CompareConfig, describe: Describe) 
         check_views(config.protocol, config.model.name, preprocessing)
     if isinstance(config, TrainConfig):
         check_recipe(config, in_files)
+        if config.track is not None:
+            check_tracker(config.track)
+
+
+def check_tracker(package: str) -> None:
+    """Raise `UserError` if a tracker is not installed; a folder of its name, which it may have left, is no package."""
+    spec = importlib.util.find_spec(package)
+    if spec is None or spec.origin is None:
+        raise UserError(f"track={package} needs {TRACKERS[package]}: pip install 'cnn-zoo[{package}]'")
 
 
 def check_recipe(config: TrainConfig, in_files: bool) -> None:

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from harness.config.fields import Declared, chosen, setting
 
-ACCELERATORS = ("auto", "cpu", "gpu")
+ACCELERATORS = ("auto", "cpu", "gpu", "mps")
 STRATEGIES = ("auto", "ddp")
 
 
@@ -18,10 +18,13 @@ class TrainerConfig(Declared):
     group: ClassVar[str] = "trainer"
     name: str = chosen("trainer")
     accelerator: str = setting(
-        "device; auto takes a GPU if there is one", "auto", choices=ACCELERATORS, aliases=("device",)
+        "device; auto takes a GPU if there is one; mps is the GPU of a Mac",
+        "auto",
+        choices=ACCELERATORS,
+        aliases=("device",),
     )
     devices: int = setting(
-        "number of devices; 0 takes all GPUs, or one CPU",
+        "number of devices of each machine; 0 takes all GPUs, or one CPU",
         1,
         least=0,
         most=1024,
@@ -70,4 +73,11 @@ class TrainerConfig(Declared):
         "number of steps from one row of gradients.csv to the next: the norm of each layer's gradient; null: no table",
         None,
         least=1,
+    )
+    nodes: int = setting(
+        "number of machines that train together; torchrun or srun starts the processes on all of them",
+        1,
+        least=1,
+        most=4096,
+        aliases=("num_nodes", "nnodes"),
     )

@@ -1,19 +1,22 @@
 """The processes of one run: how they find their ranks, connect to each other, and end together.
 
 A run has one process for each device. Either rank 0 starts the others, or torchrun or srun has started them all as
-tasks. Rank 0 checks everything, makes the run's folder, and then connects to the others, which wait for it. Environment
-variables of launchers and schedulers are ignored unless such a launcher started this process.
+tasks, on one machine or several. Rank 0 checks everything, makes the run's folder, and then connects to the others,
+which wait for it. Environment variables of launchers and schedulers are ignored unless such a launcher started this
+process.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import platform
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -21,10 +24,12 @@ from typing import Any
 
 import torch
 from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch.utilities import rank_zero_only
 from torch.distributed import TCPStore  # type: ignore[attr-defined]  # public, but not in torch's types
 from torch.distributed.rendezvous import rendezvous
 
+from harness.config.files import CONFIG_FILE
 from harness.config.trainer import TrainerConfig
 from harness.errors import EXIT_CODE, StoppedError, UserError
 from harness.run import interruption, program
@@ -34,6 +39,7 @@ from harness.run.machine import available_cores
 MEMBER = "CNN_ZOO_MEMBER"  # environment variable of a process that rank 0 started: rank/size/port
 STARTED_HERE = "rank 0"
 LOCALHOST = "127.0.0.1"
+PATIENCE = 10.0  # seconds that another machine may take to see a new folder of a file system that it shares
 GRACE = 3.0  # seconds that a process has to print why it ends, after another one has ended
 LOST = ("gloo", "nccl", "tcpstore", "connection closed by peer", "connection reset by peer", "broken pipe")
 
@@ -48,6 +54,7 @@ class Tasks:
         rank: rank of this process.
         local_rank: rank of this process among the tasks on its machine.
         nodes: number of machines.
+        local: number of tasks on the machine of this process.
     """
 
     launcher: str
@@ -55,6 +62,7 @@ class Tasks:
     rank: int
     local_rank: int
     nodes: int
+    local: int
 
 
 def launched(environment: Mapping[str, str]) -> Tasks | None:
@@ -70,25 +78,41 @@ def launched(environment: Mapping[str, str]) -> Tasks | None:
     try:
         if "TORCHELASTIC_RUN_ID" in environment:
             size, rank, local_rank, local = numbers("WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
-            return Tasks("torchrun", size, rank, local_rank, -(-size // local))
+            nodes = int(environment.get("GROUP_WORLD_SIZE", -(-size // local)))
+            return Tasks("torchrun", size, rank, local_rank, nodes, local)
         if "SLURM_STEP_ID" in environment:
             size, rank, local_rank = numbers("SLURM_STEP_NUM_TASKS", "SLURM_PROCID", "SLURM_LOCALID")
-            return Tasks("srun", size, rank, local_rank, int(environment.get("SLURM_STEP_NUM_NODES", 1)))
+            nodes = int(environment.get("SLURM_STEP_NUM_NODES", 1))
+            each = _tasks_of_nodes(environment.get("SLURM_STEP_TASKS_PER_NODE", str(-(-size // nodes))))
+            node = int(environment.get("SLURM_NODEID", 0))
+            return Tasks("srun", size, rank, local_rank, nodes, each[min(node, len(each) - 1)])
     except (KeyError, ValueError):
         return None
     return None
 
 
+def _tasks_of_nodes(counts: str) -> list[int]:
+    """Return the number of tasks on each machine, which SLURM writes as `4(x2),3` for 4, 4 and 3."""
+    found = []
+    for part in counts.split(","):
+        count, _, times = part.rstrip(")").partition("(x")
+        found += [int(count)] * int(times or 1)
+    return found
+
+
 def devices_of(config: TrainerConfig) -> tuple[str, int, int]:
-    """Return Lightning's name of the accelerator, the number of devices of the run, and the number available.
+    """Return Lightning's name of the accelerator, and the numbers of devices that are asked for and available here.
 
     Raises:
         UserError: this machine does not have the devices.
     """
     there = {"cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
-    kind = next((kind for kind, count in there.items() if count and config.accelerator != "cpu"), "cpu")
+    wanted = {"auto": ("cuda", "mps"), "gpu": ("cuda", "mps"), "mps": ("mps",), "cpu": ()}[config.accelerator]
+    kind = next((kind for kind in wanted if there[kind]), "cpu")
     asked = f"trainer.accelerator={config.accelerator} trainer.devices={config.devices}"
     if kind == "cpu":
+        if config.accelerator == "mps":
+            raise UserError(f"{asked}: MPS is the GPU of a Mac, and torch finds none here; trainer=cpu runs everywhere")
         if config.accelerator == "gpu":
             raise UserError(f"{asked}: this machine has no GPU that torch can use; trainer=cpu runs everywhere")
         if config.devices <= 1:
@@ -99,6 +123,11 @@ def devices_of(config: TrainerConfig) -> tuple[str, int, int]:
                 f"{asked}: each device is one process, but this machine has {cores} CPU cores; ask for at most {cores}"
             )
         return kind, config.devices, cores
+    if kind == "mps" and (config.strategy == "ddp" or config.nodes > 1):
+        raise UserError(
+            f"{asked} trainer.strategy={config.strategy} trainer.nodes={config.nodes}: the GPU of a Mac trains alone, "
+            "by trainer.strategy=auto trainer.nodes=1; trainer.accelerator=cpu uses several processes"
+        )
     if config.devices > there[kind]:
         raise UserError(f"{asked}: this machine has {there[kind]} devices; trainer.devices=0 takes all of them")
     return kind, config.devices or there[kind], there[kind]
@@ -115,6 +144,7 @@ class Team:
         device: index of this process's device on its machine.
         launcher: what started the processes: `torchrun`, `srun`, or `STARTED_HERE` if rank 0 starts the others.
         distributed: whether the processes are connected; a single process need not be.
+        nodes: number of machines, each with as many of the processes.
         note: a line for the log; empty for none.
 
     Attributes:
@@ -131,6 +161,7 @@ class Team:
         device: int = 0,
         launcher: str = STARTED_HERE,
         distributed: bool = False,
+        nodes: int = 1,
         note: str = "",
     ) -> None:
         self.accelerator = accelerator
@@ -141,6 +172,7 @@ class Team:
         self.device = device
         self.launcher = launcher
         self.distributed = distributed or size > 1
+        self.nodes = nodes
         self.note = note
         self.folder = Path()
         self.resumed = False
@@ -149,7 +181,13 @@ class Team:
         self._ending = False
 
     def __str__(self) -> str:
-        return f"{self.size} x {self.accelerator}" + (f" ({self.note})" if self.note else "")
+        machines = f" on {self.nodes} machines" if self.nodes > 1 else ""
+        return f"{self.size} x {self.accelerator}{machines}" + (f" ({self.note})" if self.note else "")
+
+    @property
+    def on_each_node(self) -> int:
+        """Number of processes on each machine."""
+        return self.size // self.nodes
 
     def call(self, folder: Path, resumed: bool, advice: str) -> None:
         """Start the other processes if no launcher did, connect to them, and tell them the folder.
@@ -158,6 +196,9 @@ class Team:
             folder: folder of the run or evaluation.
             resumed: whether the folder existed before.
             advice: what a user can do after a process has died.
+
+        Raises:
+            UserError: another machine does not have the folder.
         """
         self.folder, self.resumed, self.advice = folder, resumed, advice
         if self.distributed:
@@ -165,7 +206,11 @@ class Team:
             self._broadcast()
 
     def follow(self) -> Path | None:
-        """Wait until rank 0 has told the folder, and set `folder`; return it if it existed before, otherwise None."""
+        """Wait until rank 0 has told the folder, and set `folder`; return it if it existed before, otherwise None.
+
+        Raises:
+            UserError: this or another machine does not have the folder.
+        """
         self._connect()
         self._broadcast()
         return self.folder if self.resumed else None
@@ -189,6 +234,19 @@ class Team:
         said: list[Any] = [self.folder, self.resumed, self.advice]
         torch.distributed.broadcast_object_list(said, src=0)
         self.folder, self.resumed, self.advice = said
+        if self.nodes > 1:
+            self._check_shared()
+
+    def _check_shared(self) -> None:
+        """Raise `UserError` in every process if a machine does not have the folder that rank 0 made or reopened."""
+        missing: list[Any] = [None] * self.size
+        torch.distributed.all_gather_object(missing, None if _appears(self.folder) else platform.node())
+        machine = next((name for name in missing if name is not None), None)
+        if machine is not None:
+            raise UserError(
+                f"{self.folder}: machine {machine} does not have this folder of machine 1: with trainer.nodes="
+                f"{self.nodes} all start in the same folder, and runs= is on a file system that they share"
+            )
 
     def _start_others(self, port: int) -> None:
         """Run this command again, once for each other rank, and watch the processes."""
@@ -235,7 +293,8 @@ class Team:
             self._kill()
             return
         if error is None:
-            torch.distributed.barrier()
+            with suppress(RuntimeError):  # all is done: a process that a signal has ended is not missed
+                torch.distributed.barrier()
         self._ending = self.leads
         if isinstance(error, Exception):
             self._end_because_of(error)
@@ -283,6 +342,16 @@ class Team:
                 child.kill()
 
 
+def _appears(folder: Path) -> bool:
+    """Return whether a run's folder is here; a network's file system may show a new one after some seconds."""
+    deadline = time.monotonic() + PATIENCE
+    while not (folder / CONFIG_FILE).is_file():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.1)
+    return True
+
+
 def _key(error: Exception) -> str:
     return hashlib.sha256(str(error).encode()).hexdigest()
 
@@ -326,8 +395,8 @@ class TeamEnvironment(ClusterEnvironment):
         return self.team.local_rank
 
     def node_rank(self) -> int:
-        """Return 0: a run uses one machine."""
-        return 0
+        """Return the number of this process's machine, as launchers count by default."""
+        return self.team.rank // self.team.on_each_node
 
 
 def gather(config: TrainerConfig) -> Team:
@@ -336,24 +405,31 @@ def gather(config: TrainerConfig) -> Team:
     Raises:
         UserError: the machine lacks the devices, or a launcher started another number of tasks.
     """
-    accelerator, size, there = devices_of(config)
-    team = _team(accelerator, size, there, config.strategy == "ddp")
+    accelerator, devices, there = devices_of(config)
+    team = _team(config, accelerator, devices, there)
     for variable in [name for name in os.environ if name.startswith("PL_TRAINER_")]:
         del os.environ[variable]  # Lightning would read options of its trainer from there
     rank_zero_only.rank = team.rank  # type: ignore[attr-defined]  # which Lightning took from whatever variables were there
     if not team.leads:
         interruption.be_silent()
         only_errors()
-    _set_threads(config.threads, size)
+    _set_threads(config.threads, devices)
     return team
 
 
-def _team(accelerator: str, size: int, there: int, distributed: bool) -> Team:
+def _team(config: TrainerConfig, accelerator: str, devices: int, there: int) -> Team:
+    size, distributed = devices * config.nodes, config.strategy == "ddp"
     if MEMBER in os.environ and interruption.is_member():
         rank = int(os.environ[MEMBER].split("/")[0])
         return Team(accelerator, size, rank, rank, device=rank)
     tasks = launched(os.environ)
-    if tasks is None or tasks.size == 1:
+    if config.nodes > 1 and tasks is None:
+        raise UserError(
+            f"trainer.nodes={config.nodes}: torchrun or srun starts the processes on all machines, and neither started "
+            f"this one: torchrun --nnodes={config.nodes} --nproc-per-node={devices} ..., or srun --nodes="
+            f"{config.nodes} --ntasks-per-node={devices} ...; docs/cluster.md shows both"
+        )
+    if tasks is None or (tasks.size == 1 and config.nodes == 1):
         if size > 1 and not interruption.listens():
             raise UserError(
                 f"trainer.devices={size}: a call of the library trains on one device; use the command line, or start "
@@ -364,27 +440,53 @@ def _team(accelerator: str, size: int, there: int, distributed: bool) -> Team:
         which = f"task {tasks.rank + 1} of {tasks.size} of {tasks.launcher}"
         device, note = tasks.local_rank % there, f"{which} trains alone: trainer.devices=1"
         return Team(accelerator, 1, device=device, distributed=distributed, note=note)
-    if size != tasks.size or tasks.nodes > 1:
-        if tasks.rank:
-            raise SystemExit(EXIT_CODE)  # the first task says why
-        on = f" on {tasks.nodes} machines" if tasks.nodes > 1 else ""
-        raise UserError(
-            f"trainer.devices={size}: {tasks.launcher} started {tasks.size} tasks{on}; start {size} tasks on one "
-            "machine for one run, or set trainer.devices=1 to let each task train alone"
-        )
+    _check_tasks(tasks, config.nodes, devices)
     if tasks.launcher == "srun":
-        job, step = (int(os.environ.get(f"SLURM_{key}_ID", 0)) for key in ("JOB", "STEP"))
-        port = 20_000 + (31 * job + step) % 20_000  # the same in every task, another in other jobs
-        address = {"MASTER_ADDR": LOCALHOST, "MASTER_PORT": str(port)}
-        os.environ.update({key: value for key, value in address.items() if key not in os.environ})
-    return Team(accelerator, size, tasks.rank, tasks.local_rank, device=tasks.local_rank, launcher=tasks.launcher)
+        _meet_at_first_task(config.nodes)
+    return Team(
+        accelerator,
+        size,
+        tasks.rank,
+        tasks.local_rank,
+        device=tasks.local_rank,
+        launcher=tasks.launcher,
+        nodes=config.nodes,
+    )
 
 
-def _set_threads(threads: int | None, size: int) -> None:
-    """Set the number of CPU threads of this process; by default several processes share the cores equally."""
-    if threads is None and size > 1 and "OMP_NUM_THREADS" not in os.environ:
-        threads = max(1, available_cores() // size)
+def _check_tasks(tasks: Tasks, nodes: int, devices: int) -> None:
+    """Raise `UserError` if a launcher started other tasks than one for each device of each machine."""
+    if (tasks.size, tasks.nodes, tasks.local) == (nodes * devices, nodes, devices):
+        return
+    told_by_first = (tasks.size, tasks.nodes) != (nodes * devices, nodes)
+    if tasks.rank if told_by_first else tasks.local_rank:
+        raise SystemExit(EXIT_CODE)  # the first task says why, or the first on this machine
+    said = f"trainer.devices={devices}" if nodes == 1 else f"trainer.nodes={nodes} trainer.devices={devices}"
+    on = f" on {tasks.nodes} machines" if tasks.nodes > 1 else ""
+    here = "" if told_by_first else f", {tasks.local} of them on {platform.node()}"
+    machines = "one machine" if nodes == 1 else f"each of {nodes} machines"
+    several = f"trainer.nodes={tasks.nodes} for all of these, or " if tasks.nodes > 1 and nodes == 1 else ""
+    raise UserError(
+        f"{said}: {tasks.launcher} started {tasks.size} tasks{on}{here}; start {devices} tasks on {machines} for one "
+        f"run, or set {several}trainer.devices=1{'' if nodes == 1 else ' trainer.nodes=1'} to let each task train alone"
+    )
+
+
+def _meet_at_first_task(nodes: int) -> None:
+    """Tell torch where the tasks of srun meet: at a port on the machine of the first, unless the user says where."""
+    job, step = (int(os.environ.get(f"SLURM_{key}_ID", 0)) for key in ("JOB", "STEP"))
+    port = 20_000 + (31 * job + step) % 20_000  # the same in every task, another in other jobs
+    machines = os.environ.get("SLURM_STEP_NODELIST") or os.environ.get("SLURM_JOB_NODELIST", LOCALHOST)
+    address = LOCALHOST if nodes == 1 else SLURMEnvironment.resolve_root_node_address(machines)
+    os.environ.setdefault("MASTER_ADDR", address)
+    os.environ.setdefault("MASTER_PORT", str(port))
+
+
+def _set_threads(threads: int | None, devices: int) -> None:
+    """Set the number of CPU threads of this process; by default those of a machine share its cores equally."""
+    if threads is None and devices > 1 and "OMP_NUM_THREADS" not in os.environ:
+        threads = max(1, available_cores() // devices)
     if threads is not None:
         torch.set_num_threads(threads)
-    if size > 1:
+    if devices > 1:
         os.environ["OMP_NUM_THREADS"] = str(torch.get_num_threads())  # otherwise Lightning would set it itself

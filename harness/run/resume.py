@@ -36,16 +36,23 @@ def continued(config: TrainConfig) -> tuple[TrainConfig, Path | None]:
     if config.resume == AUTO:
         folder = _newest_unfinished(config)
         before = config if folder is None else read_config(folder / CONFIG_FILE)
-        return dataclasses.replace(config, trainer=_trainer(config, before)), folder
+        return dataclasses.replace(config, trainer=_trainer(config, before), track=_track(config, before)), folder
     changed = [o for o in config.overrides if o.partition("=")[0].partition(".")[0] != "trainer"]
-    foreign = [override for override in changed if not override.startswith("resume=")]
+    foreign = [override for override in changed if not override.startswith(("resume=", "track="))]
     if foreign:
-        raise UserError(f"{foreign[0]}: a run goes on with its own settings; with resume= only trainer may be set")
+        raise UserError(
+            f"{foreign[0]}: a run goes on with its own settings; with resume= only trainer and track may be set"
+        )
     folder = Path(str(config.resume))
     before = read_config(folder / CONFIG_FILE)
     if (folder / RESULT_FILE).exists():
         raise UserError(f"resume={folder}: this run is finished; its record is {folder / RESULT_FILE}")
-    return dataclasses.replace(before, trainer=_trainer(config, before)), folder
+    return dataclasses.replace(before, trainer=_trainer(config, before), track=_track(config, before)), folder
+
+
+def _track(config: TrainConfig, before: TrainConfig) -> str | None:
+    """Return the tracker of a resumed run: its own, unless the command line names one."""
+    return config.track if "track" in keys_given(config.overrides) else before.track
 
 
 def _trainer(config: TrainConfig, before: TrainConfig) -> TrainerConfig:
@@ -86,11 +93,12 @@ def _newest_unfinished(config: TrainConfig) -> Path | None:
 def _same_run(first: TrainConfig, second: TrainConfig) -> bool:
     """Return whether two configs describe the same run.
 
-    Only `trainer` may differ, but for its limits, and the number of images that are evaluated at once.
+    Only `trainer` may differ, but for its limits, `track`, and the number of images that are evaluated at once.
     """
     limits = {key: getattr(first.trainer, key) for key in LIMITS}
     protocol = dataclasses.replace(first.protocol, batch_size=second.protocol.batch_size)
-    same = dataclasses.replace(first, trainer=second.trainer, resume=second.resume, protocol=protocol) == second
+    free = {key: getattr(second, key) for key in ("trainer", "resume", "track")}
+    same = dataclasses.replace(first, **free, protocol=protocol) == second
     return same and limits == {key: getattr(second.trainer, key) for key in LIMITS}
 
 

@@ -11,6 +11,7 @@ from harness.data.loading.module import TrainData
 from harness.evaluation.evaluator import evaluate
 from harness.evaluation.record import Moment, write_record
 from harness.run.checkpoint import BEST, LAST, Trained
+from harness.run.interruption import nothing_to_lose
 from harness.run.processes import Team
 from harness.stories.ending import tell_why, tell_worst
 from harness.training.classifier import Classifier
@@ -50,3 +51,4 @@ def report(
         )
         tell_worst(recorder.folder)
         tell_why(recorder.folder)
+    nothing_to_lose()

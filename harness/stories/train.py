@@ -27,6 +27,7 @@ from harness.training.conditions import under_conditions
 from harness.training.gradient_norms import GradientNorms
 from harness.training.own_pictures import watch_files
 from harness.training.recorder import Recorder, reopened
+from harness.training.tracker import Tracker
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,8 @@ def train_together(config: TrainConfig, resumed: Path | None, team: Team) -> tup
         in_files = isinstance(splits.train, ImageFiles)
         watching = watch_files(folder, splits, class_names, recorder.interruption) if in_files else []
         norms = [GradientNorms(folder, limits.gradient_norms)] if limits.gradient_norms else []
-        callbacks = [progress, *watching, *norms, recorder]
+        trackers = [Tracker(config, recorder)] if config.track is not None and team.leads else []
+        callbacks = [progress, *watching, *norms, recorder, *trackers]
         options = {"max_epochs": epochs, "limit_val_batches": 1.0 if images["validation"] else 0}
         precision, deterministic = recipe.precision, recipe.deterministic
         trainer = build.build_trainer(team, folder, precision, callbacks, deterministic=deterministic, **options)
@@ -108,4 +110,6 @@ def train_together(config: TrainConfig, resumed: Path | None, team: Team) -> tup
                 "the checkpoint before it takes its place"
             ) from error
         report(config, team, trained, network, data, classifier, recorder, progress)
+        for tracker in trackers:
+            tracker.conclude(read_json(folder / RESULT_FILE))
     return folder, tuple(classifier.history)

@@ -135,6 +135,8 @@ class Classifier(L.LightningModule):
         torch.default_generator.manual_seed(seed)
         if self.device.type == "cuda":
             torch.cuda.manual_seed(seed)
+        elif self.device.type == "mps":
+            torch.mps.manual_seed(seed)
 
     def _add_gradients(self, batch: Batch, batch_idx: int) -> None:
         """Add the gradients of this device's share of a batch, one part after the other.

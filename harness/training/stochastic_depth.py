@@ -44,9 +44,9 @@ class StochasticDepth:
             epoch: counted from 0.
             keys: of the images of a batch, int64 (N,): `Chosen.keys`.
         """
-        stays = self.stays.to(keys.device)
-        draws = stateless.uniform(len(stays), self.seed, epoch, Stream.DEPTH, keys)  # (N, blocks)
-        factors = ((draws < stays) / stays).float()
+        draws = stateless.uniform(len(self.stays), self.seed, epoch, Stream.DEPTH, keys)  # (N, blocks)
+        stays = self.stays.to(draws.device)
+        factors = ((draws < stays) / stays).float().to(keys.device)
         for branch, factor in zip(self.branches, factors.unbind(1), strict=True):
             branch.factor = factor
         try:

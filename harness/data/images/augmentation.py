@@ -166,7 +166,7 @@ def distort(images: torch.Tensor, draws: torch.Tensor, strengths: Sequence[float
 
     Args:
         images: uint8 (N, C, H, W).
-        draws: float64 (N, `DISTORTION_DRAWS`), uniform in [0, 1), on the device of the images.
+        draws: float64 (N, `DISTORTION_DRAWS`), uniform in [0, 1), on the device of the images if that has float64.
         strengths: greatest translation in pixels, and greatest scaling, squeezing and shearing as shares.
 
     Returns:
@@ -177,11 +177,11 @@ def distort(images: torch.Tensor, draws: torch.Tensor, strengths: Sequence[float
     across, down = translation * signed[0], translation * signed[1]
     scale, squeeze, shear = 1 + scaling * signed[2], 1 + squeezing * signed[3], shearing * signed[4]
     height, width = images.shape[-2:]
-    y = torch.arange(height, device=images.device).double()[:, None] - (height - 1) / 2
-    x = torch.arange(width, device=images.device).double() - (width - 1) / 2
+    y = torch.arange(height, device=draws.device).double()[:, None] - (height - 1) / 2
+    x = torch.arange(width, device=draws.device).double() - (width - 1) / 2
     # Where each pixel comes from; point by point, so that the size of the batch cannot change a bit.
     from_y = (y - down) * squeeze / scale
     from_x = (x - across) / (scale * squeeze) - shear * from_y
     grid = torch.stack((2 * from_x / (width - 1), (2 * from_y / (height - 1)).expand_as(from_x)), -1)
-    distorted = F.grid_sample(images.float(), grid.float(), align_corners=True)  # grid: (N, H, W, 2)
+    distorted = F.grid_sample(images.float(), grid.float().to(images.device), align_corners=True)  # grid: (N, H, W, 2)
     return distorted.round_().to(torch.uint8)

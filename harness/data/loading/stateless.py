@@ -13,6 +13,8 @@ import torch
 
 HASH_VERSION = 1  # in every record; another way of drawing gets another number
 
+ON_CPU = ("mps",)  # types of devices that lack float64, for whose draws the CPU computes
+
 _GOLDEN = 0x9E3779B97F4A7C15
 _MULTIPLIERS = (0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
 _SHIFTS = (30, 27, 31)
@@ -55,6 +57,11 @@ def state(seed: int, epoch: int, stream: Stream) -> int:
     return value
 
 
+def _computing(indices: torch.Tensor) -> torch.Tensor:
+    """Return the indices on the device that computes with them: their own, or the CPU for a Mac's GPU."""
+    return indices.cpu() if indices.device.type in ON_CPU else indices
+
+
 def bits(seed: int, epoch: int, stream: Stream, indices: torch.Tensor) -> torch.Tensor:
     """64 random bits for each index.
 
@@ -67,21 +74,25 @@ def bits(seed: int, epoch: int, stream: Stream, indices: torch.Tensor) -> torch.
     Returns:
         int64 of the same shape and device, negative ones included.
     """
-    value = (indices + 1) * _signed(_GOLDEN) + _signed(state(seed, epoch, stream))
+    value = (_computing(indices) + 1) * _signed(_GOLDEN) + _signed(state(seed, epoch, stream))
     for shift, multiplier in zip(_SHIFTS, (*_MULTIPLIERS, 1), strict=True):
         unsigned_shift = (value >> shift) & ((1 << (64 - shift)) - 1)
         value = (value ^ unsigned_shift) * _signed(multiplier)
-    return value
+    return value.to(indices.device)
 
 
 def integers(below: int, seed: int, epoch: int, stream: Stream, indices: torch.Tensor) -> torch.Tensor:
     """A number from 0 to `below` - 1 for each index, uniform to one part in 2**31 / `below`; int64."""
-    upper = (bits(seed, epoch, stream, indices) >> 33) & ((1 << 31) - 1)
-    return (upper * below) >> 31
+    upper = (bits(seed, epoch, stream, _computing(indices)) >> 33) & ((1 << 31) - 1)
+    return ((upper * below) >> 31).to(indices.device)
 
 
 def uniform(count: int, seed: int, epoch: int, stream: Stream, indices: torch.Tensor) -> torch.Tensor:
-    """`count` numbers for each index of int64 (N,), uniform in [0, 1) in steps of 2**-53; float64 (N, count)."""
+    """`count` numbers for each index of int64 (N,), uniform in [0, 1) in steps of 2**-53; float64 (N, count).
+
+    They are on the device of the indices, or on the CPU where that is a Mac's GPU, which has no float64.
+    """
+    indices = _computing(indices)
     drawn = bits(seed, epoch, stream, indices[:, None] * count + torch.arange(count, device=indices.device))
     return ((drawn >> 11) & ((1 << 53) - 1)).double() / (1 << 53)
 
@@ -94,4 +105,5 @@ def uniform_of(count: int, seed: int, epoch: int, stream: Stream, index: int) ->
 
 def order(seed: int, epoch: int, images: int, device: torch.device | str = "cpu") -> torch.Tensor:
     """The order of an epoch: a permutation of 0 to `images` - 1, int64 (images,)."""
-    return torch.argsort(bits(seed, epoch, Stream.ORDER, torch.arange(images, device=device)), stable=True)
+    own = torch.arange(images, device=device)
+    return torch.argsort(bits(seed, epoch, Stream.ORDER, _computing(own)), stable=True).to(device)

@@ -41,6 +41,7 @@ from harness.data.images.geometry import (
 from harness.data.images.opening import UnreadableError
 from harness.data.loading.loader import Unreadable
 from harness.errors import UserError
+from harness.run.interruption import SIGNALS
 
 MOST_WORKERS = 16  # of one device: more would hold gigabytes of batches in flight
 PREFETCH = 2  # batches that each worker works ahead
@@ -291,15 +292,16 @@ def _clean_processes() -> BaseContext:
 
     A copy of this process, torch's default, can hang for ever: it also copies a lock that one of the threads of torch's
     process group holds at that moment, and which nobody in the copy gives back. Ctrl-C, which reaches every process of
-    a terminal, is for the main one alone.
+    a terminal, and the signals with which a scheduler warns every process of a job are for the main one alone.
     """
     context = torch.multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__, "hydra"])
-    resource_tracker.ensure_running()  # which would unblock the signal below once it is started
     here = os.open(".", os.O_RDONLY)
     os.chdir(Path(__file__).parents[3])  # the process looks there first for what it loads
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # which it and the workers inherit
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # which they and the workers inherit
     try:
+        resource_tracker.ensure_running()
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # it unblocks some
         forkserver.ensure_running()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
@@ -314,8 +316,12 @@ def _unchanged(decoded: Any) -> Any:
 
 def _begin(_: int) -> None:
     """Let the run's main process say when this worker ends, and end with it."""
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # not what the main process does with it
     threading.Thread(target=_end_with_main, daemon=True).start()
+    if not hasattr(signal, "sigwaitinfo"):  # on a Mac
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # not what the main process does with it
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+        return
+    threading.Thread(target=_end_if_main_says_so, daemon=True).start()
 
 
 def _end_with_main() -> None:
@@ -327,6 +333,15 @@ def _end_with_main() -> None:
     assert main is not None
     multiprocessing.connection.wait([main.sentinel])
     os._exit(1)
+
+
+def _end_if_main_says_so() -> None:
+    """End this worker at a SIGTERM of the main process; a scheduler's goes to all, and the main process answers it."""
+    main = multiprocessing.parent_process()
+    assert main is not None
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != main.pid:
+        pass
+    os._exit(0)
 
 
 def workers_at_hand(cores: int, devices: int, on_cpu: bool, batch_bytes: int, memory: int) -> int:
