@@ -90,11 +90,11 @@ class Launcher:
         """Run the jobs; return the exit code of each, 1 for one that ended without."""
         limit = self.config.hydra.launcher.get("timeout_min")
         limited = f"; each may take {limit:,} minutes ({SETTINGS}timeout_min)" if limit else ""
-        say(f"{len(jobs)} jobs for {GROUP}={self.name}{limited}; its files are in {self.folder}")
+        say(f"{len(jobs)} jobs for {GROUP}={self.name}{limited}; what they print is in {self.folder}/job_N.txt")
         os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(INSTALLED), os.environ.get("PYTHONPATH"))))
         with composing():
             context = HydraContext(GlobalHydra.instance().config_loader(), Callbacks(self.config))
-            launcher = Plugins.instance().instantiate_launcher(context, starting(jobs), self.config)
+            launcher = Plugins.instance().instantiate_launcher(context, starting(jobs, self.folder), self.config)
             try:
                 returned = launcher.launch([[f"+job={number}"] for number in range(len(jobs))], 0)
             except Exception as error:  # of the launcher, of any kind: a job was killed, the queue refused it
@@ -106,16 +106,16 @@ class Launcher:
         return [_code(number, each) for number, each in enumerate(returned, 1)]
 
 
-def starting(jobs: Sequence[Job]) -> Callable[[DictConfig], int]:
+def starting(jobs: Sequence[Job], folder: Path) -> Callable[[DictConfig], int]:
     """Return the function that a launcher calls, somewhere, with the number of a job: it starts it and waits for it.
 
-    It imports nothing of this program. Where the launcher ends it, as submitit does by USR2 shortly before the time is
+    What job 0 prints goes to `job_1.txt` in the folder. The function imports nothing of this program. Where the launcher ends it, as submitit does by USR2 shortly before the time is
     over or the machine is taken away, the job stops at its next step with a checkpoint; one that SLURM starts once more
     goes on from there.
     """
     words = [(list(job.command), dict(job.environment)) for job in jobs]
     resumable = [job.resumable for job in jobs]
-    place = str(Path.cwd())
+    place, output = str(Path.cwd()), str(folder.absolute())
 
     def start(config: Any) -> int:
         import os
@@ -124,7 +124,11 @@ def starting(jobs: Sequence[Job]) -> Callable[[DictConfig], int]:
 
         command, environment = words[config.job]
         again = ["resume=auto"] if int(os.environ.get("SLURM_RESTART_COUNT", "0")) and resumable[config.job] else []
-        with subprocess.Popen([*command, *again], cwd=place, env={**os.environ, **environment}) as process:
+        variables = {**os.environ, **environment}
+        with (
+            open(f"{output}/job_{config.job + 1}.txt", "a") as file,  # noqa: PTH123  # it imports little
+            subprocess.Popen([*command, *again], cwd=place, env=variables, stdout=file, stderr=file) as process,
+        ):
             try:
                 return process.wait()
             except BaseException as ended:
