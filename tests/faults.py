@@ -987,7 +987,7 @@ TRAINING = [
     ),
     Fault(
         "an experiment's own seeds are not swept",
-        "harness/command/sweep.py",
+        "harness/command/plan.py",
         '*(f"{key}={values}" for key, values in own_sweep(words).items() if key not in given)',
         "*given - given",
         "test_experiments.py::test_the_users_words_come_before_the_experiments",

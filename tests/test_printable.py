@@ -21,10 +21,12 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from harness.command import arguments, predict, sweep, visualize, zoo
+from harness.command.jobs import Job
 from harness.command.results import RECORDS
 from harness.comparison import results_chart
 from harness.comparison.experiments import Section, lines_of
 from harness.comparison.results_page import page, short_table
+from harness.config.commands import SweepConfig
 from harness.errors import UserError
 from harness.insight import report as insight_report
 from harness.prediction.output import Names, as_csv, as_json_lines, show
@@ -91,9 +93,10 @@ def test_the_page_of_results_and_its_picture(tmp_path: Path) -> None:
         assert picture.width < 2000
 
 
-def test_the_lines_of_a_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any) -> None:
+def test_the_lines_of_a_sweep(monkeypatch: pytest.MonkeyPatch, capfd: Any) -> None:
     monkeypatch.setattr(sweep, "_run_job", lambda *_: 1)
-    assert sweep._run_jobs([[f"data.root={HOSTILE}"]], tmp_path / "folders", False, None) == 1
+    failed = sweep._run_jobs([Job(f"data.root={HOSTILE}", ("train.py",), {}, True)], 1)
+    sweep._report("compare", SweepConfig(), [], f"{1 - len(failed)} of 1 jobs done")
     out, error = capfd.readouterr()
     assert is_harmless(out) and is_harmless(error)
     assert out.splitlines() == [f"job 1 of 1: data.root={printable(HOSTILE)}", "0 of 1 jobs done"]

@@ -76,7 +76,9 @@ def help_page(command: str) -> str:
     for name, key in declarations(COMMANDS[command]).items():
         lines.append(f"    {f'{name}={_default(key)}':<16} {re.split('[;:]', key.setting.meaning)[0]}")
     if command == "train":
-        lines.append("-m makes a sweep, which takes jobs=N, choose=validation, show=all, hydra/launcher=NAME; --help jobs")
+        lines.append(
+            "-m makes a sweep, which takes jobs=N, choose=validation, show=all, hydra/launcher=NAME; --help jobs"
+        )
     if groups:
         lines.append(f"--help {groups[-1]} explains the choices and keys of a group; --cfg job shows every key")
     return "\n".join([*lines, "", *EXAMPLES[command]])

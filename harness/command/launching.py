@@ -109,9 +109,9 @@ class Launcher:
 def starting(jobs: Sequence[Job], folder: Path) -> Callable[[DictConfig], int]:
     """Return the function that a launcher calls, somewhere, with the number of a job: it starts it and waits for it.
 
-    What job 0 prints goes to `job_1.txt` in the folder. The function imports nothing of this program. Where the launcher ends it, as submitit does by USR2 shortly before the time is
-    over or the machine is taken away, the job stops at its next step with a checkpoint; one that SLURM starts once more
-    goes on from there.
+    What job 0 prints goes to `job_1.txt` in the folder. Where the launcher ends the function, as submitit does by USR2
+    shortly before the time is over or the machine is taken away, the job stops at its next step with a checkpoint; one
+    that SLURM starts once more goes on from there.
     """
     words = [(list(job.command), dict(job.environment)) for job in jobs]
     resumable = [job.resumable for job in jobs]
@@ -162,11 +162,12 @@ def _absent(name: str, known: Sequence[str]) -> str:
 
 def _mistake(name: str, words: Sequence[str], known: DictConfig, error: Exception) -> str:
     """Say which word about the launcher is wrong."""
-    key = str(getattr(error.__cause__, "full_key", None) or "")
+    cause = error.__cause__
+    key = str(getattr(cause, "full_key", None) or "")
     word = next((word for word in words if word.partition("=")[0] == key), None)
     leaf = key.removeprefix(SETTINGS)
     if word is not None and leaf.partition(".")[0] not in known:
         near = ", ".join(difflib.get_close_matches(leaf, map(str, known), n=3)) or ", ".join(map(str, known))
         return f"{word}: {GROUP}={name} has no such setting; the nearest are: {near}"
-    cause = error.__cause__
-    return f"{word or GROUP + '=' + name}: {' '.join(str(getattr(cause, 'msg', None) or error).splitlines()[0].split())}"
+    said = str(getattr(cause, "msg", None) or error).splitlines()[0]
+    return f"{word or GROUP + '=' + name}: {' '.join(said.split())}"

@@ -210,8 +210,8 @@ def propose(space: Space, trials: Sequence[Trial], seed: int) -> Trial:
 def pruned_at(space: Space, trials: Sequence[Trial], errors: Sequence[float], epochs: int) -> int | None:
     """Return the first epoch at which a trial is given up; None if it goes on.
 
-    It is given up where its best validation error so far is above the median of those that complete trials had by then,
-    but not before five are complete, nor in the first quarter of its epochs.
+    It is given up where its best validation error so far is above the median of those that complete trials had at that
+    epoch, but not before five are complete, nor in the first quarter of its epochs.
 
     Args:
         space: what the study searches.

@@ -1,4 +1,4 @@
-"""Run a sweep (`-m`): compose and check every job before the first starts, then run each in a process of its own.
+"""Run a sweep (`-m`): check every job before the first starts, run each in a process of its own, compare the records.
 
 Its words are divided into those of its own (`jobs=`, `choose=`, `show=`, `hydra/launcher=`) and those of its jobs.
 With `resume=auto` a job whose run has a record is not run again, and one whose run was cut off goes on.
@@ -6,67 +6,36 @@ With `resume=auto` a job whose run has a record is not run again, and one whose 
 
 from __future__ import annotations
 
-import itertools
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from harness.command.jobs import Job, run_at_once, run_job, stopped
 from harness.command.launching import GROUP, SETTINGS, Launcher
+from harness.command.plan import Planned, checked_jobs
 from harness.comparison.choice import show_choices, the_folder
 from harness.comparison.records import compare, find_records
 from harness.comparison.tables import show
-from harness.config.commands import SWEEP, CompareConfig, EvalConfig, SweepConfig, TrainConfig
-from harness.config.compose import as_word, check_words, compose, composing, quoted_path
+from harness.config.commands import SWEEP, CompareConfig, SweepConfig, TrainConfig
+from harness.config.compose import as_word
 from harness.config.data import FolderConfig
-from harness.config.files import own_sweep
 from harness.config.fit import keys_given
 from harness.config.mistakes import one_line
 from harness.errors import UserError
 from harness.run import program
-from harness.run.files import CHOOSING_VARIABLE, FOLDERS_VARIABLE, RESULT_FILE, announced, new_folder
+from harness.run.files import CHOOSING_VARIABLE, FOLDERS_VARIABLE, announced, new_folder
 from harness.run.interruption import SIGNALS
 from harness.run.machine import available_cores
 from harness.run.printable import say
-from harness.run.resume import AUTO, earlier_runs
-from harness.stories.check import check
 
 SWEEPS = "sweeps"  # folder beside those of runs, for what launchers write
 _run_job = run_job  # tests run a job in their own process instead
-
-Config = TrainConfig | EvalConfig | CompareConfig
-
-
-@dataclass(frozen=True)
-class Planned:
-    """A job of a sweep.
-
-    Attributes:
-        words: its words.
-        config: what they compose to.
-        before: folder of an earlier run of the same settings, with which the job goes on; None without one.
-        done: whether that run has a record, so that there is nothing to do.
-    """
-
-    words: tuple[str, ...]
-    config: Config
-    before: Path | None = None
-    done: bool = False
-
-    @property
-    def name(self) -> str:
-        """The words as the user reads them."""
-        return " ".join(self.words)
 
 
 def sweep(command: str, overrides: list[str], extra_configs: str | None) -> int:
@@ -76,7 +45,7 @@ def sweep(command: str, overrides: list[str], extra_configs: str | None) -> int:
         Exit code: 1 if a job failed, otherwise 0.
     """
     settings, launching, words = _divided(overrides, command)
-    jobs = _checked_jobs(command, words, extra_configs)
+    jobs = checked_jobs(command, words, extra_configs)
     _check_choice(settings, jobs, command)
     chooses = command == "train" and settings.show is None and _rows(jobs) > 1 and all(map(_validates, jobs))
     options = ["--config-dir", extra_configs] if extra_configs else []
@@ -85,11 +54,12 @@ def sweep(command: str, overrides: list[str], extra_configs: str | None) -> int:
         folders = Path(place) if launcher is None else launcher.folder
         starting = [job for job in jobs if not job.done]
         threads = _share(len(starting) if launcher and launcher.here else settings.jobs, starting)
+        variables = {CHOOSING_VARIABLE: "1"} if chooses else {}
         started = [
             Job(
                 job.name,
                 (*program.start(), *options, *_words_to_start(job, threads)),
-                {FOLDERS_VARIABLE: str(folders / f"folders.{number}"), **({CHOOSING_VARIABLE: "1"} if chooses else {})},
+                {**variables, FOLDERS_VARIABLE: str(folders / f"folders.{number}")},
                 isinstance(job.config, TrainConfig) and job.before is None and job.config.resume is None,
             )
             for number, job in enumerate(starting)
@@ -97,13 +67,10 @@ def sweep(command: str, overrides: list[str], extra_configs: str | None) -> int:
         for job in jobs:
             if job.done:
                 say(f"done before: {job.name}: {job.before}")
-        codes = _run(started, settings.jobs, launcher)
+        failed = _run_jobs(started, settings.jobs, launcher)
         made = [folder for number in range(len(started)) for folder in announced(folders / f"folders.{number}")]
-    failed = [job.name for job, code in zip(started, codes, strict=True) if code]
-    for name in failed:
-        say(f"failed: {name}", sys.stderr)
-    done = f"{len(jobs) - len(failed)} of {len(jobs)} jobs done"
-    _report(command, settings, [*(str(job.before) for job in jobs if job.done), *made], done)
+    before = [str(job.before) for job in jobs if job.done]
+    _report(command, settings, [*before, *made], f"{len(jobs) - len(failed)} of {len(jobs)} jobs done")
     return 1 if failed else 0
 
 
@@ -132,14 +99,14 @@ def _check_choice(settings: SweepConfig, jobs: Sequence[Planned], command: str) 
             f"choose=validation: job {lacking.name} has no validation split; set data.validation above 0; no job was "
             "started"
         )
-    names = list(dict.fromkeys(job.config.data.name for job in jobs if job.config.data is not None))
+    names = list(dict.fromkeys(job.config.data.name for job in jobs if isinstance(job.config, TrainConfig)))
     if len(names) > 1:
         raise UserError(f"choose=validation: chooses among runs on the same images, not on data={','.join(names)}")
 
 
 def _validates(job: Planned) -> bool:
     """Return whether a job holds images out for validation; a folder may have them ready, which is seen later."""
-    data = job.config.data
+    data = None if isinstance(job.config, CompareConfig) else job.config.data
     return data is not None and (data.validation > 0 or isinstance(data, FolderConfig))
 
 
@@ -176,12 +143,22 @@ def _words_to_start(job: Planned, threads: int | None) -> list[str]:
     return [*words, *([f"trainer.threads={threads}"] if shared and "trainer.threads" not in keys_given(words) else [])]
 
 
-def _run(jobs: Sequence[Job], at_once: int, launcher: Launcher | None) -> list[int]:
-    """Run the jobs; return their exit codes."""
+def _run_jobs(jobs: Sequence[Job], at_once: int, launcher: Launcher | None = None) -> list[str]:
+    """Run the jobs; name those that failed."""
+    if not jobs:
+        return []
     if launcher is not None:
-        return launcher.launch(jobs) if jobs else []
-    if at_once > 1:
-        return run_at_once(jobs, at_once)
+        codes = launcher.launch(jobs)
+    else:
+        codes = run_at_once(jobs, at_once) if at_once > 1 else _one_by_one(jobs)
+    failed = [job.name for job, code in zip(jobs, codes, strict=True) if code]
+    for name in failed:
+        say(f"failed: {name}", sys.stderr)
+    return failed
+
+
+def _one_by_one(jobs: Sequence[Job]) -> list[int]:
+    """Run one job after the other; each has the terminal. Returns their exit codes."""
     codes = []
     for number, job in enumerate(jobs, 1):
         say(f"job {number} of {len(jobs)}: {job.name}")
@@ -207,56 +184,3 @@ def _report(command: str, settings: SweepConfig, folders: Sequence[str], done: s
     choices = show_choices(compare(records), settings.show is not None)
     if settings.choose is not None:
         say(the_folder(choices))
-
-
-def _checked_jobs(command: str, overrides: list[str], extra_configs: str | None) -> list[Planned]:
-    check_words(overrides, command)
-    goes_on = command == "train" and f"resume={AUTO}" in overrides
-    try:
-        words = jobs_of([word for word in overrides if not goes_on or word != f"resume={AUTO}"])
-    except HydraException as error:
-        raise UserError(one_line(error, command)) from error
-    jobs = []
-    for job in words:
-        try:
-            config = compose(command, job, extra_configs)
-            check(config)
-        except UserError as error:
-            raise UserError(f"job {' '.join(job)}: {error}; no job was started") from error
-        jobs.append(Planned(tuple(job), config))
-    if not goes_on:
-        return jobs
-    before = earlier_runs([job.config for job in jobs if isinstance(job.config, TrainConfig)])
-    return [
-        replace(job, before=folder, done=folder is not None and (folder / RESULT_FILE).exists())
-        for job, folder in zip(jobs, before, strict=True)
-    ]
-
-
-def jobs_of(overrides: list[str]) -> list[list[str]]:
-    """Return the words of each job, unchecked: all combinations of what the user and an experiment sweep."""
-    return [
-        job
-        for words in _combinations([quoted_path(word, sweep=True) for word in overrides])
-        for job in _combinations(_with_own_sweep(words))
-    ]
-
-
-def _with_own_sweep(words: list[str]) -> list[str]:
-    """Add the values that the experiment among these words sweeps, unless the words set them."""
-    given = {word.partition("=")[0] for word in words}
-    return [*words, *(f"{key}={values}" for key, values in own_sweep(words).items() if key not in given)]
-
-
-def _combinations(overrides: list[str]) -> list[list[str]]:
-    """Return the overrides of each job: every value of one swept key with every value of the others."""
-    with composing():
-        parser = OverridesParser.create(GlobalHydra.instance().config_loader())
-        parsed = parser.parse_overrides(overrides)
-        swept = [
-            [f"{o.get_key_element()}={value}" for value in o.sweep_string_iterator()]
-            if o.is_sweep_override()
-            else [str(o.input_line)]
-            for o in parsed
-        ]
-    return [list(job) for job in itertools.product(*swept)]

@@ -1,17 +1,17 @@
-"""Search for settings by the validation error: python tools/tune.py trials=20 key='interval(a,b)' key=a,b key=value ...
+"""Search for settings by the validation error: python tools/tune.py key='interval(a,b)' key=a,b key=value ...
 
     python tools/tune.py trials=20 model=lenet5 data=digits recipe.learning_rate='interval(0.001,1)'
     python tools/tune.py recipe.learning_rate='interval(0.001,1)' recipe.weight_decay=0,1e-4 recipe.epochs=10
-    python tools/tune.py study=studies/DATE_TIME trials=40          # goes on with a study, also with one that was cut off
+    python tools/tune.py study=studies/DATE_TIME trials=40   # goes on with a study, also with one that was cut off
 
 A setting with several values is searched, in the grammar of Hydra's sweeps; every other word is for all trials, as in
 train.py. interval(a,b) is searched by ratios where both ends are above 0 and b is 10 times a or more, else by
 differences; tag(log, interval(a,b)) and tag(linear, interval(a,b)) say it. Numbers have 4 digits.
 
 Each trial is a training in a process of its own, with a run folder and a record as any other. Optuna (pip install
-'cnn-zoo[tune]') proposes its settings: at random for the first ten, then near good ones; the seed is that of the runs. A
-trial whose best validation error so far is above the median of the complete ones at the same epoch is stopped, not
-before five are complete, nor in the first quarter of its epochs.
+'cnn-zoo[tune]') proposes its settings: at random for the first ten, then near good ones; its seed is that of the runs.
+A trial is given up where its best validation error so far is above the median of those that the complete ones had at
+the same epoch, not before five are complete, nor in the first quarter of its epochs.
 
 The test split has no say: test errors are in the records, and that of the chosen run alone is shown. A study's folder,
 studies/DATE_TIME/, holds its words, a line of trials.jsonl for each trial, trials.csv, history.png, and runs/. The last
@@ -125,7 +125,9 @@ def _opened(words: Sequence[str]) -> Study:
         return Study(folder, others, config.trials or TRIALS)
     folder = Path(config.study)
     if not (folder / STUDY_FILE).is_file():
-        raise UserError(f"study={folder}: not the folder of a study (it has no {STUDY_FILE}); leave it out for a new one")
+        raise UserError(
+            f"study={folder}: not the folder of a study (it has no {STUDY_FILE}); leave it out for a new one"
+        )
     before = read_json(folder / STUDY_FILE)
     if others and others != before["words"]:
         raise UserError(f"study={folder}: its words are {' '.join(before['words'])}; they stay: leave the others out")
@@ -197,12 +199,11 @@ class Study:
     def _finish(self, trial: Trial) -> None:
         """Run a trial to its end, or to the epoch at which it is given up; it gets its state."""
         epochs = self._config(trial.words).recipe.epochs
-        code, words = self._started(trial)
+        code = self._trained(trial, epochs)
         folder = self._run_folder(trial)
-        del words
         trial.folder = str(folder) if folder else None
         errors = errors_of(folder)
-        pruned = studies.pruned_at(self.space, self.trials[:-1], errors, epochs)
+        pruned = self._pruned_at(errors, epochs)
         if pruned is not None:  # also where it was quicker than the look at its errors: the rule decides, not the clock
             trial.state, trial.steps = PRUNED, errors[:pruned]
         elif code - 128 in SIGNALS:
@@ -218,23 +219,27 @@ class Study:
     def _go_on(self) -> str:
         return f"{program.typed('python tools/tune.py')} study='{self.folder}'"
 
-    def _started(self, trial: Trial) -> tuple[int, list[str]]:
-        """Run the process of a trial, unless an earlier one has ended; return its exit code."""
+    def _trained(self, trial: Trial, epochs: int) -> int:
+        """Run the process of a trial, or let its run go on; return its exit code, 0 if there is nothing left to do."""
         before = self._run_folder(trial)
         words = [*self.fixed, *trial.words, as_word("runs", str(self.folder / "runs"))]
         if before is not None:
             if (before / RESULT_FILE).exists():
-                return 0, words
+                return 0
             words = [as_word("resume", str(before)), *(word for word in self.fixed if word.startswith("trainer"))]
         environment = {FOLDERS_VARIABLE: str(self._folders(trial)), CHOOSING_VARIABLE: "1"}
-        epochs = self._config(trial.words).recipe.epochs
 
         def bad() -> bool:
-            errors = errors_of(self._run_folder(trial))
-            return studies.pruned_at(self.space, self.trials[:-1], errors, epochs) is not None
+            return self._pruned_at(errors_of(self._run_folder(trial)), epochs) is not None
 
-        output = self.folder / f"trial_{trial.number + 1}.txt"
-        return _run_trial([*program.start_train(), *words], environment, output, bad), words
+        command = [*program.start_train(), *words]
+        return _run_trial(command, environment, self._output(trial), bad, f"go on with: {self._go_on()}")
+
+    def _pruned_at(self, errors: Sequence[float], epochs: int) -> int | None:
+        return studies.pruned_at(self.space, self.trials[:-1], errors, epochs)
+
+    def _output(self, trial: Trial) -> Path:
+        return self.folder / f"trial_{trial.number + 1}.txt"
 
     def _folders(self, trial: Trial) -> Path:
         return self.folder / f".folder_{trial.number + 1}"
@@ -252,7 +257,7 @@ class Study:
         elif trial.state == PRUNED:
             say(f"  given up after epoch {len(trial.steps)} at {trial.steps[-1]:.2f}%{lead}")
         else:
-            output = self.folder / f"trial_{trial.number + 1}.txt"
+            output = self._output(trial)
             lines = output.read_text(errors="replace").splitlines() if output.exists() else []
             say(f"  failed: {lines[-1] if lines else 'it printed nothing'} ({output})")
 
@@ -277,7 +282,9 @@ class Study:
         say(f"{len(self.trials)} trials: {', '.join(f'{count} {state}' for state, count in counts.items() if count)}")
         say(f"written: {self.folder}/{PICTURE}, {TABLE}")
         if chosen is None or chosen.folder is None:
-            raise UserError(f"{self.folder}: no trial was complete; {self.folder}/trial_1.txt says what the first printed")
+            raise UserError(
+                f"{self.folder}: no trial was complete; {self.folder}/trial_1.txt says what the first printed"
+            )
         row = mean_row("", [read_record(Path(chosen.folder) / RESULT_FILE)])
         say(
             f"chosen by the validation error, {chosen.error:.2f}%: trial {chosen.number + 1}; its test top-1 error is "
@@ -296,16 +303,25 @@ def errors_of(folder: Path | None) -> list[float]:
     return [float(row["validation_top1_error"]) for row in rows if row["validation_top1_error"]]
 
 
-def _run_trial(command: Sequence[str], environment: Mapping[str, str], output: Path, bad: Callable[[], bool]) -> int:
-    """Run a process to its end, or stop it once it is bad; what it prints goes to a file. Returns its exit code."""
+def _run_trial(
+    command: Sequence[str], environment: Mapping[str, str], output: Path, bad: Callable[[], bool], advice: str
+) -> int:
+    """Run a process to its end, or stop it once it is bad; what it prints goes to a file.
+
+    Returns:
+        Its exit code.
+
+    Raises:
+        StoppedError: a signal has stopped this process, and so that one.
+    """
+    variables, received = {**os.environ, **environment}, []
     with (
         output.open("ab") as file,
-        subprocess.Popen(
-            command, env={**os.environ, **environment}, stdin=subprocess.DEVNULL, stdout=file, stderr=file
-        ) as process,
+        subprocess.Popen(command, env=variables, stdin=subprocess.DEVNULL, stdout=file, stderr=file) as process,
     ):
 
         def tell(number: signal.Signals) -> None:
+            received.append(number)
             if number != signal.SIGINT:  # the terminal sends Ctrl-C itself
                 process.send_signal(number)
 
@@ -316,4 +332,6 @@ def _run_trial(command: Sequence[str], environment: Mapping[str, str], output: P
                 if not told and bad():
                     process.terminate()
                     told = True
-            return process.returncode
+    if received:
+        raise StoppedError(f"stopped by {received[0].name}; {advice}", 128 + received[0])
+    return process.returncode

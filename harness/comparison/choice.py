@@ -77,7 +77,9 @@ def validated(row: Row) -> Validated | None:
     if not row.runs or len(errors) < len(row.runs):
         return None
     trainings = [run.content["training"] for run in row.runs]
-    images = frozenset((run.fold, t.get("images"), t.get("fingerprint")) for run, t in zip(row.runs, trainings, strict=True))
+    images = frozenset(
+        (run.fold, t.get("images"), t.get("fingerprint")) for run, t in zip(row.runs, trainings, strict=True)
+    )
     return Validated(statistics.mean(errors), statistics.stdev(errors) if len(errors) > 1 else None, images)
 
 
@@ -153,7 +155,9 @@ def the_folder(choices: Sequence[Choice]) -> str:
     if not choices:
         raise UserError("choose=validation: no run left a record to choose among")
     if len(choices) > 1:
-        raise UserError("choose=validation: the runs report on different images or by different protocols; sweep over neither")
+        raise UserError(
+            "choose=validation: the runs report on different images or by different protocols; sweep over neither"
+        )
     folder = choices[0].folder
     if folder is None:
         raise UserError(f"choose=validation: {choices[0].why}")

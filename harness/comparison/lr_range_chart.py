@@ -43,7 +43,7 @@ class Range:
 
     @property
     def steepest(self) -> int | None:
-        """Step at which the smoothed loss falls fastest, per ratio of rates, before its least; None if it never falls."""
+        """Step at which the smoothed loss falls fastest, per ratio of rates; None if it never falls."""
         losses = self.smoothed
         least = int(np.argmin(losses)) if losses else 0
         if least < 2:
@@ -67,9 +67,15 @@ class Range:
 def range_csv(found: Range) -> str:
     """Return a table with a line for each step."""
     smoothed: Sequence[object] = [*found.smoothed, *[""] * (len(found.losses) - len(found.smoothed))]
-    marks = {found.steepest: "steepest", **({len(found.losses) - 1: "diverged"} if found.diverged else {})}
+    last = len(found.losses) - 1
     rows = [
-        (step, rate, loss, smooth, marks.get(step, ""))
+        (
+            step,
+            rate,
+            loss,
+            smooth,
+            "steepest" if step == found.steepest else "diverged" * (found.diverged and step == last),
+        )
         for step, (rate, loss, smooth) in enumerate(zip(found.rates, found.losses, smoothed, strict=True))
     ]
     return csv_text(("step", "learning_rate", "loss", "smoothed_loss", "mark"), rows)

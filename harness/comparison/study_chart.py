@@ -33,7 +33,9 @@ class Axis:
     log: bool
 
 
-def draw_study(path: Path, complete: Sequence[float | None], given_up: Sequence[float | None], axes: Sequence[Axis]) -> None:
+def draw_study(
+    path: Path, complete: Sequence[float | None], given_up: Sequence[float | None], axes: Sequence[Axis]
+) -> None:
     """Draw a picture of the trials of a study.
 
     Args:
@@ -77,9 +79,7 @@ def _points(
     axes.grid(alpha=0.3)
 
 
-def _draw_axis(
-    axes: Axes, axis: Axis, complete: Sequence[float | None], given_up: Sequence[float | None]
-) -> None:
+def _draw_axis(axes: Axes, axis: Axis, complete: Sequence[float | None], given_up: Sequence[float | None]) -> None:
     words = list(dict.fromkeys(str(value) for value in axis.values if isinstance(value, str)))
     places = [words.index(value) if isinstance(value, str) else value for value in axis.values]
     _points(axes, places, complete, given_up)

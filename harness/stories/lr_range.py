@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -62,19 +63,14 @@ def lr_range(config: TrainConfig, wanted: Sequence[float], out: str) -> Path:
         ramp = Ramp()
         limits: dict[str, Any] = {"max_epochs": math.ceil(len(wanted) / data.steps_per_epoch), "max_steps": len(wanted)}
         trainer = build.build_trainer(team, folder, config.recipe.precision, [ramp], limit_val_batches=0, **limits)
-        log.info(
-            f"{config.model.name} on {config.data.name}, recipe={config.recipe.name}, batch {config.recipe.batch_size}: "
-            f"{len(wanted)} steps at rates of {wanted[0]:g} to {wanted[-1]:g}"
-        )
-        try:
+        title = f"{config.model.name} on {config.data.name}, recipe={config.recipe.name}"
+        log.info(f"{title}: {len(wanted)} steps at rates of {wanted[0]:g} to {wanted[-1]:g}")
+        with suppress(DivergedError):
             trainer.fit(classifier, datamodule=data)
-        except DivergedError:
-            pass
     found = Range(tuple(wanted[: len(ramp.losses)]), tuple(ramp.losses), ramp.diverged)
     folder = new_folder(folder)
     write_text(folder / TABLE, range_csv(found))
-    title = f"{config.model.name} on {config.data.name}, recipe={config.recipe.name}, batch {config.recipe.batch_size}"
-    draw_range(folder / PICTURE, found, title)
+    draw_range(folder / PICTURE, found, f"{title}, batch {config.recipe.batch_size}")
     log.info(found.said)
     log.info(f"written: {folder}/{PICTURE}, {TABLE}")
     return folder
