@@ -236,6 +236,7 @@ def test_json_is_the_same_value_when_it_is_read() -> None:
 
 PRINT = {  # files that may call `print`: the one function, the log, whose lines it made, and pages of our own words
     *("harness/run/printable.py", "harness/run/log.py", "harness/command/cli.py", "harness/command/zoo.py"),
+    *("harness/command/tune.py", "harness/command/lr_range.py"),
     "harness/weights/find.py",  # the address of published weights, and torch's folder
 }
 
