@@ -31,6 +31,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NoReturn
@@ -46,7 +47,6 @@ from harness.comparison.choice import validation_error
 from harness.comparison.records import mean_row, read_record
 from harness.comparison.study_chart import Axis, draw_study
 from harness.comparison.tables import error_cell
-from harness.config.commands import TrainConfig
 from harness.config.compose import as_word, check_words, compose
 from harness.config.data import FolderConfig
 from harness.config.fields import Declared, declarations, setting
@@ -70,6 +70,7 @@ from harness.run.printable import say
 
 STUDIES = "studies"
 PICTURE, TABLE = "history.png", "trials.csv"
+EPOCHS = "recipe.epochs="
 POLL = 0.3  # seconds between two looks at the validation errors of a running trial
 
 
@@ -173,6 +174,7 @@ class Study:
         self.folder, self.wanted = folder, wanted
         self.space, self.fixed = studies.divided(words)
         self.trials = studies.read_trials(folder)
+        self._known_epochs: dict[tuple[str, ...], int] = {}
 
     def run(self) -> int:
         """Run trials until there are as many as wanted; print the table and the best; return the exit code."""
@@ -180,7 +182,7 @@ class Study:
             if not self.trials or self.trials[-1].state is not None:
                 if len(self.trials) >= self.wanted:
                     return self._report()
-                self.trials.append(self._next())
+                self.trials.append(studies.propose(self.space, self.trials, self._seed))
                 studies.add_line(self.folder, self.trials[-1])
             trial = self.trials[-1]
             say(f"trial {trial.number + 1} of {self.wanted}: {' '.join(trial.words)}")
@@ -189,21 +191,25 @@ class Study:
             self._tell(trial)
             self._draw()
 
-    def _next(self) -> Trial:
-        return studies.propose(self.space, self.trials, self._config([]).seed)
+    @cached_property
+    def _seed(self) -> int:
+        """The seed of every run, and of what is proposed."""
+        return compose("train", [word for word in self.fixed if word.startswith("seed=")]).seed
 
-    def _config(self, words: Sequence[str]) -> TrainConfig:
-        values = {key: it.ends[0] if isinstance(it, Interval) else it[0] for key, it in self.space.items()}
-        return compose("train", [*self.fixed, *(words or [f"{key}={value}" for key, value in values.items()])])
+    def _epochs(self, trial: Trial) -> int:
+        """Number of epochs of a trial; most settings do not change it."""
+        changing = tuple(word for word in trial.words if "." not in word.partition("=")[0] or word.startswith(EPOCHS))
+        if changing not in self._known_epochs:
+            self._known_epochs[changing] = compose("train", [*self.fixed, *trial.words]).recipe.epochs
+        return self._known_epochs[changing]
 
     def _finish(self, trial: Trial) -> None:
         """Run a trial to its end, or to the epoch at which it is given up; it gets its state."""
-        epochs = self._config(trial.words).recipe.epochs
-        code = self._trained(trial, epochs)
+        code = self._trained(trial)
         folder = self._run_folder(trial)
         trial.folder = str(folder) if folder else None
         errors = errors_of(folder)
-        pruned = self._pruned_at(errors, epochs)
+        pruned = self._pruned_at(trial, errors)
         if pruned is not None:  # also where it was quicker than the look at its errors: the rule decides, not the clock
             trial.state, trial.steps = PRUNED, errors[:pruned]
         elif code - 128 in SIGNALS:
@@ -219,7 +225,7 @@ class Study:
     def _go_on(self) -> str:
         return f"{program.typed('python tools/tune.py')} study='{self.folder}'"
 
-    def _trained(self, trial: Trial, epochs: int) -> int:
+    def _trained(self, trial: Trial) -> int:
         """Run the process of a trial, or let its run go on; return its exit code, 0 if there is nothing left to do."""
         before = self._run_folder(trial)
         words = [*self.fixed, *trial.words, as_word("runs", str(self.folder / "runs"))]
@@ -230,13 +236,13 @@ class Study:
         environment = {FOLDERS_VARIABLE: str(self._folders(trial)), CHOOSING_VARIABLE: "1"}
 
         def bad() -> bool:
-            return self._pruned_at(errors_of(self._run_folder(trial)), epochs) is not None
+            return self._pruned_at(trial, errors_of(self._run_folder(trial))) is not None
 
         command = [*program.start_train(), *words]
         return _run_trial(command, environment, self._output(trial), bad, f"go on with: {self._go_on()}")
 
-    def _pruned_at(self, errors: Sequence[float], epochs: int) -> int | None:
-        return studies.pruned_at(self.space, self.trials[:-1], errors, epochs)
+    def _pruned_at(self, trial: Trial, errors: Sequence[float]) -> int | None:
+        return studies.pruned_at(self.space, self.trials[:-1], errors, self._epochs(trial))
 
     def _output(self, trial: Trial) -> Path:
         return self.folder / f"trial_{trial.number + 1}.txt"

@@ -58,7 +58,8 @@ def draw_study(
         top.step(ends, [*lowest, lowest[-1]], where="post", color=INK, linewidth=1.2, label="best so far")
     top.set(xlabel="trial", ylabel="validation error (%)")
     top.xaxis.set_major_locator(MaxNLocator(integer=True))
-    top.legend(fontsize=9)
+    if top.lines:
+        top.legend(fontsize=9)
     for number, axis in enumerate(axes):
         place, column = divmod(number, COLUMNS)
         panel = below[place].add_subplot(1, min(COLUMNS, len(axes) - place * COLUMNS), column + 1)
