@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from unittest.mock import patch
 
@@ -173,16 +173,18 @@ def test_a_sweep_ends_with_the_chosen_folder_and_its_jobs_keep_their_test_errors
         (("seed=0,1",), False),  # no choice is made among seeds
         (("recipe.learning_rate=0.01,0.1", "show=all"), False),
         (("recipe.learning_rate=0.01,0.1", "data.validation=0"), False),
-        (("recipe.learning_rate=0.01,0.1", "data.validation=0,180"), False),
-        (("recipe.learning_rate=0.01,0.1", "seed=0,1"), True),
+        (("recipe.learning_rate=0.01,0.1",), True),
     ],
 )
 def test_jobs_are_silent_about_the_test_split_only_where_a_choice_is_made(words: Sequence[str], said: bool) -> None:
     told = []
-    with patch(
-        "harness.command.sweep._run_job", lambda _, environment: told.append(CHOOSING_VARIABLE in environment) or 0
-    ):
-        call("train.py", "-m", *words, *MLP)
+
+    def run(command: Sequence[str], environment: Mapping[str, str]) -> int:
+        told.append(CHOOSING_VARIABLE in environment)
+        return 0
+
+    with patch("harness.command.sweep._run_job", run):
+        call("train.py", "-m", *words, "model=mlp")
     assert len(told) >= 2 and set(told) == {said}
 
 

@@ -37,8 +37,8 @@ def test_the_marks_are_where_the_loss_falls_fastest_and_where_it_diverges() -> N
     found = Range(tuple(wanted), tuple(map(falling, wanted)), diverged=True)
     assert found.steepest is not None and wanted[found.steepest] == pytest.approx(0.01, rel=0.06)
     assert found.said == (
-        "the loss falls fastest at a rate of 0.01, and is least at 0.084; diverged at 1. A rate to begin a search with, "
-        "not one that was found best"
+        "the loss falls fastest at a rate of 0.01, and is least at 0.084; diverged at 1. "
+        "A rate to begin a search with, not one that was found best"
     )
     rows = list(csv.DictReader(range_csv(found).splitlines()))
     assert [row["mark"] for row in rows if row["mark"]] == ["steepest", "diverged"]

@@ -111,7 +111,7 @@ def starting(jobs: Sequence[Job], folder: Path) -> Callable[[DictConfig], int]:
 
     What job 0 prints goes to `job_1.txt` in the folder. Where the launcher ends the function, as submitit does by USR2
     shortly before the time is over or the machine is taken away, the job stops at its next step with a checkpoint; one
-    that SLURM starts once more goes on from there.
+    that is started once more goes on from there.
     """
     words = [(list(job.command), dict(job.environment)) for job in jobs]
     resumable = [job.resumable for job in jobs]
@@ -123,11 +123,13 @@ def starting(jobs: Sequence[Job], folder: Path) -> Callable[[DictConfig], int]:
         import subprocess
 
         command, environment = words[config.job]
-        again = ["resume=auto"] if int(os.environ.get("SLURM_RESTART_COUNT", "0")) and resumable[config.job] else []
-        variables = {**os.environ, **environment}
+        printed = f"{output}/job_{config.job + 1}.txt"
+        again = ["resume=auto"] if resumable[config.job] and os.path.exists(printed) else []  # noqa: PTH110
         with (
-            open(f"{output}/job_{config.job + 1}.txt", "a") as file,  # noqa: PTH123  # it imports little
-            subprocess.Popen([*command, *again], cwd=place, env=variables, stdout=file, stderr=file) as process,
+            open(printed, "a") as file,  # noqa: PTH123  # it imports little
+            subprocess.Popen(
+                [*command, *again], cwd=place, env={**os.environ, **environment}, stdout=file, stderr=file
+            ) as process,
         ):
             try:
                 return process.wait()

@@ -70,7 +70,7 @@ from harness.run.printable import say
 
 STUDIES = "studies"
 PICTURE, TABLE = "history.png", "trials.csv"
-EPOCHS = "recipe.epochs="
+EPOCHS = ("recipe.epochs=", "trainer.max_epochs=")  # words that change the number of epochs, beside choices of files
 POLL = 0.3  # seconds between two looks at the validation errors of a running trial
 
 
@@ -200,7 +200,8 @@ class Study:
         """Number of epochs of a trial; most settings do not change it."""
         changing = tuple(word for word in trial.words if "." not in word.partition("=")[0] or word.startswith(EPOCHS))
         if changing not in self._known_epochs:
-            self._known_epochs[changing] = compose("train", [*self.fixed, *trial.words]).recipe.epochs
+            config = compose("train", [*self.fixed, *trial.words])
+            self._known_epochs[changing] = min(config.recipe.epochs, config.trainer.max_epochs or config.recipe.epochs)
         return self._known_epochs[changing]
 
     def _finish(self, trial: Trial) -> None:
