@@ -233,7 +233,8 @@ def test_a_study_that_was_cut_off_ends_like_one_that_never_was(tmp_path: Path, m
         file.write('{"number": 5, "ask')  # killed while it wrote
     (unfinished,) = [trial for trial in read_trials(folder) if trial.state is None]
     trainings = search([f"study={folder}"])
-    assert trainings.commands[0] == [f"resume='{folder}/runs/run-.folder_{unfinished.number + 1}'"]
+    unfinished_run = f"{folder}/runs/run-.folder_{unfinished.number + 1}"
+    assert trainings.commands[0] == [f"resume='{unfinished_run}'", "trainer.max_epochs=8"]
     assert rows(folder) == whole and len(trainings.commands) == 4
     assert not search([f"study={folder}"]).commands  # it is done
     more = search([f"study={folder}", "trials=9", RATE, DECAY, *MLP])
