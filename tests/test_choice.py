@@ -204,6 +204,11 @@ def test_jobs_are_silent_about_the_test_split_only_where_a_choice_is_made(words:
             "train.py: choose=validation: chooses among runs on the same images, not on data=digits,mnist",
         ),
         ("train.py", ("choose=test", "seed=0,1"), "train.py: choose=test: no such choice; the nearest are: validation"),
+        (
+            "train.py",
+            ("recipe.learning_rate=interval(0.1,1)",),
+            "train.py: recipe.learning_rate=interval(0.1,1): python tools/tune.py searches an interval; a sweep takes",
+        ),
         ("train.py", ("jobs=0", "seed=0,1"), "train.py: jobs=0: must be at least 1 (number of jobs of a sweep"),
         ("train.py", ("jobs=two", "seed=0,1"), "train.py: jobs: Value 'two' of type 'str' could not be converted"),
         ("eval.py", ("choose=validation", "run=a,b"), "eval.py: choose= and show= are for train.py: eval.py measures"),

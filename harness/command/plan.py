@@ -16,6 +16,7 @@ from harness.config.files import own_sweep
 from harness.config.mistakes import one_line
 from harness.errors import UserError
 from harness.run.files import RESULT_FILE
+from harness.run.program import typed
 from harness.run.resume import AUTO, earlier_runs
 from harness.stories.check import check
 
@@ -93,6 +94,11 @@ def _combinations(overrides: list[str]) -> list[list[str]]:
     with composing():
         parser = OverridesParser.create(GlobalHydra.instance().config_loader())
         parsed = parser.parse_overrides(overrides)
+        interval = next((str(o.input_line) for o in parsed if o.is_interval_sweep()), None)
+        if interval is not None:
+            raise UserError(
+                f"{interval}: {typed('python tools/tune.py')} searches an interval; a sweep takes values: a,b"
+            )
         swept = [
             [f"{o.get_key_element()}={value}" for value in o.sweep_string_iterator()]
             if o.is_sweep_override()
