@@ -987,7 +987,7 @@ TRAINING = [
     ),
     Fault(
         "an experiment's own seeds are not swept",
-        "harness/command/sweep.py",
+        "harness/command/plan.py",
         '*(f"{key}={values}" for key, values in own_sweep(words).items() if key not in given)',
         "*given - given",
         "test_experiments.py::test_the_users_words_come_before_the_experiments",
@@ -2471,6 +2471,73 @@ NODES = [
     ),
 ]
 
+CHOSEN = [
+    Fault(
+        "the test errors of all rows of a sweep are shown",
+        "harness/comparison/choice.py",
+        "if row is not choice.row:",
+        "if row is choice.row and False:",
+        "test_choice.py::test_rows_are_chosen_by_the_mean_validation_error_over_their_seeds",
+    ),
+    Fault(
+        "the row with the lowest test error is chosen",
+        "harness/comparison/choice.py",
+        "known = [(it.top1_error, row.model, row)",
+        "known = [(row.top1_error, row.model, row)",
+        "test_choice.py::test_rows_are_chosen_by_the_mean_validation_error_over_their_seeds "
+        "test_choice.py::test_equal_validation_errors_are_told_apart_by_the_label",
+    ),
+    Fault(
+        "rows that were validated on different images are chosen among",
+        "harness/comparison/choice.py",
+        '(run.fold, t.get("images"), t.get("fingerprint"))',
+        "(run.fold,)",
+        "test_choice.py::test_where_there_is_nothing_to_choose_by_the_table_is_a_comparison",
+    ),
+    Fault(
+        "a job whose run has a record is run again",
+        "harness/command/sweep.py",
+        "starting = [job for job in jobs if not job.done]",
+        "starting = list(jobs)",
+        "test_jobs.py::test_a_sweep_that_was_cut_off_goes_on",
+    ),
+    Fault(
+        "two jobs go on with the same run",
+        "harness/run/resume.py",
+        "if folder not in found and _same_job(before, config)]",
+        "if _same_job(before, config)]",
+        "test_jobs.py::test_going_on_takes_no_run_for_two_jobs_and_none_of_another_row",
+    ),
+    Fault(
+        "a job that its launcher ends is left without a checkpoint",
+        "harness/command/launching.py",
+        "process.send_signal(signal.SIGUSR2)",
+        "process.kill()",
+        "test_jobs.py::test_a_launcher_that_ends_a_job_stops_it_with_a_checkpoint",
+    ),
+    Fault(
+        "a study that goes on draws other trials",
+        "harness/command/study.py",
+        "seed=(seed + len(trials)) % 2**32",
+        "seed=None",
+        "test_tune.py::test_a_study_that_was_cut_off_ends_like_one_that_never_was",
+    ),
+    Fault(
+        "what a quick trial did after it was given up counts",
+        "harness/command/tune.py",
+        "if pruned is not None:  # also",
+        "if pruned is not None and code:  # also",
+        "test_tune.py::test_a_quick_trial_is_given_up_at_the_same_epoch_as_a_watched_one",
+    ),
+    Fault(
+        "a range test trains at the recipe's rates",
+        "harness/stories/lr_range.py",
+        "classifier._rate = wanted.__getitem__",
+        'classifier.__dict__["other"] = wanted.__getitem__',
+        "test_lr_range.py::test_it_trains_as_a_run_does_and_leaves_two_files",
+    ),
+]
+
 FAULTS = [
     *INTEGERS,
     *LOADING,
@@ -2496,4 +2563,5 @@ FAULTS = [
     *SEVERAL,
     *WRONG,
     *NODES,
+    *CHOSEN,
 ]

@@ -7,7 +7,7 @@ import math
 import pytest
 from in_process import call
 
-from harness.command.sweep import _checked_jobs
+from harness.command.plan import checked_jobs
 from harness.config.compose import compose
 from harness.config.files import choices, describe, own_sweep
 
@@ -18,9 +18,9 @@ NAMES = choices("experiment")
 def test_an_experiment_says_its_command_and_all_its_jobs_are_valid(name: str) -> None:
     swept = own_sweep([f"experiment={name}"])
     assert len({*swept["seed"].split(",")}) >= 3
-    jobs = _checked_jobs("train", [f"experiment={name}", "seed=0"], None)  # a seed makes no job invalid
+    jobs = checked_jobs("train", [f"experiment={name}", "seed=0"], None)  # a seed makes no job invalid
     assert (
-        len({tuple(job) for job in jobs})
+        len({job.words for job in jobs})
         == len(jobs)
         == math.prod(len(values.split(",")) for key, values in swept.items() if key != "seed")
     )
@@ -39,8 +39,9 @@ def test_the_users_words_come_before_the_experiments() -> None:
     words = ["experiment=lenet5_1998_mnist", "recipe.epochs=10", "data.root=elsewhere", "seed=3"]
     config = compose("train", words)
     assert (config.recipe.epochs, config.data.root, config.seed, config.overrides[0]) == (10, "elsewhere", 3, words[0])
-    assert _checked_jobs("train", [*words[:1], "seed=5,6"], None) == [[words[0], "seed=5"], [words[0], "seed=6"]]
-    assert len(_checked_jobs("train", [*words[:1], "recipe.learning_rate=0.01,0.1"], None)) == 10  # of five seeds
+    jobs = checked_jobs("train", [*words[:1], "seed=5,6"], None)
+    assert [job.words for job in jobs] == [(words[0], "seed=5"), (words[0], "seed=6")]
+    assert len(checked_jobs("train", [*words[:1], "recipe.learning_rate=0.01,0.1"], None)) == 10  # of five seeds
 
 
 def test_one_run_of_an_experiment_says_that_there_are_more(

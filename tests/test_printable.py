@@ -24,6 +24,7 @@ from PIL import Image
 from harness.command import arguments, predict, sweep, visualize, zoo
 from harness.command import audit as audit_command
 from harness.command import errors as errors_command
+from harness.command.jobs import Job
 from harness.command.results import RECORDS
 from harness.comparison import results_chart
 from harness.comparison.experiments import Section, lines_of
@@ -31,6 +32,7 @@ from harness.comparison.results_page import page, short_table
 from harness.config.data import FolderConfig
 from harness.config.plain import made
 from harness.data.sources.table import load_test
+from harness.config.commands import SweepConfig
 from harness.errors import UserError
 from harness.insight import report as insight_report
 from harness.prediction.output import Names, as_csv, as_json_lines, show
@@ -97,9 +99,10 @@ def test_the_page_of_results_and_its_picture(tmp_path: Path) -> None:
         assert picture.width < 2000
 
 
-def test_the_lines_of_a_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any) -> None:
+def test_the_lines_of_a_sweep(monkeypatch: pytest.MonkeyPatch, capfd: Any) -> None:
     monkeypatch.setattr(sweep, "_run_job", lambda *_: 1)
-    assert sweep._run_jobs([[f"data.root={HOSTILE}"]], tmp_path / "folders", False, None) == 1
+    failed = sweep._run_jobs([Job(f"data.root={HOSTILE}", ("train.py",), {}, True)], 1)
+    sweep._report("compare", SweepConfig(), [], f"{1 - len(failed)} of 1 jobs done")
     out, error = capfd.readouterr()
     assert is_harmless(out) and is_harmless(error)
     assert out.splitlines() == [f"job 1 of 1: data.root={printable(HOSTILE)}", "0 of 1 jobs done"]
@@ -239,6 +242,7 @@ def test_json_is_the_same_value_when_it_is_read() -> None:
 
 PRINT = {  # files that may call `print`: the one function, the log, whose lines it made, and pages of our own words
     *("harness/run/printable.py", "harness/run/log.py", "harness/command/cli.py", "harness/command/zoo.py"),
+    *("harness/command/tune.py", "harness/command/lr_range.py"),
     "harness/weights/find.py",  # the address of published weights, and torch's folder
 }
 

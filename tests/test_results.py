@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from conftest import ROOT
 
+from harness.command.plan import jobs_of
 from harness.command.results import IMAGES, PAGE, README, RECORDS, results, sections_of_records
-from harness.command.sweep import jobs_of
 from harness.comparison.experiments import Line, differences, lines_of
 from harness.comparison.results_chart import draw, drawn_in
 from harness.comparison.results_page import between

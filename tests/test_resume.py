@@ -235,7 +235,7 @@ def test_a_signal_stops_at_the_batch_end_with_a_checkpoint(
         rf"stopped by {number.name} after step (\d+); go on with: python train.py resume='(.*)'", errors
     )
     assert stopped is not None and errors.count("\n") == 1 + len(sweep)
-    assert not sweep or errors.endswith("the sweep was stopped in job 1 of 1\n")
+    assert not sweep or errors.endswith("the sweep was stopped in job 1 of 1; the same words with resume=auto go on\n")
     assert read_checkpoint(run / "checkpoints" / "last.ckpt").step == int(stopped[1])
     assert stopped[2] == str(run)
     assert errors.splitlines()[0] in (run / "log.txt").read_text()

@@ -41,7 +41,7 @@ def rows(out: str) -> dict[str, str]:
 
 def test_a_sweep_over_settings_is_a_row_for_each(capsys: pytest.CaptureFixture[str]) -> None:
     swept = ("recipe.learning_rate=0.01,0.1", "seed=0,1")
-    assert call("train.py", "-m", "model=mlp", "model.hidden=[8]", "recipe.epochs=2", *QUICK, *swept) == 0
+    assert call("train.py", "-m", "model=mlp", "model.hidden=[8]", "recipe.epochs=2", "show=all", *QUICK, *swept) == 0
     out = capsys.readouterr().out
     assert "4 of 4 jobs done\n" in out
     assert rows(out) == {"mlp learning_rate=0.1": "2", "mlp learning_rate=0.01": "2"}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from typing import NoReturn
 
@@ -31,9 +32,14 @@ def main(command: str) -> None:
     Args:
         command: `train`, `eval` or `compare`; also the name of `configs/<command>.yaml`.
     """
+    guarded(lambda: _do(command, sys.argv[1:]))
+
+
+def guarded(task: Callable[[], int]) -> NoReturn:
+    """Exit with the code of a task; a user's mistake is a line and exit code 2, and a signal has a line, too."""
     with spoken(True):
         try:
-            sys.exit(_do(command, sys.argv[1:]))
+            sys.exit(task())
         except UserError as error:
             sys.exit(_fail(str(error), EXIT_CODE))
         except StoppedError as stopped:

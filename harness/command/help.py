@@ -10,7 +10,7 @@ from typing import Any
 
 from omegaconf import MISSING
 
-from harness.config.commands import COMMANDS, EXPERIMENT, GROUPS, SCHEMAS, keys_of
+from harness.config.commands import COMMANDS, EXPERIMENT, GROUPS, SCHEMAS, SWEEP, keys_of
 from harness.config.compose import compose_groups
 from harness.config.fields import Declaration, Setting, declarations, written
 from harness.config.files import choices, describe, schema_name
@@ -40,7 +40,7 @@ EXAMPLES = {
     "train": (
         "python train.py                                            # LeNet-5 on handwritten digits, offline",
         "python train.py model=lenet5 data=mnist recipe.epochs=12   # MNIST; downloaded to data/ when missing",
-        "python train.py -m model=mlp,lenet5 seed=0,1,2             # a sweep: six runs, one after the other",
+        "python train.py -m model=mlp,lenet5 seed=0,1,2 jobs=2      # a sweep: six runs, two at once",
     ),
     "eval": (
         "python eval.py run=runs/lenet5-digits/2026-01-31_12-00-00",
@@ -75,6 +75,10 @@ def help_page(command: str) -> str:
     lines += ["Keys of their own; --help KEY says more"]
     for name, key in declarations(COMMANDS[command]).items():
         lines.append(f"    {f'{name}={_default(key)}':<16} {re.split('[;:]', key.setting.meaning)[0]}")
+    if command == "train":
+        lines.append(
+            "-m makes a sweep, which takes jobs=N, choose=validation, show=all, hydra/launcher=NAME; --help jobs"
+        )
     if groups:
         lines.append(f"--help {groups[-1]} explains the choices and keys of a group; --cfg job shows every key")
     return "\n".join([*lines, "", *EXAMPLES[command]])
@@ -120,7 +124,7 @@ def group_page(command: str, words: Sequence[str]) -> str:
         UserError: a word is neither a group nor a key, or a choice does not exist.
     """
     asked = [word for word in words if "=" not in word]
-    keys = keys_of(command)
+    keys = {**keys_of(command), **SWEEP}
     groups = [word for word in asked if word in _groups(command)]
     for word in asked:
         if word not in groups and word not in keys:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from harness.command import arguments
-from harness.command.sweep import jobs_of
+from harness.command.plan import jobs_of
 from harness.comparison import cost_chart, depth_chart
 from harness.comparison.experiments import Section, lines_of, sections_of
 from harness.comparison.results_chart import draw, drawn, drawn_in

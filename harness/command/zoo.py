@@ -83,6 +83,18 @@ def _audit() -> int:
     return main()
 
 
+def _tune() -> None:
+    from harness.command.tune import main
+
+    main()
+
+
+def _lr_range() -> None:
+    from harness.command.lr_range import main
+
+    main()
+
+
 def _export() -> int:
     from harness.command.export import main
 
@@ -105,6 +117,8 @@ COMMANDS = {
     "train": Command("train a network and report its error on the test split", partial(_configured, "train")),
     "eval": Command("evaluate a run, a checkpoint or pretrained weights on a test split", partial(_configured, "eval")),
     "compare": Command("compare models by the records of their runs", partial(_configured, "compare")),
+    "tune": Command("search for settings by the validation error, pruning bad runs early", _tune),
+    "lr_range": Command("measure at which learning rates the loss falls: a picture", _lr_range),
     "predict": Command("name what is on pictures", _predict),
     "visualize": Command("show what a network sees on pictures: one page of HTML", _visualize),
     "errors": Command("show why a network is wrong, or where two differ: one page of HTML", _errors),

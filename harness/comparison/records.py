@@ -132,7 +132,8 @@ class Row:
     is a SHA-256 of everything that can change the error. `published` is what `published_beside` says of the mean.
     `classes` is their number; None if the records do not say it. `top1_seeds` and `top5_seeds` are the errors of the
     runs, or of the folds of the only one. `multiply_adds`, of one image, and `images_per_second`, the median of the
-    evaluations, are None where they are not known. `evaluated` says on which devices and in which batches.
+    evaluations, are None where they are not known. `evaluated` says on which devices and in which batches. `runs` are
+    the records themselves, those of folds one by one.
     """
 
     model: str
@@ -153,6 +154,7 @@ class Row:
     multiply_adds: int | None
     images_per_second: float | None
     evaluated: str
+    runs: tuple[Record, ...]
 
 
 @dataclass(frozen=True)
@@ -386,4 +388,5 @@ def mean_row(label: str, runs: Sequence[Record]) -> Row:
         multiply_adds=contents[0]["model"].get("multiply_adds"),
         images_per_second=statistics.median(rates) if rates else None,
         evaluated=evaluated,
+        runs=tuple(part for run in runs for part in (run.folds if isinstance(run, Folds) else [run])),
     )

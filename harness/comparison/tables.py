@@ -93,12 +93,26 @@ def test_cells(comparison: Comparison) -> list[tuple[str, ...]]:
     ]
 
 
-def show(comparisons: Sequence[Comparison]) -> None:
-    """Print every comparison with numbered rows, and its paired tests, which refer to rows by these numbers."""
+def with_column(cells: Sequence[str], cell: str) -> tuple[str, ...]:
+    """Return a line of a table of errors, or its heads, with one more cell before the errors."""
+    place = len(ERROR_COLUMNS)
+    return (*cells[:place], cell, *cells[place:])
+
+
+def show(comparisons: Sequence[Comparison], column: tuple[str, Sequence[str]] | None = None) -> None:
+    """Print every comparison with numbered rows, and its paired tests, which refer to rows by these numbers.
+
+    Args:
+        comparisons: what to print.
+        column: head and cells of one more column, of the only comparison.
+    """
     for comparison in comparisons:
         number = {row.model: str(place) for place, row in enumerate(comparison.rows, 1)}
-        errors = [(number[cells[0]], *cells) for cells in error_cells(comparison)]
-        show_table(comparison.title, ("#", *error_columns(comparison)), errors)
+        columns, rows = error_columns(comparison), error_cells(comparison)
+        if column is not None:
+            columns = with_column(columns, column[0])
+            rows = [with_column(row, cell) for row, cell in zip(rows, column[1], strict=True)]
+        show_table(comparison.title, ("#", *columns), [(number[cells[0]], *cells) for cells in rows])
         tests = [(number[first], number[second], *rest) for first, second, *rest in test_cells(comparison)]
         if tests:
             columns = ("#", "other #", *TEST_COLUMNS[2:])

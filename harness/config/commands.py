@@ -141,6 +141,30 @@ class CompareConfig(Declared):
         super().__post_init__()
 
 
+@dataclass
+class SweepConfig(Declared):
+    """Settings of a sweep, `-m`; its jobs do not get these words."""
+
+    jobs: int = setting(
+        "number of jobs of a sweep (-m) that run at once on this machine, each with an equal share of its cores",
+        1,
+        least=1,
+        most=1024,
+        aliases=("n_jobs",),
+    )
+    choose: str | None = setting(
+        "validation: the last line of a sweep (-m) is the folder of the run that it chooses: of the row with the "
+        "lowest mean validation error, the run with the smallest seed",
+        None,
+        choices=("validation",),
+    )
+    show: str | None = setting(
+        "all: the table of a sweep (-m) shows the test error of every row, not of the chosen one alone",
+        None,
+        choices=("all",),
+    )
+
+
 COMMANDS: dict[str, type[TrainConfig] | type[EvalConfig] | type[CompareConfig]] = {
     "train": TrainConfig,
     "eval": EvalConfig,
@@ -153,6 +177,7 @@ GROUPS = {
     "protocol": "how it is evaluated",
     "trainer": "where it runs: device, processes, threads",
 }
+SWEEP = declarations(SweepConfig)
 EXPERIMENT = "experiment"  # a group whose files choose from the others and set their keys
 CHOICES = (*GROUPS, EXPERIMENT)  # words that name a file of `configs/`
 SCHEMAS: dict[str, dict[str, type[Any]]] = {  # the dataclasses of each group, by the names that `configs/` uses

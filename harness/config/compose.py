@@ -26,6 +26,7 @@ from harness.config.commands import (
     EXPERIMENT,
     GROUPS,
     SCHEMAS,
+    SWEEP,
     CompareConfig,
     EvalConfig,
     TrainConfig,
@@ -253,6 +254,8 @@ def _check_word(word: str, command: str, words: Sequence[str]) -> None:
     group, dot, _ = key.partition(".")
     if word.startswith(("+", "~")):
         raise UserError(f"{word}: keys cannot be added or removed; change a value with key=value")
+    if key in SWEEP:
+        raise UserError(f"{word}: is for a sweep; add -m")
     if group.partition("/")[0] == "hydra":
         raise UserError(f"{word}: this program uses Hydra only to compose settings; leave it out")
     if "${" in value and key not in PATH_KEYS:

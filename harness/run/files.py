@@ -16,7 +16,10 @@ from harness.errors import UserError
 
 RESULT_FILE = "result.json"  # the record of a run, written last: a run that has one is finished
 PARTIAL = ".partial"  # ends the name of a file that is being written
-FOLDERS_VARIABLE = "CNN_ZOO_FOLDERS"  # environment variable: the file in which the jobs of a sweep list their folders
+FOLDERS_VARIABLE = "CNN_ZOO_FOLDERS"  # environment variable: the file in which the job of a sweep lists its folders
+CHOOSING_VARIABLE = (
+    "CNN_ZOO_CHOOSING"  # environment variable: set where a choice will be made among this and other runs
+)
 
 
 @contextmanager

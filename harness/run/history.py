@@ -12,6 +12,7 @@ from harness.config.plain import made
 from harness.run.files import csv_text, read_table
 
 PROGRESS = "cnn_zoo_progress"  # key of a checkpoint: the history, and the counters of an epoch in its middle
+METRICS_FILE = "metrics.csv"
 METRICS_COLUMNS = (
     *("epoch", "step", "learning_rate"),
     *(f"train_{what}" for what in ("loss", "images", "top1_error", "top5_error")),

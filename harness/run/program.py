@@ -12,7 +12,7 @@ from pathlib import Path
 
 ZOO = "cnn-zoo"  # the installed command
 IN_REPOSITORY = re.compile(
-    r"(?:python )?(?:tools/)?\b(train|eval|compare|predict|visualize|errors|audit|export|prepare_imagenet)\.py\b"
+    r"(?:python )?(?:tools/)?\b(train|eval|compare|predict|visualize|errors|audit|export|prepare_imagenet|tune|lr_range)\.py\b"
     r"|python -m (models)\b"
 )
 
@@ -37,6 +37,12 @@ def typed(text: str) -> str:
 def start() -> list[str]:
     """The words that start this program once more; arguments go behind them."""
     return [sys.executable, *sys.orig_argv[1 : len(sys.orig_argv) - len(sys.argv) + 1]]
+
+
+def start_train() -> list[str]:
+    """The words that start `train` beside this program; arguments go behind them."""
+    *words, last = start()
+    return [*words, "train"] if name().split(" ")[0] == ZOO else [*words, str(Path(last).parents[1] / "train.py")]
 
 
 def go_on(folder: object) -> str:

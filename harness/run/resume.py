@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from harness.run.files import RESULT_FILE
 AUTO = "auto"
 EVALUATION = "-eval"  # marks the folder of an evaluation, which is beside the folders of runs
 LIMITS = ("max_epochs", "max_batches")  # the settings of `trainer` that change the steps of a run
+OF_A_MACHINE = ("name", "progress", "threads", "workers", "checkpoint_every")  # those that make no other row
 
 
 def continued(config: TrainConfig) -> tuple[TrainConfig, Path | None]:
@@ -88,6 +90,38 @@ def _newest_unfinished(config: TrainConfig) -> Path | None:
         if _same_run(read_config(folder / CONFIG_FILE), config):
             return folder
     return None
+
+
+def earlier_runs(configs: Sequence[TrainConfig]) -> list[Path | None]:
+    """Find for each config, of the jobs of a sweep, the run with the same settings: a finished one, or else the newest.
+
+    Settings of `trainer` that could make another row of a table are the same, too, and no run is found twice.
+    """
+    places = {f"{config.runs}/{config.model.name}-{config.data.name}" for config in configs}
+    known = {folder: before for place in places for folder in _runs_in(Path(place)) if (before := _readable(folder))}
+    found: list[Path | None] = []
+    for config in configs:
+        same = [folder for folder, before in known.items() if folder not in found and _same_job(before, config)]
+        found.append(max(same, key=lambda folder: ((folder / RESULT_FILE).exists(), folder.name), default=None))
+    return found
+
+
+def _runs_in(place: Path) -> Iterator[Path]:
+    yield from (folder for folder in place.glob("*/") if (folder / CONFIG_FILE).exists())
+
+
+def _readable(folder: Path) -> TrainConfig | None:
+    """Return the config of a run; None for an evaluation, and for what an older version or a fault has left."""
+    try:
+        return None if EVALUATION in folder.name else read_config(folder / CONFIG_FILE)
+    except UserError:
+        return None
+
+
+def _same_job(before: TrainConfig, config: TrainConfig) -> bool:
+    free = [key for key in OF_A_MACHINE if f"trainer.{key}" not in keys_given(config.overrides)]
+    trainer = dataclasses.replace(before.trainer, **{key: getattr(config.trainer, key) for key in free})
+    return _same_run(before, config) and trainer == config.trainer
 
 
 def _same_run(first: TrainConfig, second: TrainConfig) -> bool:

@@ -18,10 +18,10 @@ from harness.errors import UserError
 from harness.evaluation.record import weights_sha256
 from harness.run.checkpoint import KEY, Checkpoint, checkpoint_of_run, read_checkpoint
 from harness.run.files import RESULT_FILE, atomic, read_json, read_table, sha256_of_file, write_text
+from harness.run.history import METRICS_FILE
 from harness.run.log import log
 from harness.stories.evaluate import evaluate_network
 from harness.stories.model_card import card
-from harness.training.recorder import METRICS_FILE
 from models.catalogue import RELEASED_FILE, Released
 
 RELEASE = "release"  # key of what is known beside the network, in a file's description

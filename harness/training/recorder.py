@@ -19,7 +19,7 @@ from harness.data.loading.waiting import advice
 from harness.run.checkpoint import BEST, CHECKPOINTS, KEY, LAST, Trained, check_best, checkpoint_to_resume, read_content
 from harness.run.files import atomic, write_text
 from harness.run.folder import reopen_run_folder
-from harness.run.history import Epoch, best_epoch, history_of, metrics_csv, read_timing, timing_csv
+from harness.run.history import METRICS_FILE, Epoch, best_epoch, history_of, metrics_csv, read_timing, timing_csv
 from harness.run.interruption import Interruption
 from harness.run.log import log
 from harness.run.machine import available_cores
@@ -30,7 +30,6 @@ from harness.training.early_stopping import describe, is_over, reported_epoch
 from harness.training.optimisers import check_state
 from harness.training.stuck import stuck
 
-METRICS_FILE = "metrics.csv"
 TIMING_FILE = "timing.csv"
 CURVES_FILE = "curves.png"
 FEW_STEPS, WANTED_STEPS = 5, 10  # of an epoch: fewer are warned of, and about so many proposed
