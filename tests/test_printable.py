@@ -29,10 +29,10 @@ from harness.command.results import RECORDS
 from harness.comparison import results_chart
 from harness.comparison.experiments import Section, lines_of
 from harness.comparison.results_page import page, short_table
+from harness.config.commands import SweepConfig
 from harness.config.data import FolderConfig
 from harness.config.plain import made
 from harness.data.sources.table import load_test
-from harness.config.commands import SweepConfig
 from harness.errors import UserError
 from harness.insight import report as insight_report
 from harness.prediction.output import Names, as_csv, as_json_lines, show

@@ -12,7 +12,8 @@ from pathlib import Path
 
 ZOO = "cnn-zoo"  # the installed command
 IN_REPOSITORY = re.compile(
-    r"(?:python )?(?:tools/)?\b(train|eval|compare|predict|visualize|errors|audit|export|prepare_imagenet|tune|lr_range)\.py\b"
+    r"(?:python )?(?:tools/)?\b"
+    r"(train|eval|compare|tune|lr_range|predict|visualize|errors|audit|export|prepare_imagenet)\.py\b"
     r"|python -m (models)\b"
 )
 
