@@ -140,6 +140,11 @@ class HubPhotosConfig(FolderConfig, HubSource):
     downloadable: ClassVar[bool] = True
 
 
+@dataclass
+class ShardsConfig(FolderConfig):
+    """Settings of pictures in tars, `root/train-000000.tar` and so on, or `root/000000.tar`, to be divided."""
+
+
 DATA_SCHEMAS: dict[str, type[DataConfig]] = {
     "data": DataConfig,
     "image_files": ImageFilesConfig,
@@ -148,4 +153,5 @@ DATA_SCHEMAS: dict[str, type[DataConfig]] = {
     "folder": FolderConfig,
     "hub": HubConfig,
     "hub_photos": HubPhotosConfig,
+    "shards": ShardsConfig,
 }

@@ -91,9 +91,9 @@ class FileLoader(Loader):
     def _requests(self) -> Iterator[Request]:
         start, size = self.start, self.size_at(self.start.epoch)
         for chosen in self.order.chosen(start):
-            paths = [self.split.path(index) for index in chosen.indices.tolist()]
+            places = [self.split.place(index) for index in chosen.indices.tolist()]
             draws = (self.draws(start, chosen.keys), self.operation_draws(start, chosen.keys))
-            yield Request(chosen.indices.numpy(), paths, *draws, size)
+            yield Request(chosen.indices.numpy(), places, *draws, size)
 
 
 class TrainFileLoader(FileLoader):

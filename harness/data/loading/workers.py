@@ -29,6 +29,7 @@ from torch.utils.data import DataLoader, Dataset
 from harness.config.facts import Preprocessing
 from harness.data.images.augmentation import Operations, own_generator
 from harness.data.images.decode import Pixels, decode, read
+from harness.data.images.folder import Place
 from harness.data.images.geometry import (
     GRID,
     centre_crop,
@@ -65,14 +66,14 @@ class Request(NamedTuple):
 
     Attributes:
         indices: positions in the split (n,).
-        paths: of the n files.
+        places: of the n images.
         draws: float64 (n, `DRAWS` or `SCALE_DRAWS`), uniform in [0, 1), of a random crop; None for an evaluation.
         operations: what random operations need; None if there are none.
         size: side of the windows in pixels; None: that of the network's input.
     """
 
     indices: Positions
-    paths: list[bytes]
+    places: Sequence[Place]
     draws: npt.NDArray[np.float64] | None
     operations: OperationDraws | None = None
     size: int | None = None
@@ -158,13 +159,13 @@ class WindowDecoder(Dataset[Decoded]):
 
     def _decoded(self, request: Request) -> Decoded:
         size = request.size or self.preprocessing.size
-        images = self.memory.next((len(request.paths), self.count, size, size, 3))
+        images = self.memory.next((len(request.places), self.count, size, size, 3))
         pixels_of = images.numpy()
         kept: list[int] = []
         unreadable = []
-        for row, path in enumerate(request.paths):
+        for row, place in enumerate(request.places):
             try:
-                pixels = decode(read(path), self.decoder, self.as_viewed)
+                pixels = decode(read(place), self.decoder, self.as_viewed)
             except UnreadableError as error:
                 unreadable.append(Unreadable(int(request.indices[row]), str(error)))
             else:
@@ -217,9 +218,9 @@ class PictureDecoder(Dataset[Decoded]):
         kept: list[int] = []
         pictures: list[Pixels] = []
         unreadable = []
-        for row, path in enumerate(request.paths):
+        for row, place in enumerate(request.places):
             try:
-                pixels = decode(read(path), self.decoder, self.as_viewed)
+                pixels = decode(read(place), self.decoder, self.as_viewed)
                 pictures += [whole(pixels, self.preprocessing, scale, self.decoder) for scale in self.scales]
             except UnreadableError as error:
                 unreadable.append(Unreadable(int(request.indices[row]), str(error)))
