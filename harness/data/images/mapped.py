@@ -31,14 +31,16 @@ class Mapped(NamedTuple):
 
 def write_arrays(file: IO[bytes], facts: Mapping[str, Any], arrays: Mapping[str, Array]) -> None:
     """Write facts that JSON can hold, and arrays, into an empty file."""
-    layout, start, digest = {}, 0, hashlib.sha256()
+    layout, start = {}, 0
     for name, array in arrays.items():
         layout[name] = [array.dtype.str, array.shape, start]
         start += _aligned(array.nbytes)
+    header = json.dumps({"facts": facts, "arrays": layout}).encode() + b"\n"
+    digest = hashlib.sha256(header)
+    for array in arrays.values():
         digest.update(np.ascontiguousarray(array).data)
-    header = json.dumps({"facts": facts, "arrays": layout, "sha256": digest.hexdigest()}).encode() + b"\n"
-    begin = _aligned(len(MARK) + len(header))
-    file.write((MARK + header).ljust(begin, b"\0"))
+    head = MARK + header + digest.hexdigest().encode() + b"\n"
+    file.write(head.ljust(_aligned(len(head)), b"\0"))
     for array in arrays.values():
         file.write(np.ascontiguousarray(array).tobytes().ljust(_aligned(array.nbytes), b"\0"))
 
@@ -49,15 +51,16 @@ def read_arrays(path: Path) -> Mapped | None:
         with path.open("rb") as file:
             if file.readline() != MARK:
                 return None
-            header = json.loads(file.readline())
+            line, expected = file.readline(), file.readline()
             begin = _aligned(file.tell())
-        whole, digest, arrays = np.memmap(path, mode="r", dtype=np.uint8), hashlib.sha256(), {}
+        header, digest, arrays = json.loads(line), hashlib.sha256(line), {}
+        whole = np.memmap(path, mode="r", dtype=np.uint8)
         for name, (kind, shape, start) in header["arrays"].items():
             dtype = np.dtype(kind)
             size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
             arrays[name] = np.asarray(whole[begin + start : begin + start + size]).view(dtype).reshape(shape)
             digest.update(arrays[name].data)
-        return Mapped(header["facts"], arrays) if digest.hexdigest() == header["sha256"] else None
+        return Mapped(header["facts"], arrays) if digest.hexdigest().encode() + b"\n" == expected else None
     except Exception:  # a damaged file can fail in any way while it is parsed
         return None
 

@@ -88,7 +88,7 @@ def divide(config: DataConfig) -> Parts:
     }
     if not others:
         raise UserError(
-            f"data={config.name}: data.root={config.root} has tars to train on, and none called val or test"
+            f"data={config.name}: data.root={config.root} has tars to train on, and none whose names say val or test"
         )
     return folder.as_given(config, train.classes, _part(train, prefixes[of_split["train"]]), others)
 
