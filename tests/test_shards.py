@@ -425,7 +425,7 @@ def test_training_on_tars_equals_training_on_files_also_when_cut_off(tmp_path: P
             "tests/killed_train.py", *words, f"runs={tmp_path / 'runs' / name}", environment={"KILL_AT": kill_at}
         )
         assert done.returncode == (-9 if name == "cut" else 0), done.stderr
-        runs[name] = only(tmp_path / "runs" / name)
+        runs[name] = only(only(tmp_path / "runs" / name))
     done = run_script("tests/killed_train.py", f"resume={runs['cut']}")
     assert done.returncode == 0, done.stderr
     plain, *others = (json.loads((run / "result.json").read_text()) for run in runs.values())

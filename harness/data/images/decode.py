@@ -19,7 +19,7 @@ from PIL import Image
 
 from harness.data.images.folder import Place
 from harness.data.images.opening import MAX_PIXELS, UnreadableError, by_pillow, formats, opened
-from harness.data.images.pieces import Piece, read_piece
+from harness.data.images.pieces import Piece, Small, pixels_at, read_piece
 
 MAX_BYTES = 256 * 2**20
 ORIENTATION = 0x0112  # EXIF's tag
@@ -28,7 +28,12 @@ MIRRORED, TURNED = (2, 4, 5, 7), {3: 2, 4: 2, 5: 3, 6: 3, 7: 1, 8: 1}  # its val
 Pixels = npt.NDArray[np.uint8]
 
 
-def read(place: Place) -> bytes:
+def pixels_of(place: Place, decoder: str, as_viewed: bool) -> Pixels:
+    """RGB pixels (H, W, 3) of an image, wherever it lies; raises as `read` and `decode` do."""
+    return pixels_at(place) if isinstance(place, Small) else decode(read(place), decoder, as_viewed)
+
+
+def read(place: bytes | Piece) -> bytes:
     """The content of a file, or of the part of one that is an image.
 
     Raises:

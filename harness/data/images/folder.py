@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from harness.data.images.pieces import Piece
+from harness.data.images.pieces import Piece, Small
 from harness.errors import UserError
 from harness.run.bar import counted
 from harness.run.files import atomic
@@ -49,7 +49,7 @@ SETTLED = 2_000_000_000  # nanoseconds: what changed so shortly before it was re
 TICK = 50_000_000  # nanoseconds: the same within a process, where the file system's clock counts parts of seconds
 MOST_KNOWN = 8  # indices that a process keeps
 
-Place = bytes | Piece  # where the bytes of an image lie: a file of its own, or a part of one
+Place = bytes | Piece | Small  # where an image lies: in a file of its own, in part of one, decoded in part of one
 Facts = npt.NDArray[np.int64]
 
 

@@ -7,6 +7,9 @@ import os
 from io import FileIO
 from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+
 from harness.data.images.opening import UnreadableError
 
 MOST_OPEN = 256  # files that a process keeps open: most systems allow 1,024
@@ -26,6 +29,34 @@ class Piece(NamedTuple):
     start: int
     size: int
     changed: int
+
+
+class Small(NamedTuple):
+    """Where the pixels of a small picture lie.
+
+    Attributes:
+        path: of a file of pixels; its content never changes.
+        start: of the first pixel, in bytes.
+        height: in pixels.
+        width: in pixels.
+    """
+
+    path: bytes
+    start: int
+    height: int
+    width: int
+
+
+def pixels_at(small: Small) -> npt.NDArray[np.uint8]:
+    """The pixels of a picture (H, W, 3), mapped: only what is used of them is read."""
+    end = small.start + 3 * small.height * small.width
+    pixels: npt.NDArray[np.uint8] = _mapped(small.path)[small.start : end].reshape(small.height, small.width, 3)
+    return pixels
+
+
+@functools.lru_cache(maxsize=4)
+def _mapped(path: bytes) -> npt.NDArray[np.uint8]:
+    return np.asarray(np.memmap(os.fsdecode(path), mode="r", dtype=np.uint8))
 
 
 def read_piece(piece: Piece, most: int) -> bytes:

@@ -26,7 +26,15 @@ from harness.data.loading.finish import Finish
 from harness.data.loading.loader import Batch, Loader
 from harness.data.loading.order import EvalOrder, Start, TrainOrder
 from harness.data.loading.stateless import Stream
-from harness.data.loading.workers import Decoded, OperationDraws, PictureDecoder, Request, WindowDecoder, decoding
+from harness.data.loading.workers import (
+    Again,
+    Decoded,
+    OperationDraws,
+    PictureDecoder,
+    Request,
+    WindowDecoder,
+    decoding,
+)
 
 
 class FileLoader(Loader):
@@ -54,7 +62,7 @@ class FileLoader(Loader):
         self.workers = workers
         self.normalise = Normalise(decoder.preprocessing, device)
         self.start = Start(0, 0)  # of the iteration that the requests are for
-        self.decoded = decoding(decoder, _Iterable(self._requests), workers, pinned=self.device.type == "cuda")
+        self.decoded = decoding(decoder, Again(self._requests), workers, pinned=self.device.type == "cuda")
 
     def batches(self) -> Iterator[Batch]:
         """Decoded by workers, finished on the device."""
@@ -241,16 +249,6 @@ class EvalFileLoader(FileLoader):
         indices = torch.from_numpy(decoded.indices)
         labels = self.split.labels[indices].to(self.device, non_blocking=True)
         return Batch(images, labels, indices.to(self.device), global_size, tuple(decoded.unreadable))
-
-
-class _Iterable:
-    """What can be iterated again and again, from a function that makes an iterator."""
-
-    def __init__(self, iterate: Callable[[], Iterator[Request]]) -> None:
-        self.iterate = iterate
-
-    def __iter__(self) -> Iterator[Request]:
-        return self.iterate()
 
 
 def ten_views(windows: torch.Tensor) -> torch.Tensor:

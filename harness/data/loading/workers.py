@@ -14,7 +14,7 @@ import os
 import re
 import signal
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.context import BaseContext
@@ -28,7 +28,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from harness.config.facts import Preprocessing
 from harness.data.images.augmentation import Operations, own_generator
-from harness.data.images.decode import Pixels, decode, read
+from harness.data.images.decode import Pixels, pixels_of
 from harness.data.images.folder import Place
 from harness.data.images.geometry import (
     GRID,
@@ -165,7 +165,7 @@ class WindowDecoder(Dataset[Decoded]):
         unreadable = []
         for row, place in enumerate(request.places):
             try:
-                pixels = decode(read(place), self.decoder, self.as_viewed)
+                pixels = pixels_of(place, self.decoder, self.as_viewed)
             except UnreadableError as error:
                 unreadable.append(Unreadable(int(request.indices[row]), str(error)))
             else:
@@ -205,6 +205,8 @@ class PictureDecoder(Dataset[Decoded]):
         scales: shorter edges in pixels.
         as_viewed: whether the pixels are those that a viewer shows.
         memory: of the process that uses it.
+        larger: whether pictures whose shorter edge is less than a scale are resized to it; otherwise they stay as they
+            are.
     """
 
     preprocessing: Preprocessing
@@ -212,6 +214,7 @@ class PictureDecoder(Dataset[Decoded]):
     scales: Sequence[int]
     as_viewed: bool = False
     memory: _BatchMemory = field(default_factory=_BatchMemory)
+    larger: bool = True
 
     def __getitem__(self, request: Request) -> Decoded:
         """Decode one batch."""
@@ -220,8 +223,8 @@ class PictureDecoder(Dataset[Decoded]):
         unreadable = []
         for row, place in enumerate(request.places):
             try:
-                pixels = decode(read(place), self.decoder, self.as_viewed)
-                pictures += [whole(pixels, self.preprocessing, scale, self.decoder) for scale in self.scales]
+                pixels = pixels_of(place, self.decoder, self.as_viewed)
+                pictures += self.pictures(pixels)
             except UnreadableError as error:
                 unreadable.append(Unreadable(int(request.indices[row]), str(error)))
             else:
@@ -232,6 +235,26 @@ class PictureDecoder(Dataset[Decoded]):
             end += picture.size
         sizes = np.array([picture.shape[:2] for picture in pictures], dtype=np.int64)
         return Decoded(images, request.indices[kept], unreadable, sizes.reshape(len(kept), len(self.scales), 2))
+
+    def pictures(self, pixels: Pixels) -> list[Pixels]:
+        """The picture at each scale."""
+        if not self.larger:
+            edge = min(pixels.shape[:2])
+            return [pixels if edge <= scale else self._at(pixels, scale) for scale in self.scales]
+        return [self._at(pixels, scale) for scale in self.scales]
+
+    def _at(self, pixels: Pixels, scale: int) -> Pixels:
+        return whole(pixels, self.preprocessing, scale, self.decoder)
+
+
+class Again:
+    """Requests that can be iterated again and again, from a function that makes an iterator."""
+
+    def __init__(self, iterate: Callable[[], Iterator[Request]]) -> None:
+        self.iterate = iterate
+
+    def __iter__(self) -> Iterator[Request]:
+        return self.iterate()
 
 
 class _Decoding(DataLoader[Decoded]):
