@@ -11,6 +11,7 @@ import tarfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import pytest
@@ -62,7 +63,7 @@ def photos(root: Path, names: Sequence[str] = ODD) -> Path:
     return root
 
 
-def shards(root: Path, **changes: object) -> FolderConfig:
+def shards(root: Path, **changes: Any) -> FolderConfig:
     return dataclasses.replace(folder_config(root), name="shards", **changes)
 
 

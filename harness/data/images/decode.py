@@ -33,12 +33,13 @@ def pixels_of(place: Place, decoder: str, as_viewed: bool) -> Pixels:
     return pixels_at(place) if isinstance(place, Small) else decode(read(place), decoder, as_viewed)
 
 
-def read(place: bytes | Piece) -> bytes:
+def read(place: Place) -> bytes:
     """The content of a file, or of the part of one that is an image.
 
     Raises:
         UnreadableError: no such file, no permission, not a regular file, an empty or an unreasonably large one.
     """
+    assert not isinstance(place, Small), "it has pixels, and no file's content"
     if isinstance(place, Piece):
         return read_piece(place, MAX_BYTES)
     try:

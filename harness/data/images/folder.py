@@ -105,7 +105,7 @@ class Folder:
         """Where an image lies, for a person."""
         return os.path.join(os.fsencode(self.root), self.name(position))  # noqa: PTH118
 
-    def place(self, position: int) -> Place:
+    def place(self, position: int) -> bytes | Piece:
         """Where an image lies, for what reads it."""
         return self.path(position)
 

@@ -93,7 +93,7 @@ def _members(path: Path, file: IO[bytes], seen: Callable[[int], None]) -> dict[b
         raise UserError(f"{path}: a compressed tar, in which no picture can be found without reading all: unpack it")
     with tarfile.open(fileobj=file, mode="r:", encoding="utf-8", errors="surrogateescape") as tar:
         while (member := tar.next()) is not None:
-            tar.members.clear()  # it would keep them all
+            tar.members.clear()  # type: ignore[attr-defined]  # it would keep them all
             if member.offset_data + member.size > size:
                 raise UserError(f"{path}: cut off in {_shown(member)}; fetch or pack it again")
             if not member.isdir():
@@ -101,7 +101,7 @@ def _members(path: Path, file: IO[bytes], seen: Callable[[int], None]) -> dict[b
             if member.offset - told > 2**24:
                 seen(member.offset - told)
                 told = member.offset
-        _check_end(path, file, tar.offset)  # type: ignore[attr-defined]
+        _check_end(path, file, tar.offset)
     seen(size - told)
     return found
 

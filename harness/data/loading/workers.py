@@ -160,7 +160,7 @@ class WindowDecoder(Dataset[Decoded]):
     def _decoded(self, request: Request) -> Decoded:
         size = request.size or self.preprocessing.size
         images = self.memory.next((len(request.places), self.count, size, size, 3))
-        pixels_of = images.numpy()
+        rows = images.numpy()
         kept: list[int] = []
         unreadable = []
         for row, place in enumerate(request.places):
@@ -169,7 +169,7 @@ class WindowDecoder(Dataset[Decoded]):
             except UnreadableError as error:
                 unreadable.append(Unreadable(int(request.indices[row]), str(error)))
             else:
-                pixels_of[len(kept)] = self._windows(pixels, request, row)
+                rows[len(kept)] = self._windows(pixels, request, row)
                 kept.append(row)
         return Decoded(images[: len(kept)], request.indices[kept], unreadable)
 

@@ -148,7 +148,7 @@ def _of_split(config: DataConfig, split: Split) -> Pack:
 
 def _of_files(split: ImageFiles) -> Pack:
     def content(index: int) -> bytes:
-        place = split.place(index)
+        place = split.folder.place(int(split.positions[index]))
         try:
             if isinstance(place, Piece):
                 with open(place.path, "rb") as file:  # noqa: PTH123  # bytes
