@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import numpy as np
@@ -22,11 +23,13 @@ from test_file_loader import PREPROCESSING, RECIPE, split  # noqa: F401  # a fix
 from test_folder_data import QUICK, classes
 
 from harness.comparison.settings import settings_of
+from harness.data.images.batched_crops import resized_windows
 from harness.data.images.decode import decode, pixels_of, read
 from harness.data.images.geometry import whole
 from harness.data.images.image_files import ImageFiles
 from harness.data.images.pieces import Small
 from harness.data.loading import small_pictures
+from harness.data.loading.device_loader import DeviceCropLoader
 from harness.data.loading.file_loader import TrainFileLoader
 from harness.data.loading.small_pictures import SmallFiles, make_small
 from harness.errors import UserError
@@ -70,6 +73,42 @@ def test_training_reads_no_file_again_and_workers_change_nothing(split: ImageFil
     assert {len(tensor) for tensor in alone} and sum(len(labels) for labels in alone[1::3]) == len(split)
 
 
+@pytest.mark.parametrize("size", [16, 24])  # many crops of 16 pixels have ties, which Pillow resizes
+def test_crops_on_the_device_are_those_of_the_workers(size: int, split: ImageFiles) -> None:  # noqa: F811
+    small = make_small(split, *HOW)
+    how = (dataclasses.replace(PREPROCESSING, size=size), dataclasses.replace(RECIPE, flip=True))
+    for rank, position in ((0, 0), (1, 2)):
+        options: dict[str, Any] = {
+            "decoder": "fast",
+            "seed": 5,
+            "position": lambda at=position: at,
+            "rank": rank,
+            "devices": 2,
+        }
+        workers = TrainFileLoader(small, *how, **options, workers=0)
+        device = DeviceCropLoader(small, *how, **options)
+        for mine, theirs in zip(device, workers, strict=True):
+            assert mine.images.shape[1:] == (3, size, size) and mine.global_size == theirs.global_size
+            for name in ("images", "labels", "indices", "keys"):
+                assert torch.equal(getattr(mine, name), getattr(theirs, name)), name
+
+
+@pytest.mark.parametrize(("height", "width"), [(256, 300), (100, 30), (100, 100), (17, 250)])
+@pytest.mark.parametrize("size", [100, 128])
+def test_windows_resized_at_once_have_the_pixels_of_one_by_one(height: int, width: int, size: int) -> None:
+    generator = np.random.default_rng(0)
+    picture = generator.integers(0, 256, (300, 400, 3), dtype=np.uint8)
+    boxes = torch.tensor([[3, 5, height, width], [300 - height, 400 - width, height, width], [0, 0, 9, 11]])
+    starts, widths = torch.zeros(3, dtype=torch.int64), torch.full((3,), 400)
+    found = resized_windows(torch.from_numpy(picture.reshape(-1)), starts, widths, boxes, size)
+    for (top, left, h, w), image in zip(boxes.tolist(), found, strict=True):
+        window = np.ascontiguousarray(picture[top : top + h, left : left + w])
+        expected = torch.ops.aten._upsample_bilinear2d_aa(
+            torch.from_numpy(window)[None].permute(0, 3, 1, 2), (size, size), False, None, None
+        )[0]
+        assert torch.equal(image, expected), (h, w)
+
+
 def test_an_unchanged_crop_is_the_files_own(split: ImageFiles) -> None:  # noqa: F811
     """With an edge beyond that of every picture nothing is resized, and training sees the pixels of the files."""
     small = make_small(split, 100, "fast", "bilinear", 0)
@@ -90,7 +129,7 @@ def test_it_is_made_once_and_anew_for_all_that_can_change_it(split: ImageFiles) 
         for what, make in others.items():
             with pytest.raises(AssertionError, match="made again"):
                 make()
-                pytest.fail(what)
+                raise RuntimeError(what)
         with patch.object(small_pictures, "CACHE_VERSION", 2), pytest.raises(AssertionError, match="made again"):
             make_small(split, *HOW)
     path = Path(os.fsdecode(split.path(3)))

@@ -56,7 +56,7 @@ def pixels_at(small: Small) -> npt.NDArray[np.uint8]:
 
 @functools.lru_cache(maxsize=4)
 def _mapped(path: bytes) -> npt.NDArray[np.uint8]:
-    return np.asarray(np.memmap(os.fsdecode(path), mode="r", dtype=np.uint8))
+    return np.asarray(np.memmap(os.fsdecode(path), mode="c", dtype=np.uint8))  # torch warns of what it may not write
 
 
 def read_piece(piece: Piece, most: int) -> bytes:

@@ -57,6 +57,11 @@ class SmallFiles(ImageFiles):
     sizes: Sizes = dataclasses.field(default_factory=lambda: np.zeros((0, 2), dtype=np.int32))
     starts: npt.NDArray[np.int64] = dataclasses.field(default_factory=lambda: np.zeros(0, dtype=np.int64))
 
+    @property
+    def bytes(self) -> int:
+        """Of all pixels."""
+        return int(_starts(self.sizes)[-1])
+
     def place(self, index: int) -> Place:
         """Where the pixels of one image lie."""
         height, width = self.sizes[index].tolist()
