@@ -1,6 +1,6 @@
 """Random crops for training: torchvision's preset, the shipped path from files, and from the cache of small pictures.
 
-One process, one thread, picture by picture; the preset ends in normalised floats, ours in uint8 crops. `batched` are
+One process, one thread, its CPU time, picture by picture; the preset ends in normalised floats, ours in uint8 crops. `batched` are
 the crops that a GPU makes of pictures in its memory, here with the CPU as the device.
 """
 
@@ -43,9 +43,9 @@ def measure(folder: str, edge: int, pixels: int, rounds: int) -> dict[str, Any]:
     if not index.classes:
         raise UserError(f"--root {folder}: no folders of classes in it")
     with tempfile.TemporaryDirectory() as place, mock.patch.dict(os.environ, XDG_CACHE_HOME=place):
-        begun = time.perf_counter()
+        begun = time.process_time()
         small = make_small(split, edge, "fast", "bilinear", 0)
-        building = time.perf_counter() - begun
+        building = time.process_time() - begun
         variants = _variants(split, small, pixels)
         seconds = in_turns(variants, rounds)
         difference = _difference(small, np.random.default_rng(0).random((len(split), DRAWS)), pixels)
@@ -81,9 +81,9 @@ def _variants(split: ImageFiles, small: SmallFiles, pixels: int) -> dict[str, Ca
 
     def over(work: Callable[[int], object]) -> Callable[[], float]:
         def seconds() -> float:
-            begun = time.perf_counter()
+            begun = time.process_time()
             deque(map(work, range(len(split))), maxlen=0)  # none is kept
-            return time.perf_counter() - begun
+            return time.process_time() - begun
 
         return seconds
 
@@ -93,10 +93,10 @@ def _variants(split: ImageFiles, small: SmallFiles, pixels: int) -> dict[str, Ca
         )
 
     def batched() -> float:
-        begun = time.perf_counter()
+        begun = time.process_time()
         for first in range(0, len(small), 64):
             _batch(small, draws, list(range(first, min(first + 64, len(small)))), pixels)
-        return time.perf_counter() - begun
+        return time.process_time() - begun
 
     return {
         "preset": over(lambda number: preset(default_loader(paths[number]))),

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -119,7 +120,7 @@ def test_it_is_made_once_and_anew_for_all_that_can_change_it(split: ImageFiles) 
     first = make_small(split, *HOW)
     with patch.object(small_pictures, "_build", side_effect=AssertionError("made again")):
         assert content(make_small(split, *HOW)) == content(first)
-        others = {
+        others: dict[str, Callable[[], SmallFiles]] = {
             "size": lambda: make_small(split, SIZE + 1, "fast", "bilinear", 0),
             "decoder": lambda: make_small(split, SIZE, "pil", "bilinear", 0),
             "interpolation": lambda: make_small(split, SIZE, "fast", "bicubic", 0),

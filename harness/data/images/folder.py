@@ -135,8 +135,9 @@ class Folder:
         """The paths of all images relative to `root`, in order; of many, faster than one by one."""
         pool, start, position = self.names.tobytes(), 0, 0
         for directory, until in zip(self.directories.tolist(), self.until.tolist(), strict=True):
+            before = directory + b"/" if directory else b""
             for end in self.ends[position:until].tolist():
-                yield os.path.join(directory, pool[start:end])  # noqa: PTH118  # bytes
+                yield before + pool[start:end]
                 start = end
             position = until
 
