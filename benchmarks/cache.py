@@ -1,7 +1,7 @@
 """Random crops for training: torchvision's preset, the shipped path from files, and from the cache of small pictures.
 
-One process, one thread, its CPU time, picture by picture; the preset ends in normalised floats, ours in uint8 crops. `batched` are
-the crops that a GPU makes of pictures in its memory, here with the CPU as the device.
+CPU time of one process with one thread, picture by picture; the preset ends in normalised floats, ours in uint8 crops.
+`batched` are the crops that a GPU makes of pictures in its memory, here with the CPU as the device.
 """
 
 from __future__ import annotations

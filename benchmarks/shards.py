@@ -1,6 +1,7 @@
 """Bytes of pictures in random order: files of their own, tars through an index, and webdataset if it is installed.
 
-One process, its CPU time; nothing is decoded, and the files are in the kernel's cache. webdataset reads its tars from front to end.
+CPU time of one process; nothing is decoded, and the files are in the kernel's cache. webdataset reads its tars from
+front to end.
 """
 
 from __future__ import annotations
