@@ -2108,7 +2108,7 @@ TERMINAL = [
     ),
     Fault(
         "the line of progress takes the whole terminal, which breaks it",
-        "harness/run/progress.py",
+        "harness/run/bar.py",
         "facts.truncate(max(1, room - len(what) - 1), overflow=overflow)",
         "pass",
         "test_console.py::test_the_bar_yields_before_the_facts_and_the_facts_before_the_time",

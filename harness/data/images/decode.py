@@ -39,7 +39,8 @@ def read(place: Place) -> bytes:
     Raises:
         UnreadableError: no such file, no permission, not a regular file, an empty or an unreasonably large one.
     """
-    assert not isinstance(place, Small), "it has pixels, and no file's content"
+    if isinstance(place, Small):
+        raise TypeError("a small picture has pixels, and no file's content")
     if isinstance(place, Piece):
         return read_piece(place, MAX_BYTES)
     try:

@@ -132,8 +132,7 @@ def _of_split(config: DataConfig, split: Split) -> Pack:
         if split.answers is not None:
             raise UserError(f"data={config.name}: its pictures have several right answers each, and a tar holds one")
         return _of_files(split)
-    prefixes = {name.rpartition("/")[0] for name in split.ids}
-    assert len(prefixes) == 1, "a source in memory calls its images PREFIX/NUMBER"
+    (prefix,) = {name.rpartition("/")[0] for name in split.ids}  # a source in memory calls its images PREFIX/NUMBER
     names = [os.fsencode(f"{name.rpartition('/')[2]}.png") for name in split.ids]
 
     def content(index: int) -> bytes:
@@ -143,7 +142,7 @@ def _of_split(config: DataConfig, split: Split) -> Pack:
         Image.fromarray(pixels[:, :, 0] if pixels.shape[-1] == 1 else pixels).save(file, "PNG")
         return file.getvalue()
 
-    return Pack(prefixes.pop(), names, split.labels.tolist(), content, split.images.numel())
+    return Pack(prefix, names, split.labels.tolist(), content, split.images.numel())
 
 
 def _of_files(split: ImageFiles) -> Pack:
