@@ -222,6 +222,13 @@ def cut(path: Path, end: int) -> None:
     os.truncate(path, end)
 
 
+def cut_behind_a_sample(path: Path) -> None:
+    write(path, samples(range(3)))
+    with tarfile.open(path) as tar:
+        end = tar.getmember("0001.jpg").offset
+    os.truncate(path, end)
+
+
 def damaged_header(path: Path) -> None:
     content = bytearray(write(path, samples(range(3))).read_bytes())
     content[content.index(b"0001.jpg") + 150] ^= 0xFF
@@ -247,6 +254,7 @@ HOSTILE = {
     "cut in a picture": (lambda path: cut(path, 700), "cut off in 0000.jpg"),
     "cut in a header": (lambda path: cut(path, 1024 + 600), "cut off"),
     "cut between": (lambda path: cut(path, 1024 + 1024), "cut off"),
+    "cut behind a sample": (cut_behind_a_sample, "cut off, or damaged at byte"),
     "damaged": (damaged_header, "damaged at byte"),
     "two tars": (twice, "goes on behind its end"),
     "compressed": (lambda path: path.write_bytes(b"\x1f\x8b" + bytes(600)), "a compressed tar"),
