@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import warnings
 from collections.abc import Mapping, Sequence
@@ -18,7 +19,9 @@ from harness.config.data import ImageFilesConfig
 from harness.config.facts import DataSet, Preprocessing
 from harness.config.fit import check_sizes, check_views, preprocessing_for
 from harness.config.recipe import FineTuneConfig, RecipeConfig
+from harness.data.images.image_files import ImageFiles
 from harness.data.loading.module import TrainData
+from harness.data.loading.small_pictures import make_small
 from harness.data.sources.splits import Splits
 from harness.errors import UserError
 from harness.run.checkpoint import AtomicCheckpointIO, Provenance, Trained, check_network
@@ -118,6 +121,19 @@ def start_network(
     if weights is not None:
         pretrained = weights.load_into(network, training=True, class_names=known.class_names)
     return network, preprocessing, pretrained
+
+
+def small_pictures(splits: Splits, config: TrainConfig) -> Splits:
+    """The same splits; those to train on are read from the cache that `data.cache` asks for, which is made if need be.
+
+    Raises:
+        UserError: there is too little room for it, or no place that can be written.
+    """
+    data, train = config.data, splits.train
+    if not isinstance(data, ImageFilesConfig) or data.cache is None or not isinstance(train, ImageFiles):
+        return splits
+    how = (data.cache, data.decoder, data.interpolation, config.trainer.workers)
+    return dataclasses.replace(splits, train=make_small(train, *how))
 
 
 def build_training(

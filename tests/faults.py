@@ -2108,7 +2108,7 @@ TERMINAL = [
     ),
     Fault(
         "the line of progress takes the whole terminal, which breaks it",
-        "harness/run/progress.py",
+        "harness/run/bar.py",
         "facts.truncate(max(1, room - len(what) - 1), overflow=overflow)",
         "pass",
         "test_console.py::test_the_bar_yields_before_the_facts_and_the_facts_before_the_time",
@@ -2538,6 +2538,58 @@ CHOSEN = [
     ),
 ]
 
+AT_SCALE = [
+    Fault(
+        "the pictures of tars come in the order of the tars, not of a folder",
+        "harness/data/images/shards.py",
+        "order = sorted(range(len(samples)), key=lambda index: _rank(names[index]))",
+        "order = list(range(len(samples)))",
+        "test_shards.py::test_a_packed_folder_is_the_same_data",
+    ),
+    Fault(
+        "a tar that was cut off behind a picture passes for a whole one",
+        "harness/data/images/tars.py",
+        "if len(marked) < BLOCK or any(marked):",
+        "if any(marked):",
+        "test_shards.py::test_hostile_and_damaged_tars_are_one_line",
+    ),
+    Fault(
+        "a changed tar is read by its old index",
+        "harness/data/images/shards.py",
+        'wanted = {"version": INDEX_VERSION, "tars": [list(stamp) for stamp in stamps], "packed": packed}',
+        'wanted = {"version": INDEX_VERSION, "packed": packed}',
+        "test_shards.py::test_an_index_is_kept_until_a_tar_changes",
+    ),
+    Fault(
+        "a cache that was killed goes on behind a picture that is not whole",
+        "harness/data/loading/small_pictures.py",
+        'done = int(starts.searchsorted(there, side="right")) - 1',
+        "done = len(sizes)",
+        "test_small_pictures.py::test_a_build_that_was_killed_goes_on_where_it_stopped",
+    ),
+    Fault(
+        "a cache of pictures that have changed is used again",
+        "harness/data/loading/small_pictures.py",
+        "how.encode() + np.ascontiguousarray(facts[:, :2]).tobytes()",
+        "how.encode()",
+        "test_small_pictures.py::test_it_is_made_once_and_anew_for_all_that_can_change_it",
+    ),
+    Fault(
+        "crops on the device are rounded only once",
+        "harness/data/images/batched_crops.py",
+        "narrow = _rounded(windows @ _weights(width, size)[:, None].transpose(-1, -2))  # (N, 3, H, size)",
+        "narrow = windows @ _weights(width, size)[:, None].transpose(-1, -2)  # (N, 3, H, size)",
+        "test_small_pictures.py::test_windows_resized_at_once_have_the_pixels_of_one_by_one",
+    ),
+    Fault(
+        "a process writes its features into the first rows",
+        "harness/training/features.py",
+        "values[batch.indices.cpu().numpy()] = ",
+        "values[: len(batch.indices)] = ",
+        "test_finetune.py::test_a_linear_probe_is_sgd_on_the_features_of_the_network",
+    ),
+]
+
 FAULTS = [
     *INTEGERS,
     *LOADING,
@@ -2564,4 +2616,5 @@ FAULTS = [
     *WRONG,
     *NODES,
     *CHOSEN,
+    *AT_SCALE,
 ]

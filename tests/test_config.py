@@ -213,7 +213,7 @@ def test_pictures_in_files_have_the_size_of_the_network(data: str) -> None:
 RECIPE_OF = {  # each data set's own, and its learning rate
     **dict.fromkeys(("digits", "mnist", "fashion_mnist"), ("sgd_cosine", 0.05)),
     **dict.fromkeys(("cifar10", "cifar100", "parquet", "hub"), ("he_2015_cifar", 0.1)),
-    **dict.fromkeys(("folder", "hub_photos"), ("finetune", 0.03)),
+    **dict.fromkeys(("folder", "hub_photos", "shards"), ("finetune", 0.03)),
     "imagenet": ("torchvision_v1", 0.1),
     "imagenette": ("scratch_small", 0.001),
     **dict.fromkeys(("imagenet_v2", "imagenet_a", "imagenet_r", "imagenet_sketch"), ("torchvision_v1", 0.1)),

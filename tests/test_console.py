@@ -24,10 +24,11 @@ from harness.comparison.chart import draw_comparisons
 from harness.comparison.records import compare, find_records
 from harness.comparison.tables import markdown, show
 from harness.run import streams
+from harness.run.bar import line_of_progress
 from harness.run.console import show_table
 from harness.run.history import Counts, Epoch
 from harness.run.log import log, spoken
-from harness.run.progress import ProgressBar, line_of_progress
+from harness.run.progress import ProgressBar
 from harness.stories.model_card import card
 from harness.training.curves import draw_curves
 from harness.training.early_stopping import reported_epoch

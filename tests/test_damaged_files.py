@@ -50,8 +50,8 @@ from harness.config.data import DataConfig
 from harness.config.facts import DataSet, Preprocessing
 from harness.config.weights import read_map
 from harness.data.images.decode import decode
-from harness.data.images.digests import ask_for_facts, digests_of
-from harness.data.images.folder import cache_file, index_folder
+from harness.data.images.digests import digests_of
+from harness.data.images.folder import ask_for_facts, cache_file, index_folder
 from harness.data.images.opening import UnreadableError, mode_of
 from harness.data.sources import hub_photos, imagenet, imagenet_archives, parquet
 from harness.data.sources.imagenet import IMAGENET_CLASSES

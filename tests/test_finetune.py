@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -334,6 +335,28 @@ def test_a_linear_probe_asks_the_backbone_once_for_each_image(tmp_path: Path) ->
     assert few.calls == many.calls == 6 + 2  # batches of 7 of the protocol: 37 and 10 images
     assert full.calls == 20 * (5 + 2)
     assert (full.calls / 20) / (many.calls / 20) > 10  # calls of an epoch
+
+
+def test_the_features_of_a_linear_probe_are_a_mapped_file_that_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mapped: list[np.memmap[Any, Any]] = []
+
+    def memmap(*arguments: Any, **options: Any) -> Any:
+        mapped.append(real(*arguments, **options))
+        return mapped[-1]
+
+    real = np.memmap
+    monkeypatch.setattr("numpy.memmap", memmap)
+    Run(tmp_path, dataclasses.replace(PROBE, epochs=1))
+    assert [values.shape[0] for values in mapped] == [37, 10] and all(np.abs(values).sum() > 0 for values in mapped)
+    assert all(Path(str(values.filename)).name == "features" for values in mapped)
+    assert not list(tmp_path.rglob("features*"))
+    full = OSError(errno.ENOSPC, "No space left on device")
+    monkeypatch.setattr("os.posix_fallocate", lambda *_: (_ for _ in ()).throw(full))
+    with pytest.raises(UserError, match=r"no room for 0\.0 GB of features \(No space left on device\)"):
+        Run(tmp_path / "full", dataclasses.replace(PROBE, epochs=1))
+    assert not list(tmp_path.rglob("features*"))
 
 
 def test_the_checkpoint_of_a_linear_probe_holds_the_whole_network(tmp_path: Path) -> None:

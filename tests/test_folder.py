@@ -115,7 +115,10 @@ def test_a_process_scans_a_folder_once_however_new_it_is(tmp_path: Path, monkeyp
     monkeypatch.setattr(os, "scandir", counted)
     config = FolderConfig(
         *("folder", str(tmp_path / "photos"), False, 15, [0.5], [0.5], 32, 32, "bilinear", "fast"),
-        *(20, 0, 5, 1),  # folds
+        test=20,
+        split_seed=0,
+        folds=5,
+        fold=1,
     )
     facts, splits = describe(config), load(config)
     assert (describe(config), len(load_split(config)), recorded(config)["fold"]) == (facts, len(splits.test), 1)

@@ -27,6 +27,7 @@ CHOSEN = (  # what makes every key exist, tried in turns
     "data=hub data.repo=a/b",
     "data=hub_photos data.repo=a/b",
     "data=imagenet_v2",
+    "data=shards",
 )
 MISREAD = (
     "",

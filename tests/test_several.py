@@ -80,7 +80,7 @@ def test_records_are_those_of_separate_evaluations_and_each_picture_is_decoded_o
     decode = WindowDecoder.__getitem__
 
     def counted(self: WindowDecoder, request: Any) -> Any:
-        decoded.extend(request.paths)
+        decoded.extend(request.places)
         return decode(self, request)
 
     monkeypatch.setattr(WindowDecoder, "__getitem__", counted)

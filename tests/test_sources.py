@@ -78,11 +78,13 @@ def write_mnist(root: Path, folder: str = "MNIST", train: int = 100, test: int =
 
 def test_every_source_is_described_before_torch_is_loaded(tmp_path: Path) -> None:
     program = """
+import io
 import sys
+import tarfile
 from pathlib import Path
 from harness.config.compose import compose
 from harness.data.sources.table import SOURCES, describe
-for name in sorted(set(SOURCES) - {"folder", "parquet", "hub", "hub_photos", "imagenet_a", "imagenet_r"}):
+for name in sorted(set(SOURCES) - {"folder", "parquet", "hub", "hub_photos", "imagenet_a", "imagenet_r", "shards"}):
     data = compose("train", [f"data={name}", "model=resnet18"]).data
     assert describe(data).channels == len(data.mean), name
 for path in ("a/1.jpg", "a/2.jpg", "b/1.jpg", "b/2.jpg"):
@@ -91,6 +93,14 @@ for path in ("a/1.jpg", "a/2.jpg", "b/1.jpg", "b/2.jpg"):
     file.touch()
 data = compose("train", ["data=folder", f"data.root={sys.argv[1]}", "model=resnet18"]).data
 assert describe(data).class_names == ("a", "b")
+with tarfile.open(Path(sys.argv[1], "0.tar"), "w") as tar:
+    for number in range(4):
+        for name, content in ((f"{number}.jpg", b""), (f"{number}.cls", b"%d" % (number % 2))):
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+data = compose("train", ["data=shards", f"data.root={sys.argv[1]}", "model=resnet18"]).data
+assert describe(data).class_names == ("0", "1")
 assert not {"torch", "torchvision", "sklearn", "scipy", "PIL", "pyarrow", "huggingface_hub"} & set(sys.modules)
 """
     command, environment = [sys.executable, "-c", program, str(tmp_path)], {**os.environ, "XDG_CACHE_HOME": "/dev/null"}

@@ -104,11 +104,26 @@ def audit(arguments: argparse.Namespace) -> dict[str, Any]:
     return Experiment(arguments.folder, arguments.root, arguments.weights).measure(arguments.rounds)
 
 
+def shards(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Bytes of pictures in random order: tars through an index against files, and against webdataset if it is there."""
+    from benchmarks.shards import measure
+
+    return measure(arguments.root, arguments.rounds)
+
+
+def cache(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Random crops from the cache of small pictures, against torchvision's preset and the shipped path from files."""
+    from benchmarks.cache import measure
+
+    return measure(arguments.root, arguments.edge, arguments.pixels, arguments.rounds)
+
+
 def main() -> int:
     """Run one benchmark, print its result, and write it where `out` says."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True, metavar="WHAT")
-    for command in (training, startup, input, evaluation, throughput, gpu, batches, networks, several, index, audit):
+    speed = (training, startup, input, evaluation, throughput, gpu, batches, networks)
+    for command in (*speed, several, index, audit, shards, cache):
         sub = commands.add_parser(command.__name__, help=command.__doc__, description=command.__doc__)
         sub.set_defaults(run=command)
         sub.add_argument("--rounds", type=int, default=5, help="of all variants in turns (default 5)")
@@ -149,6 +164,11 @@ def main() -> int:
             sub.add_argument("--root", type=Path, required=True, help="folder of the flowers, with train/ and test/")
             sub.add_argument("--weights", type=Path, required=True, help="run of a resnet18 on other photographs")
             sub.add_argument("--folder", type=Path, required=True, help="for the pictures and the runs; goes on there")
+        if command in (shards, cache):
+            sub.add_argument("--root", required=True, help="folder of classes with pictures")
+        if command is cache:
+            sub.add_argument("--edge", type=int, default=256, help="shorter edge of the cached pictures (default 256)")
+            sub.add_argument("--pixels", type=int, default=224, help="side of the crops (default 224)")
         if command is index:
             sub.add_argument("--images", type=int, default=100_000, help="empty files to make (default 100000)")
     arguments = parser.parse_args()

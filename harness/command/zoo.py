@@ -107,6 +107,12 @@ def _prepare_imagenet() -> int:
     return main()
 
 
+def _shard() -> int:
+    from harness.command.shard import main
+
+    return main()
+
+
 def _models() -> int:
     from models.__main__ import main
 
@@ -125,5 +131,6 @@ COMMANDS = {
     "audit": Command("find labels that are probably wrong, and near-duplicates across splits", _audit),
     "export": Command("write a network for other programs, and compare the file with the network", _export),
     "prepare_imagenet": Command("unpack the official archives of ImageNet into folders", _prepare_imagenet),
+    "shard": Command("pack a data set into tars that data=shards reads", _shard),
     "models": Command("list the networks: parameters, sizes, published errors", _models),
 }

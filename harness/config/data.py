@@ -53,12 +53,20 @@ class ImageFilesConfig(DataConfig):
     decoder: str = setting(
         "decoder of image files; pil gives torchvision's pixels bit for bit, fast is quicker", choices=DECODERS
     )
+    cache: int | None = setting(
+        "shorter edge in pixels of a cache of small pictures that training reads instead of files; null for none",
+        None,
+        least=1,
+        most=MOST_PIXELS,
+    )
     downloadable: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.resize < self.image_size:
             raise UserError(f"data.resize={self.resize}: must be at least data.image_size={self.image_size}")
+        if self.cache is not None and self.cache < self.image_size:
+            raise UserError(f"data.cache={self.cache}: must be at least data.image_size={self.image_size}")
         if self.download and not self.downloadable:
             raise UserError(
                 f"data.download=true: this program cannot download {self.name}; put the files into data.root"
@@ -140,6 +148,11 @@ class HubPhotosConfig(FolderConfig, HubSource):
     downloadable: ClassVar[bool] = True
 
 
+@dataclass
+class ShardsConfig(FolderConfig):
+    """Settings of pictures in tars, `root/train-000000.tar` and so on, or `root/000000.tar`, to be divided."""
+
+
 DATA_SCHEMAS: dict[str, type[DataConfig]] = {
     "data": DataConfig,
     "image_files": ImageFilesConfig,
@@ -148,4 +161,5 @@ DATA_SCHEMAS: dict[str, type[DataConfig]] = {
     "folder": FolderConfig,
     "hub": HubConfig,
     "hub_photos": HubPhotosConfig,
+    "shards": ShardsConfig,
 }

@@ -82,6 +82,8 @@ def check_recipe(config: TrainConfig, in_files: bool) -> None:
             f"recipe.train_size={written(recipe.train_size)}: is for images in files, and those of data={data.name} "
             "are in memory; set recipe.train_size=[] recipe.size_ramp=[]"
         )
+    if isinstance(data, ImageFilesConfig) and data.cache is not None:
+        check_cache(recipe, data.cache)
     if isinstance(data, ImageFilesConfig) and config.weights is None:  # weights can bring another size
         check_sizes(recipe, config.model.name, data.image_size)
     if config.weights is None and (recipe.trains == "head" or isinstance(recipe, FineTuneConfig)):
@@ -98,6 +100,19 @@ def check_recipe(config: TrainConfig, in_files: bool) -> None:
     if recipe.trains == "head" and recipe.compile:
         raise UserError(
             "recipe.compile=true: does not work with recipe.trains=head, which computes features once; leave it out"
+        )
+
+
+def check_cache(recipe: RecipeConfig, size: int) -> None:
+    """Raise `UserError` if a cache of pictures with this shorter edge is too small for a recipe, or of no use."""
+    if recipe.trains == "head":
+        raise UserError(
+            f"data.cache={size}: recipe.trains=head reads each picture once, so no cache helps; leave it out"
+        )
+    largest = max([*recipe.resize_range, *recipe.train_size], default=0)
+    if size < largest:
+        raise UserError(
+            f"data.cache={size}: the recipe needs a shorter edge of {largest} pixels; set data.cache={largest}"
         )
 
 

@@ -150,7 +150,8 @@ def training_data(trained: Trained) -> dict[str, Any] | None:
     """Return the config of the training data without its paths; None if the network was not trained here."""
     if trained.data is None or trained.training is None:
         return None
-    return {key: value for key, value in vars(trained.data).items() if key not in ("root", "download")}
+    known = {key: value for key, value in vars(trained.data).items() if key not in ("root", "download")}
+    return {key: value for key, value in known.items() if key != "cache" or value is not None}  # older records lack it
 
 
 def write_record(

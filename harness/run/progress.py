@@ -10,15 +10,10 @@ from typing import Any, Protocol, cast
 import lightning as L
 import torch
 from rich import get_console
-from rich.console import Console, OverflowMethod
-from rich.progress import Progress, ProgressColumn, Task, TaskID, TimeRemainingColumn
-from rich.text import Text
+from rich.progress import Progress, TaskID
 
+from harness.run.bar import LINE, REDRAW, line_of_progress
 from harness.run.log import log, print_by, speaks
-
-REDRAW = 0.2  # seconds between two updates of the bar
-WIDTH, LEAST = 24, 4  # longest and shortest bar, in characters
-LINE = 30.0  # seconds between two lines if there is no terminal
 
 
 class Seen(Protocol):
@@ -33,43 +28,6 @@ class Trainee(Protocol):
 
     def summary(self, done: int) -> str:
         """Return loss and learning rate after `done` batches of the epoch as text; may wait for the device."""
-
-
-class _Line(ProgressColumn):
-    """What is done, a bar, facts and the time left, in one line of any terminal.
-
-    Where it is narrow the bar yields first, then the end of the facts, and the time left never.
-    """
-
-    def __init__(self, console: Console) -> None:
-        super().__init__()
-        self.console = console
-        self.left = TimeRemainingColumn()
-
-    def render(self, task: Task) -> Text:
-        left = self.left.render(task)
-        what, facts = Text(task.description), Text(task.fields["facts"])
-        room = self.console.width - 1 - len(left) - 1  # a terminal may break a line that fills it
-        overflow: OverflowMethod = "crop" if self.console.options.ascii_only else "ellipsis"
-        what.truncate(room, overflow=overflow)
-        facts.truncate(max(1, room - len(what) - 1), overflow=overflow)
-        words = [what, facts] if facts and len(what) + 1 < room else [what]
-        length = min(WIDTH, room - sum(len(part) + 1 for part in words))
-        if length >= LEAST:
-            words.insert(1, self._bar(length, task.percentage / 100))
-        return Text(" ").join([*words, left])
-
-    def _bar(self, length: int, share: float) -> Text:
-        done, rest = ("━", "━") if self.console.color_system else ("━", " ")
-        if self.console.options.ascii_only:
-            done, rest = "#", "-"
-        filled = min(length, int(length * share))
-        return Text.assemble((done * filled, "bar.complete"), (rest * (length - filled), "bar.back"))
-
-
-def line_of_progress(console: Console) -> Progress:
-    """Return the display of a run: one line, which is removed at the end."""
-    return Progress(_Line(console), console=console, auto_refresh=False, transient=True)
 
 
 class ProgressBar(L.Callback):

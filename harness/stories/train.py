@@ -63,7 +63,7 @@ def train_together(config: TrainConfig, resumed: Path | None, team: Team) -> tup
     class_names = known.class_names
     checkpoint, before = reopened(resumed, team) if resumed is not None else (None, None)
     network, preprocessing, pretrained = build.start_network(config, known, before)
-    splits = load(config.data)
+    splits = build.small_pictures(load(config.data), config)
     images = {name: len(split.labels) for name, split in vars(splits).items()}
     if recipe.patience is not None or recipe.schedule == "plateau":
         check_validation(recipe, images["validation"])

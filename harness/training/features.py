@@ -1,4 +1,4 @@
-"""Features: what a frozen network hands to its last layer, computed once and kept on the device.
+"""Features: what a frozen network hands to its last layer, computed once, in a file that all processes map into memory.
 
 The loaders over them keep the contract of `harness.data.loading.loader`, with features (n, D) where those have images.
 """
@@ -6,10 +6,13 @@ The loaders over them keep the contract of `harness.data.loading.loader`, with f
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 
@@ -19,15 +22,20 @@ from harness.data.loading.order import EvalOrder, TrainOrder
 from harness.data.sources.splits import Split
 from harness.errors import UserError
 from harness.evaluation.scores import class_scores
+from harness.run.files import read_json, write_json
 from harness.run.log import log
+
+FILE = "features"  # in the run's folder, while it is being written
+SHARE = 0.5  # of a GPU's free memory, which features may take
 
 
 @dataclass(frozen=True)
 class Features:
-    """Of the images of one split, all of them on each device.
+    """Of the images of one split.
 
     Attributes:
-        values: float32 (N, D); a row of an image that could not be read is without meaning.
+        values: float32 (N, D), on the device of the labels if it has room for them, else mapped from the disk; a row of
+            an image that could not be read is without meaning.
         labels: int64 (N,).
         unreadable: why an image could not be read, by its position in the split.
     """
@@ -39,12 +47,15 @@ class Features:
     def batch(self, chosen: torch.Tensor, global_size: int) -> Batch:
         """The images at these positions, int64 (n,), of a batch of `global_size` over all devices."""
         if not self.unreadable:
-            return Batch(self.values[chosen], self.labels[chosen], chosen, global_size)
+            return Batch(self._rows(chosen), self.labels[chosen], chosen, global_size)
         positions = chosen.tolist()
         bad = tuple(Unreadable(index, self.unreadable[index]) for index in positions if index in self.unreadable)
         good = torch.tensor([index for index in positions if index not in self.unreadable], dtype=torch.int64)
         good = good.to(chosen.device)
-        return Batch(self.values[good], self.labels[good], good, global_size, bad)
+        return Batch(self._rows(good), self.labels[good], good, global_size, bad)
+
+    def _rows(self, chosen: torch.Tensor) -> torch.Tensor:
+        return self.values[chosen.to(self.values.device)].to(chosen.device)
 
 
 def head_of(network: nn.Module) -> nn.Linear:
@@ -71,7 +82,7 @@ class FeatureLoader(Loader):
     """
 
     def __init__(self, features: Features, order: TrainOrder | EvalOrder) -> None:
-        super().__init__(order, features.values.device)
+        super().__init__(order, features.labels.device)
         self.features = features
 
     def batches(self) -> Iterator[Batch]:
@@ -84,7 +95,8 @@ class FeatureData(TrainData):
     """Training and validation features, of the images as an evaluation sees them: whole, or their central crop.
 
     They are computed when the loaders are made, after the weights of a checkpoint were loaded, by the network that
-    the trainer's module holds as `whole`; each device computes a share, and keeps all.
+    the trainer's module holds as `whole`. Each process computes a share, and writes its rows into one file in the run's
+    folder, which has no name any more once all have opened it: nothing is left behind, however a run ends.
     """
 
     def train_dataloader(self) -> FeatureLoader:  # type: ignore[override]  # batches of another kind, the same contract
@@ -115,29 +127,34 @@ class FeatureData(TrainData):
         return FeatureLoader(features, order)
 
     def _features(self, split: Split) -> Features:
-        """Of every image of a split, on every device."""
+        """Of every image of a split, for every process."""
         trainer = self.attached_trainer()
         network: nn.Module = trainer.lightning_module.whole  # type: ignore[assignment]  # of a `LinearProbe`
         log.info(f"computing features of {len(split):,} images, once")
-        shares: list[Any] = [self._share(split, network.to(trainer.strategy.root_device))]
-        if trainer.world_size > 1:
-            mine, shares = shares[0], shares * trainer.world_size
-            torch.distributed.all_gather_object(shares, mine)
-        values = torch.zeros(len(split), head_of(network).in_features)
-        unreadable: dict[int, str] = {}
-        for indices, rows, bad in shares:
-            values[indices] = rows
-            unreadable.update(bad)
-        device = trainer.strategy.root_device
-        return Features(values.to(device), split.labels.to(device), unreadable)
+        folder, shape = Path(trainer.default_root_dir), (len(split), head_of(network).in_features)
+        if trainer.is_global_zero:
+            _reserve(folder / FILE, shape)
+        trainer.strategy.barrier()
+        values = np.memmap(folder / FILE, np.float32, "r+", shape=shape) if all(shape) else np.zeros(shape, np.float32)
+        unreadable = self._share(split, network.to(trainer.strategy.root_device), values)
+        reasons = [folder / f"{FILE}.unreadable{rank}" for rank in range(trainer.world_size)]
+        write_json(reasons[trainer.global_rank], {str(index): reason for index, reason in unreadable})
+        trainer.strategy.barrier()
+        known = {int(index): reason for path in reasons for index, reason in read_json(path).items()}
+        trainer.strategy.barrier()
+        reasons[trainer.global_rank].unlink()
+        if trainer.is_global_zero:
+            (folder / FILE).unlink()
+        device, whole = trainer.strategy.root_device, torch.from_numpy(values)
+        roomy = device.type != "cuda" or values.nbytes < SHARE * torch.cuda.mem_get_info(device)[0]
+        return Features(whole.to(device) if roomy else whole, split.labels.to(device), known)
 
     @torch.no_grad()
-    def _share(self, split: Split, network: nn.Module) -> tuple[torch.Tensor, torch.Tensor, list[Unreadable]]:
-        """This device's: positions int64 (n,), features float32 (n, D), and what could not be read; on the CPU."""
+    def _share(self, split: Split, network: nn.Module, values: npt.NDArray[np.float32]) -> list[Unreadable]:
+        """Write the rows of this process's images into features, float32 (N, D); what could not be read."""
         trainer, head, seen = self.attached_trainer(), head_of(network), list[torch.Tensor]()
         views = self.protocol.batch_size * (10 if self.protocol.name == "ten_crop" else 1)  # but the central ones alone
         central = dataclasses.replace(self.protocol, name="center_crop", batch_size=views)
-        positions, rows = [torch.empty(0, dtype=torch.int64)], [torch.empty(0, head.in_features)]
         unreadable: list[Unreadable] = []
         modes = {layer: layer.training for layer in network.modules()}
         catching = head.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
@@ -147,9 +164,21 @@ class FeatureData(TrainData):
             if len(batch.labels):
                 with trainer.precision_plugin.forward_context():
                     class_scores(network, batch.images, self.recipe, central.batch_size)
-                positions.append(batch.indices.cpu())
-                rows.append(seen.pop()[: len(batch.labels)].float().cpu())
+                values[batch.indices.cpu().numpy()] = seen.pop()[: len(batch.labels)].float().cpu().numpy()
         catching.remove()
         for layer, training in modes.items():
             layer.training = training
-        return torch.cat(positions), torch.cat(rows), unreadable
+        return unreadable
+
+
+def _reserve(path: Path, shape: tuple[int, int]) -> None:
+    """Make a file of so many float32, whose room on the disk is taken at once: later, a full one would be a crash."""
+    with path.open("wb") as file:
+        try:
+            os.posix_fallocate(file.fileno(), 0, max(1, 4 * shape[0] * shape[1]))
+        except OSError as error:
+            path.unlink()
+            raise UserError(
+                f"{path.parent}: no room for {4 * shape[0] * shape[1] / 1e9:,.1f} GB of features ({error.strerror}); "
+                "runs= names another place"
+            ) from error

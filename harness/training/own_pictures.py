@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 import lightning as L
 import numpy as np
 
-from harness.data.images.digests import Facts, ask_for_facts, digests_of
-from harness.data.images.folder import line_of_others, printable
+from harness.data.images.digests import digests_of
+from harness.data.images.folder import Facts, line_of_others, printable
 from harness.data.images.image_files import ImageFiles
 from harness.data.sources.splits import Split, Splits
 from harness.errors import UserError
@@ -69,7 +69,7 @@ class Pictures:
         in_files = [(name, images) for name, images in named if isinstance(images, ImageFiles)]
         every = {images.folder: list(images.folder.every_name()) for _, images in in_files}
         names = [[every[images.folder][at] for at in images.positions.tolist()] for _, images in in_files]
-        facts = [ask_for_facts(images.folder.root, some) for (_, images), some in zip(in_files, names, strict=True)]
+        facts = [images.folder.facts(some, images.positions) for (_, images), some in zip(in_files, names, strict=True)]
         return cls(in_files, [images.folder.root.absolute() for _, images in in_files], names, facts)
 
     def __len__(self) -> int:
@@ -92,7 +92,9 @@ class Pictures:
             here = [number for number, other in enumerate(self.places) if other == place]
             names = [name for number in here for name in self.names[number]]
             facts = np.concatenate([self.facts[number] for number in here])
-            digests = iter(digests_of(place, names, facts, keep=True, stopped=stop.is_set))
+            known = [self.splits[number][1] for number in here]
+            pieces = known[0].folder.pieces(np.concatenate([images.positions for images in known]))
+            digests = iter(digests_of(place, names, facts, keep=True, stopped=stop.is_set, pieces=pieces))
             for number in here:
                 images = self.splits[number][1]
                 contents[number] = [
@@ -293,9 +295,11 @@ def check_unseen(run: Path, split: Split) -> None:
             f"are among them; let it go on first: python train.py resume='{run}'{FORCE}"
         )
     names = [split.name(index) for index in range(len(split))]
-    facts = ask_for_facts(split.folder.root, names)
+    facts = split.folder.facts(names, split.positions)
     alike = np.flatnonzero(np.isin(facts[:, 0], list(used.values())))
-    contents = digests_of(split.folder.root, [names[index] for index in alike], facts[alike], keep=False)
+    pieces = split.folder.pieces(split.positions[alike])
+    some = [names[index] for index in alike]
+    contents = digests_of(split.folder.root, some, facts[alike], keep=False, pieces=pieces)
     seen = [split.id_of(index) for index, content in zip(alike.tolist(), contents, strict=True) if content in used]
     if seen:
         raise UserError(

@@ -17,7 +17,9 @@ import numpy.typing as npt
 import simplejpeg
 from PIL import Image
 
+from harness.data.images.folder import Place
 from harness.data.images.opening import MAX_PIXELS, UnreadableError, by_pillow, formats, opened
+from harness.data.images.pieces import Piece, Small, pixels_at, read_piece
 
 MAX_BYTES = 256 * 2**20
 ORIENTATION = 0x0112  # EXIF's tag
@@ -26,14 +28,23 @@ MIRRORED, TURNED = (2, 4, 5, 7), {3: 2, 4: 2, 5: 3, 6: 3, 7: 1, 8: 1}  # its val
 Pixels = npt.NDArray[np.uint8]
 
 
-def read(path: bytes) -> bytes:
-    """The content of a file.
+def pixels_of(place: Place, decoder: str, as_viewed: bool) -> Pixels:
+    """RGB pixels (H, W, 3) of an image, wherever it lies; raises as `read` and `decode` do."""
+    return pixels_at(place) if isinstance(place, Small) else decode(read(place), decoder, as_viewed)
+
+
+def read(place: Place) -> bytes:
+    """The content of a file, or of the part of one that is an image.
 
     Raises:
         UnreadableError: no such file, no permission, not a regular file, an empty or an unreasonably large one.
     """
+    if isinstance(place, Small):
+        raise TypeError("a small picture has pixels, and no file's content")
+    if isinstance(place, Piece):
+        return read_piece(place, MAX_BYTES)
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe must not hold it up
+        descriptor = os.open(place, os.O_RDONLY | os.O_NONBLOCK)  # a pipe must not hold it up
         with open(descriptor, "rb", buffering=0) as file:  # noqa: PTH123  # no path, a descriptor
             facts = os.fstat(descriptor)
             if not stat.S_ISREG(facts.st_mode):

@@ -18,35 +18,27 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.data.images.decode import read
-from harness.data.images.folder import SETTLED, cache_file, checksum_of
+from harness.data.images.folder import SETTLED, Facts, cache_file, checksum_of
 from harness.data.images.opening import UnreadableError
+from harness.data.images.pieces import Piece
 from harness.run.files import atomic
 from harness.run.machine import available_cores
 
 DIGESTS_VERSION = 2
 MOST_THREADS = 4  # they read beside a run that trains
-PIECE = 256  # files that are handed out at once
+SHARE = 256  # files that are handed out at once
 
-Facts = npt.NDArray[np.int64]
 Digests = npt.NDArray[np.uint8]
 
 
-def ask_for_facts(root: Path, names: Sequence[bytes]) -> Facts:
-    """Size in bytes and two times of change in nanoseconds of each file, int64 (N, 3); -1 where it cannot be asked."""
-    base = os.fsencode(root)
-
-    def facts(name: bytes) -> tuple[int, int, int]:
-        try:
-            found = os.stat(os.path.join(base, name))  # noqa: PTH116, PTH118  # bytes
-        except OSError:
-            return -1, -1, -1
-        return found.st_size, found.st_mtime_ns, found.st_ctime_ns
-
-    return np.array([facts(name) for name in names], dtype=np.int64).reshape(-1, 3)
-
-
 def digests_of(
-    root: Path, names: Sequence[bytes], facts: Facts, *, keep: bool, stopped: Callable[[], bool] = lambda: False
+    root: Path,
+    names: Sequence[bytes],
+    facts: Facts,
+    *,
+    keep: bool,
+    stopped: Callable[[], bool] = lambda: False,
+    pieces: Sequence[Piece] | None = None,
 ) -> list[str | None]:
     """SHA-256 of each file in hexadecimal digits; None for one that cannot be read.
 
@@ -56,27 +48,29 @@ def digests_of(
         facts: of the files, as `ask_for_facts` gives them.
         keep: whether the cache keeps these digests, in place of those that it has of the folder.
         stopped: tells whether to stop; what was read by then is kept, and the digest of what was not is empty.
+        pieces: the parts of larger files that are meant; None for files under `root`, by their names.
     """
     keys = _keys(names, facts)
     digests, known = _kept(root, keys)
     unreadable: set[int] = set()
     started = time.time_ns()
     unknown = np.flatnonzero(~known)
-    pieces = [unknown[first : first + PIECE] for first in range(0, len(unknown), PIECE)]
+    shares = [unknown[first : first + SHARE] for first in range(0, len(unknown), SHARE)]
 
-    def read_piece(piece: npt.NDArray[np.int64]) -> None:
-        for index in piece.tolist():
+    def read_share(share: npt.NDArray[np.int64]) -> None:
+        for index in share.tolist():
             if stopped():
                 return
             path = os.path.join(os.fsencode(root), names[index])  # noqa: PTH118  # bytes
             try:
-                digests[index] = np.frombuffer(hashlib.sha256(read(path)).digest(), dtype=np.uint8)
+                content = read(path if pieces is None else pieces[index])
+                digests[index] = np.frombuffer(hashlib.sha256(content).digest(), dtype=np.uint8)
                 known[index] = True
             except UnreadableError:
                 unreadable.add(index)
 
     with ThreadPoolExecutor(min(MOST_THREADS, available_cores())) as threads:
-        for _ in threads.map(read_piece, pieces):
+        for _ in threads.map(read_share, shares):
             pass
     if keep and len(unknown):
         settled = known & (facts[:, 1:].max(axis=1, initial=0) < started - SETTLED)

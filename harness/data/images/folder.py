@@ -19,7 +19,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from harness.data.images.pieces import Piece, Small
 from harness.errors import UserError
+from harness.run.bar import counted
 from harness.run.files import atomic
 from harness.run.printable import printable as as_line
 
@@ -46,6 +48,9 @@ INDEX_VERSION = 6
 SETTLED = 2_000_000_000  # nanoseconds: what changed so shortly before it was read may yet change unnoticed
 TICK = 50_000_000  # nanoseconds: the same within a process, where the file system's clock counts parts of seconds
 MOST_KNOWN = 8  # indices that a process keeps
+
+Place = bytes | Piece | Small  # where an image lies: in a file of its own, in part of one, decoded in part of one
+Facts = npt.NDArray[np.int64]
 
 
 def line_of_others(place: str | Path, count: int, such_as: str) -> str:
@@ -86,8 +91,8 @@ class Folder:
         return len(self.ends)
 
     @property
-    def label(self) -> npt.NDArray[np.int32]:
-        """int32 (N,), position of each image's class in `classes`; -1 for one that lies in `root` itself."""
+    def label(self) -> npt.NDArray[np.signedinteger[Any]]:
+        """int32 or int64 (N,), position of each image's class in `classes`; -1 for one that lies in `root` itself."""
         return np.repeat(self.class_of, np.diff(self.until, prepend=0))
 
     def name(self, position: int) -> bytes:
@@ -96,14 +101,77 @@ class Folder:
         directory: bytes = self.directories[self.until.searchsorted(position, side="right")]
         return os.path.join(directory, self.names[start : self.ends[position]].tobytes())  # noqa: PTH118  # bytes
 
+    def path(self, position: int) -> bytes:
+        """Where an image lies, for a person."""
+        return os.path.join(os.fsencode(self.root), self.name(position))  # noqa: PTH118
+
+    def place(self, position: int) -> bytes | Piece:
+        """Where an image lies, for what reads it."""
+        return self.path(position)
+
+    def pieces(self, positions: npt.NDArray[np.signedinteger[Any]]) -> list[Piece] | None:
+        """The parts of larger files that these images are; None for images that are files."""
+        return None
+
+    def size(self, position: int) -> int:
+        """Bytes of an image; -1 for one that cannot be asked."""
+        try:
+            return os.stat(self.path(position)).st_size  # noqa: PTH116
+        except OSError:
+            return -1
+
+    def facts(self, names: Sequence[bytes], positions: npt.NDArray[np.signedinteger[Any]]) -> Facts:
+        """Size in bytes and two times of change in nanoseconds of each image, int64 (N, 3); -1 for one without.
+
+        The first time is that of the content, which programs can set, the other that of the file, which they cannot.
+
+        Args:
+            names: of the images, relative to `root`.
+            positions: of the same images, (N,).
+        """
+        return ask_for_facts(self.root, names)
+
     def every_name(self) -> Iterator[bytes]:
         """The paths of all images relative to `root`, in order; of many, faster than one by one."""
         pool, start, position = self.names.tobytes(), 0, 0
         for directory, until in zip(self.directories.tolist(), self.until.tolist(), strict=True):
+            before = directory + b"/" if directory else b""
             for end in self.ends[position:until].tolist():
-                yield os.path.join(directory, pool[start:end])  # noqa: PTH118  # bytes
+                yield before + pool[start:end]
                 start = end
             position = until
+
+
+def ask_for_facts(root: Path, names: Sequence[bytes]) -> Facts:
+    """Facts of files, as `Folder.facts` gives them."""
+    base = os.fsencode(root)
+
+    def facts(name: bytes) -> tuple[int, int, int]:
+        try:
+            found = os.stat(os.path.join(base, name))  # noqa: PTH116, PTH118  # bytes
+        except OSError:
+            return -1, -1, -1
+        return found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+    return np.array([facts(name) for name in names], dtype=np.int64).reshape(-1, 3)
+
+
+def names_of(places: Sequence[tuple[bytes, Sequence[bytes]]]) -> dict[str, Any]:
+    """The attributes `directories`, `until`, `names` and `ends` of a `Folder`.
+
+    Args:
+        places: each folder with the names of its images, in order.
+    """
+    pool, lengths = bytearray(), []
+    for _, images in places:
+        pool += b"".join(images)
+        lengths.append(np.array([len(image) for image in images], dtype=np.int64))
+    return {
+        "directories": np.array([directory for directory, _ in places]),
+        "until": np.cumsum([len(images) for images in lengths]),
+        "names": np.frombuffer(bytes(pool), dtype=np.uint8),
+        "ends": np.concatenate(lengths).cumsum().astype(np.min_scalar_type(len(pool))),
+    }
 
 
 class _Index(NamedTuple):
@@ -176,30 +244,23 @@ def _scan(root: Path) -> tuple[Folder, list[int]]:
     classes = [name for name, is_folder in top if is_folder]
     flat = (-1, b"", [name for name, is_folder in top if not is_folder])
     places = chain([flat], ((label, *place) for label, name in enumerate(classes) for place in _walk(base, name)))
-    directories, labels, changed = [], [], []
-    pool, lengths = bytearray(), []
-    such_as, others = "", 0
-    for label, directory, files in places:
-        images = [name for name in files if _is_image(name)]
-        directories.append(directory)
-        labels.append(label)
-        changed.append(_changed(os.path.join(base, directory)))  # noqa: PTH118  # paths that are bytes
-        pool += b"".join(images)
-        lengths.append(np.array([len(image) for image in images], dtype=np.int64))
-        if len(files) > len(images):
-            others += len(files) - len(images)
-            first = next(name for name in files if not _is_image(name))
-            such_as = such_as or printable(os.path.join(directory, first))  # noqa: PTH118
-    folder = Folder(
-        root,
-        tuple(printable(name) for name in classes),
-        np.array(directories),
-        np.cumsum([len(images) for images in lengths]),
-        np.array(labels, dtype=np.int32),
-        np.frombuffer(bytes(pool), dtype=np.uint8),
-        np.concatenate(lengths).cumsum().astype(np.min_scalar_type(len(pool))),
-        (such_as, others),
-    )
+    found: list[tuple[bytes, list[bytes]]] = []
+    labels, changed = [], []
+    such_as, others, read = "", 0, 0
+    with counted(f"reading the names in {root}", len(classes), "folders of classes") as count:
+        for label, directory, files in places:
+            images = [name for name in files if _is_image(name)]
+            found.append((directory, images))
+            labels.append(label)
+            changed.append(_changed(os.path.join(base, directory)))  # noqa: PTH118  # paths that are bytes
+            if len(files) > len(images):
+                others += len(files) - len(images)
+                first = next(name for name in files if not _is_image(name))
+                such_as = such_as or printable(os.path.join(directory, first))  # noqa: PTH118
+            count(label - read)
+            read = label
+    class_names, class_of = tuple(map(printable, classes)), np.array(labels, dtype=np.int32)
+    folder = Folder(root, class_names, **names_of(found), class_of=class_of, others=(such_as, others))
     return folder, changed
 
 

@@ -48,7 +48,7 @@ def resize(image: Pixels, size: tuple[int, int], interpolation: str, decoder: st
         uint8 (at least end[0], at least end[1], 3).
     """
     (h, w), (height, width) = image.shape[:2], size
-    if decoder == "pil" or (_has_ties(h, height) and _has_ties(w, width)):
+    if decoder == "pil" or (has_ties(h, height) and has_ties(w, width)):
         return np.asarray(Image.fromarray(image).resize((width, height), FILTERS[interpolation]))
     # An output as long as the input would be taken for one that needs no resizing.
     rows, columns = (
@@ -62,7 +62,7 @@ def resize(image: Pixels, size: tuple[int, int], interpolation: str, decoder: st
     return pixels
 
 
-def _has_ties(before: int, after: int) -> bool:
+def has_ties(before: int, after: int) -> bool:
     """Whether sums often lie halfway between two levels, where torch's weights of 15 bits can be two levels off.
 
     So it is where a few sets of weights come again and again, more than the one set of a whole ratio.

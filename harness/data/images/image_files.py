@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from harness.data.images.folder import Folder, printable
+from harness.data.images.folder import Folder, Place, printable
 
 if TYPE_CHECKING:
     import torch
@@ -70,15 +69,16 @@ class ImageFiles:
         return self.folder.name(int(self.positions[index]))
 
     def path(self, index: int) -> bytes:
-        """Where one image lies."""
-        return os.path.join(os.fsencode(self.folder.root), self.name(index))  # noqa: PTH118
+        """Where one image lies, for a person."""
+        return self.folder.path(int(self.positions[index]))
+
+    def place(self, index: int) -> Place:
+        """Where one image lies, for what reads it."""
+        return self.folder.place(int(self.positions[index]))
 
     def size_of(self, index: int) -> int:
-        """Bytes of one file; -1 for one that cannot be asked."""
-        try:
-            return os.stat(self.path(index)).st_size  # noqa: PTH116
-        except OSError:
-            return -1
+        """Bytes of one image; -1 for one that cannot be asked."""
+        return self.folder.size(int(self.positions[index]))
 
     def subset(self, indices: npt.NDArray[np.int64]) -> ImageFiles:
         """The images at these positions, int64 (n,)."""

@@ -8,6 +8,7 @@ devices.
 
 from __future__ import annotations
 
+import dataclasses
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 
@@ -23,10 +24,18 @@ from harness.data.images.image_files import ImageFiles
 from harness.data.images.pixels import Normalise
 from harness.data.loading import stateless
 from harness.data.loading.finish import Finish
-from harness.data.loading.loader import Batch, Loader
+from harness.data.loading.loader import Batch, Loader, Unreadable
 from harness.data.loading.order import EvalOrder, Start, TrainOrder
 from harness.data.loading.stateless import Stream
-from harness.data.loading.workers import Decoded, OperationDraws, PictureDecoder, Request, WindowDecoder, decoding
+from harness.data.loading.workers import (
+    Again,
+    Decoded,
+    OperationDraws,
+    PictureDecoder,
+    Request,
+    WindowDecoder,
+    decoding,
+)
 
 
 class FileLoader(Loader):
@@ -54,7 +63,7 @@ class FileLoader(Loader):
         self.workers = workers
         self.normalise = Normalise(decoder.preprocessing, device)
         self.start = Start(0, 0)  # of the iteration that the requests are for
-        self.decoded = decoding(decoder, _Iterable(self._requests), workers, pinned=self.device.type == "cuda")
+        self.decoded = decoding(decoder, Again(self._requests), workers, pinned=self.device.type == "cuda")
 
     def batches(self) -> Iterator[Batch]:
         """Decoded by workers, finished on the device."""
@@ -91,9 +100,9 @@ class FileLoader(Loader):
     def _requests(self) -> Iterator[Request]:
         start, size = self.start, self.size_at(self.start.epoch)
         for chosen in self.order.chosen(start):
-            paths = [self.split.path(index) for index in chosen.indices.tolist()]
+            places = [self.split.place(index) for index in chosen.indices.tolist()]
             draws = (self.draws(start, chosen.keys), self.operation_draws(start, chosen.keys))
-            yield Request(chosen.indices.numpy(), paths, *draws, size)
+            yield Request(chosen.indices.numpy(), places, *draws, size)
 
 
 class TrainFileLoader(FileLoader):
@@ -153,7 +162,7 @@ class TrainFileLoader(FileLoader):
         super().__init__(split, order, windows, workers, device)
         self.seed = seed
         self.recipe = recipe
-        self.input_size = preprocessing.size
+        self.preprocessing = preprocessing
         self.mirror = recipe.flip
         self.draws_of_window = SCALE_DRAWS if recipe.resize_range else DRAWS
         self.has_operations = windows.operations is not None
@@ -177,18 +186,34 @@ class TrainFileLoader(FileLoader):
 
     def size_at(self, epoch: int) -> int:
         """Side of the random crops of an epoch."""
-        return self.recipe.size_at(epoch, self.input_size)
+        return self.recipe.size_at(epoch, self.preprocessing.size)
+
+    def preprocessing_at(self, size: int) -> Preprocessing:
+        """The same for windows of another side."""
+        return dataclasses.replace(self.preprocessing, size=size)
 
     def finished(self, start: Start, decoded: Decoded, keys: torch.Tensor, global_size: int) -> Batch:
         """Mirror, unless the workers have done so, and normalise."""
         images = _on(self.device, decoded)[:, 0]  # (n, C, H, W)
         indices = torch.from_numpy(decoded.indices)
+        return self.complete(start, images, indices, keys, global_size, tuple(decoded.unreadable))
+
+    def complete(
+        self,
+        start: Start,
+        images: torch.Tensor,
+        indices: torch.Tensor,
+        keys: torch.Tensor,
+        global_size: int,
+        unreadable: tuple[Unreadable, ...] = (),
+    ) -> Batch:
+        """Make a batch of random crops, uint8 (n, C, H, W) on the device."""
         if self.mirror and not self.has_operations:
             mirrored = self.mirrored(start, keys).nonzero()[:, 0].to(self.device, non_blocking=True)
             images[mirrored] = images[mirrored].flip(-1)  # a third of the time of torch.where over all
         labels = self.split.labels[indices].to(self.device, non_blocking=True)
         finished = self.finish(images, start.epoch, keys)
-        return Batch(finished, labels, indices, global_size, tuple(decoded.unreadable), keys=keys)
+        return Batch(finished, labels, indices, global_size, unreadable, keys=keys)
 
 
 class EvalFileLoader(FileLoader):
@@ -241,16 +266,6 @@ class EvalFileLoader(FileLoader):
         indices = torch.from_numpy(decoded.indices)
         labels = self.split.labels[indices].to(self.device, non_blocking=True)
         return Batch(images, labels, indices.to(self.device), global_size, tuple(decoded.unreadable))
-
-
-class _Iterable:
-    """What can be iterated again and again, from a function that makes an iterator."""
-
-    def __init__(self, iterate: Callable[[], Iterator[Request]]) -> None:
-        self.iterate = iterate
-
-    def __iter__(self) -> Iterator[Request]:
-        return self.iterate()
 
 
 def ten_views(windows: torch.Tensor) -> torch.Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import lightning as L
 import torch
 
@@ -11,12 +13,15 @@ from harness.config.recipe import RecipeConfig
 from harness.data.images.geometry import GRID
 from harness.data.images.image_files import ImageFiles
 from harness.data.images.image_set import ImageSet
+from harness.data.loading.device_loader import DeviceCropLoader, fit_on
 from harness.data.loading.file_loader import EvalFileLoader, TrainFileLoader
 from harness.data.loading.loader import Batch, EvalLoader, TrainLoader
 from harness.data.loading.order import batches_per_epoch
 from harness.data.loading.picture_loader import PictureLoader
+from harness.data.loading.small_pictures import SmallFiles
 from harness.data.loading.workers import workers_at_hand
 from harness.data.sources.splits import Split, Splits
+from harness.run.log import log
 from harness.run.machine import available_cores, shared_memory
 
 
@@ -157,19 +162,21 @@ class TrainData(_OnDevice):
         return self.recipe.train_size[-1] if self.recipe.train_size else self.preprocessing.size
 
     def _train_files(self, split: ImageFiles, trainer: L.Trainer) -> TrainFileLoader:
-        return TrainFileLoader(
-            split,
-            self.preprocessing,
-            self.recipe,
-            decoder=str(self.decoder),
-            workers=self.workers(-(-self.recipe.batch_size // trainer.world_size) * self.largest_size**2),
-            seed=self.seed,
-            position=lambda: trainer.global_step,
-            device=trainer.strategy.root_device,
-            rank=trainer.global_rank,
-            devices=trainer.world_size,
-            max_batches=self.max_batches,
-        )
+        device = trainer.strategy.root_device
+        options: dict[str, Any] = {
+            "decoder": str(self.decoder),
+            "seed": self.seed,
+            "position": lambda: trainer.global_step,
+            "device": device,
+            "rank": trainer.global_rank,
+            "devices": trainer.world_size,
+            "max_batches": self.max_batches,
+        }
+        if isinstance(split, SmallFiles) and fit_on(device, split, self.preprocessing, self.recipe, str(self.decoder)):
+            log.info(f"{split.bytes / 2**30:.1f} GiB of small pictures lie on the device, which makes the crops")
+            return DeviceCropLoader(split, self.preprocessing, self.recipe, **options)
+        workers = self.workers(-(-self.recipe.batch_size // trainer.world_size) * self.largest_size**2)
+        return TrainFileLoader(split, self.preprocessing, self.recipe, **options, workers=workers)
 
     def val_dataloader(self) -> EvalLoader | EvalFileLoader | PictureLoader:
         """This device's share of the validation split."""

@@ -14,7 +14,7 @@ import os
 import re
 import signal
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.context import BaseContext
@@ -28,7 +28,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from harness.config.facts import Preprocessing
 from harness.data.images.augmentation import Operations, own_generator
-from harness.data.images.decode import Pixels, decode, read
+from harness.data.images.decode import Pixels, pixels_of
+from harness.data.images.folder import Place
 from harness.data.images.geometry import (
     GRID,
     centre_crop,
@@ -66,14 +67,14 @@ class Request(NamedTuple):
 
     Attributes:
         indices: positions in the split (n,).
-        paths: of the n files.
+        places: of the n images.
         draws: float64 (n, `DRAWS` or `SCALE_DRAWS`), uniform in [0, 1), of a random crop; None for an evaluation.
         operations: what random operations need; None if there are none.
         size: side of the windows in pixels; None: that of the network's input.
     """
 
     indices: Positions
-    paths: list[bytes]
+    places: Sequence[Place]
     draws: npt.NDArray[np.float64] | None
     operations: OperationDraws | None = None
     size: int | None = None
@@ -159,17 +160,17 @@ class WindowDecoder(Dataset[Decoded]):
 
     def _decoded(self, request: Request) -> Decoded:
         size = request.size or self.preprocessing.size
-        images = self.memory.next((len(request.paths), self.count, size, size, 3))
-        pixels_of = images.numpy()
+        images = self.memory.next((len(request.places), self.count, size, size, 3))
+        rows = images.numpy()
         kept: list[int] = []
         unreadable = []
-        for row, path in enumerate(request.paths):
+        for row, place in enumerate(request.places):
             try:
-                pixels = decode(read(path), self.decoder, self.as_viewed)
+                pixels = pixels_of(place, self.decoder, self.as_viewed)
             except UnreadableError as error:
                 unreadable.append(Unreadable(int(request.indices[row]), str(error)))
             else:
-                pixels_of[len(kept)] = self._windows(pixels, request, row)
+                rows[len(kept)] = self._windows(pixels, request, row)
                 kept.append(row)
         return Decoded(images[: len(kept)], request.indices[kept], unreadable)
 
@@ -205,6 +206,8 @@ class PictureDecoder(Dataset[Decoded]):
         scales: shorter edges in pixels.
         as_viewed: whether the pixels are those that a viewer shows.
         memory: of the process that uses it.
+        larger: whether pictures whose shorter edge is less than a scale are resized to it; otherwise they stay as they
+            are.
     """
 
     preprocessing: Preprocessing
@@ -212,16 +215,17 @@ class PictureDecoder(Dataset[Decoded]):
     scales: Sequence[int]
     as_viewed: bool = False
     memory: _BatchMemory = field(default_factory=_BatchMemory)
+    larger: bool = True
 
     def __getitem__(self, request: Request) -> Decoded:
         """Decode one batch."""
         kept: list[int] = []
         pictures: list[Pixels] = []
         unreadable = []
-        for row, path in enumerate(request.paths):
+        for row, place in enumerate(request.places):
             try:
-                pixels = decode(read(path), self.decoder, self.as_viewed)
-                pictures += [whole(pixels, self.preprocessing, scale, self.decoder) for scale in self.scales]
+                pixels = pixels_of(place, self.decoder, self.as_viewed)
+                pictures += self.pictures(pixels)
             except UnreadableError as error:
                 unreadable.append(Unreadable(int(request.indices[row]), str(error)))
             else:
@@ -232,6 +236,26 @@ class PictureDecoder(Dataset[Decoded]):
             end += picture.size
         sizes = np.array([picture.shape[:2] for picture in pictures], dtype=np.int64)
         return Decoded(images, request.indices[kept], unreadable, sizes.reshape(len(kept), len(self.scales), 2))
+
+    def pictures(self, pixels: Pixels) -> list[Pixels]:
+        """The picture at each scale."""
+        if not self.larger:
+            edge = min(pixels.shape[:2])
+            return [pixels if edge <= scale else self._at(pixels, scale) for scale in self.scales]
+        return [self._at(pixels, scale) for scale in self.scales]
+
+    def _at(self, pixels: Pixels, scale: int) -> Pixels:
+        return whole(pixels, self.preprocessing, scale, self.decoder)
+
+
+class Again:
+    """Requests that can be iterated again and again, from a function that makes an iterator."""
+
+    def __init__(self, iterate: Callable[[], Iterator[Request]]) -> None:
+        self.iterate = iterate
+
+    def __iter__(self) -> Iterator[Request]:
+        return self.iterate()
 
 
 class _Decoding(DataLoader[Decoded]):

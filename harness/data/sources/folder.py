@@ -13,9 +13,8 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
-import os
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -64,11 +63,10 @@ class Part:
         """The images at which the mask, bool (N,), is true."""
         return Part(self.folder, self.positions[chosen], self.labels[chosen], self.prefix)
 
-    def files(self) -> Iterator[tuple[bytes, bytes]]:
-        """Name of each image, and where it lies."""
+    def sizes(self) -> Iterator[tuple[bytes, int]]:
+        """Name of each image, and its size in bytes."""
         for position in self.positions.tolist():
-            name = self.folder.name(position)
-            yield name, os.path.join(os.fsencode(self.folder.root), name)  # noqa: PTH118
+            yield self.folder.name(position), self.folder.size(position)
 
 
 class Parts(NamedTuple):
@@ -146,10 +144,14 @@ def _unread(part: Part) -> ImageFiles:
 def fold_recorded(config: FolderConfig, parts: Parts) -> dict[str, object]:
     """What a record says of a fold: which one, and a SHA-256 that all folds of the same images have in common."""
     digest = hashlib.sha256(b"%d" % config.split_seed)
-    for name, path in sorted(file for part in (parts.train, parts.validation, parts.test) for file in part.files()):
-        size = os.stat(path).st_size  # noqa: PTH116  # a path that is bytes
+    for name, size in sorted(file for part in (parts.train, parts.validation, parts.test) for file in part.sizes()):
         digest.update(b"%d %d:%s" % (size, len(name), name))
     return {"folds": config.folds, "fold": config.fold, "division": digest.hexdigest()}
+
+
+def as_viewed(config: DataConfig) -> bool:
+    """Whether the pictures are decoded as a viewer shows them."""
+    return True
 
 
 def divide(config: DataConfig) -> Parts:
@@ -168,14 +170,22 @@ def divide(config: DataConfig) -> Parts:
         return _to_report_on(reported, f"{config.name}/{reported.name}")
     if config.test == 100 and config.folds is None:
         return _to_report_on(root, config.name)
-    whole, class_names = _training(root, config.name)
+    return by_rule(config, *_training(root, config.name))
+
+
+def by_rule(config: FolderConfig, whole: Part, class_names: tuple[str, ...]) -> Parts:
+    """The splits of images that nobody has divided.
+
+    Raises:
+        UserError: too few images of a class.
+    """
     keys = _keys(whole.folder, config.split_seed)
     if config.folds is not None:
         tested = _fold(whole.labels, keys, config.folds, config.fold, class_names)
     else:
         tested = _first(whole.labels, keys, config.test)
     if not tested.any():
-        raise UserError(f"data={config.name}: data.root={root}: no class has two images, one of them to test on")
+        raise UserError(f"data={config.name}: data.root={config.root}: no class has two images, one of them to test on")
     held = np.zeros_like(tested)
     held[~tested] = _first(whole.labels[~tested], keys[~tested], config.validation)
     return Parts(class_names, whole.where(~tested & ~held), whole.where(held), whole.where(tested))
@@ -201,9 +211,7 @@ def _splits(root: Path) -> dict[str, Path]:
 
 
 def _as_they_lie(config: FolderConfig, root: Path, splits: dict[str, Path]) -> Parts:
-    if config.folds is not None:
-        names = " and ".join(path.name for path in splits.values())
-        raise UserError(f"data.folds={config.folds}: {root} is divided into {names} already; folds are of one whole")
+    check_folds(config, [path.name for path in splits.values()])
     train, class_names = _training(splits["train"], f"{config.name}/{splits['train'].name}")
     others = {
         name: _others(path, f"{config.name}/{path.name}", class_names)
@@ -222,16 +230,33 @@ def _as_they_lie(config: FolderConfig, root: Path, splits: dict[str, Path]) -> P
             f"data={config.name}: data.root={root} has a folder {trained.name} and no val; put pictures to report on "
             f"there, or let {trained.name} be divided: data.root={trained}"
         )
+    return as_given(config, class_names, train, others)._replace(passed_over=passed_over)
+
+
+def check_folds(config: FolderConfig, splits: Sequence[str]) -> None:
+    """Refuse folds of images that are divided already, into splits of these names."""
+    if config.folds is not None:
+        names = " and ".join(splits)
+        raise UserError(
+            f"data.folds={config.folds}: {config.root} is divided into {names} already; folds are of one whole"
+        )
+
+
+def as_given(config: FolderConfig, class_names: tuple[str, ...], train: Part, others: dict[str, Part]) -> Parts:
+    """The splits of images that were divided by whoever made them; `others` are `val`, `test`, or both."""
     if len(others) == 2:
-        return Parts(class_names, train, others["val"], others["test"], passed_over)
+        return Parts(class_names, train, others["val"], others["test"])
     (reported,) = others.values()
     held = _first(train.labels, _keys(train.folder, config.split_seed), config.validation)
-    return Parts(class_names, train.where(~held), train.where(held), reported, passed_over)
+    return Parts(class_names, train.where(~held), train.where(held), reported)
 
 
 def _to_report_on(root: Path, prefix: str) -> Parts:
+    return to_report_on(_of_classes(root), prefix)
+
+
+def to_report_on(folder: Folder, prefix: str) -> Parts:
     """All images of a folder that is not trained on; its classes may be any of a network's."""
-    folder = _of_classes(root)
     used, labels = np.unique(folder.label, return_inverse=True)  # a class without images is none of the data's
     whole = Part(folder, np.arange(len(folder)), labels.astype(np.int64), prefix)
     none = whole.where(np.zeros(len(folder), dtype=np.bool_))

@@ -47,6 +47,11 @@ def load_test(config: DataConfig) -> ImageFiles:
     return folder.test_of(divide(config))
 
 
+def as_viewed(config: DataConfig) -> bool:
+    """Whether the pictures are decoded as a viewer shows them."""
+    return True
+
+
 def divide(config: DataConfig) -> Parts:
     """The splits of the unpacked pictures."""
     assert isinstance(config, HubPhotosConfig)

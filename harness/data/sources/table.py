@@ -4,9 +4,20 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from harness.config.data import DataConfig, FolderConfig, HubPhotosConfig, ImageNetConfig, ImageNetV2Config
+from harness.config.data import DataConfig, FolderConfig, ImageNetConfig, ImageNetV2Config
 from harness.config.facts import DataSet
-from harness.data.sources import cifar10_jpeg, digits, folder, hub, hub_cache, hub_photos, imagenet, imagenette, parquet
+from harness.data.sources import (
+    cifar10_jpeg,
+    digits,
+    folder,
+    hub,
+    hub_cache,
+    hub_photos,
+    imagenet,
+    imagenette,
+    parquet,
+    shards,
+)
 from harness.data.sources.cifar import cifar10, cifar100
 from harness.data.sources.imagenet_tests import imagenet_a, imagenet_r, imagenet_sketch, imagenet_v2
 from harness.data.sources.mnist import fashion_mnist, mnist
@@ -43,7 +54,9 @@ SOURCES: dict[str, Source] = {
     "parquet": parquet,
     "hub": hub,
     "hub_photos": hub_photos,
+    "shards": shards,
 }
+DIVIDED = {"folder": folder, "hub_photos": hub_photos, "shards": shards}  # by a rule, maybe into folds
 
 
 def describe(config: DataConfig) -> DataSet:
@@ -77,6 +90,5 @@ def recorded(config: DataConfig) -> dict[str, object]:
     if isinstance(config, ImageNetV2Config):
         found["variant"] = config.variant
     if isinstance(config, FolderConfig) and config.folds:
-        parts = (hub_photos if isinstance(config, HubPhotosConfig) else folder).divide(config)
-        found |= folder.fold_recorded(config, parts)
+        found |= folder.fold_recorded(config, DIVIDED[config.name].divide(config))
     return found
