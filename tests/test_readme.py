@@ -20,7 +20,13 @@ from torchvision.models import get_model
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = {path.name: path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs").glob("*.md"))}
-OWN_TESTS = ("lecture.md", "library.md", "results.md")  # pages that other tests run
+OWN_TESTS = (
+    "cluster.md",
+    "lecture.md",
+    "library.md",
+    "pictures-at-scale.md",
+    "results.md",
+)  # pages that other tests run
 
 
 def commands_of(text: str) -> list[str]:
@@ -49,6 +55,8 @@ def test_every_command_runs(command: str, trained_run: Path, tmp_path: Path, req
     assert words[0] == "python"
     run = tmp_path / "runs" / "lenet5-digits" / "a"
     shutil.copytree(trained_run, run)
+    if "DATE_TIME-eval" in command:
+        shutil.copytree(run, run.with_name("a-eval"))
     if "resume=" in command:
         (run / "result.json").unlink()  # a run that is not finished
     arguments = [word.replace("runs/lenet5-digits/DATE_TIME", str(run)) for word in words[1:]]
@@ -62,6 +70,9 @@ def test_every_command_runs(command: str, trained_run: Path, tmp_path: Path, req
         arguments.append(f"runs={tmp_path}")
     if "data=mnist" in arguments:
         arguments.append(f"data.root={request.getfixturevalue('mnist_root')}")
+    if "data=cifar10" in arguments:
+        root = request.getfixturevalue("cifar10_jpeg")
+        arguments = [word.replace("data=cifar10", "data=cifar10_jpeg") for word in arguments] + [f"data.root={root}"]
     if "data=parquet" in arguments:
         weights, data = (request.getfixturevalue(fixture) for fixture in ("akamasters_resnet20", "cifar10_jpeg"))
         arguments += [f"weights={weights}", f"data.root={data}", "trainer.threads=1"]

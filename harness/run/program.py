@@ -13,7 +13,7 @@ from pathlib import Path
 ZOO = "cnn-zoo"  # the installed command
 IN_REPOSITORY = re.compile(
     r"(?:python )?(?:tools/)?\b"
-    r"(train|eval|compare|tune|lr_range|predict|visualize|errors|audit|export|prepare_imagenet)\.py\b"
+    r"(train|eval|compare|tune|lr_range|predict|visualize|errors|audit|export|prepare_imagenet|shard)\.py\b"
     r"|python -m (models)\b"
 )
 
