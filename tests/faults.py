@@ -576,8 +576,8 @@ TRAINING = [
     Fault(
         "no momentum",
         OPTIMISERS,
-        "SGD(groups, lr=rate, momentum=momentum,",
-        "SGD(groups, lr=rate, momentum=0.5 * momentum,",
+        "groups, lr=rate, momentum=momentum, weight_decay=decay, nesterov",
+        "groups, lr=rate, momentum=0.5 * momentum, weight_decay=decay, nesterov",
         "test_training.py::test_the_optimiser_is_torchs_sgd_with_the_scheduled_rate",
     ),
     Fault(
@@ -1298,8 +1298,8 @@ STATISTICS = [
     Fault(
         "Wilson's interval has the z of 90%",
         "harness/evaluation/intervals.py",
-        "(1 + confidence) / 2",
-        "confidence",
+        "z = NormalDist().inv_cdf((1 + confidence) / 2)\n    rate = errors",
+        "z = NormalDist().inv_cdf(confidence)\n    rate = errors",
         "test_counts.py::test_wilson_equals_scipy",
     ),
     Fault(
@@ -1843,7 +1843,7 @@ RESULTS = [
         EXPERIMENTS,
         "published = row.published if row else",
         'published = records[0].content["published"] if row else',
-        "test_results.py::test_page_and_readme_say_mean_published_error_and_verdict",
+        "test_results.py::test_the_page_says_mean_published_error_and_verdict",
     ),
     Fault(
         "a picture of other numbers is up to date",
@@ -1857,7 +1857,7 @@ RESULTS = [
         "harness/comparison/results_page.py",
         'return f"**{verdict}**" if verdict == WORSE else verdict',
         "return verdict",
-        "test_results.py::test_page_and_readme_say_mean_published_error_and_verdict",
+        "test_results.py::test_the_page_says_mean_published_error_and_verdict",
     ),
 ]
 
@@ -2018,7 +2018,7 @@ INSIGHT = [
     ),
     Fault(
         "data are downloaded that the user did not ask for",
-        "harness/insight/searched_set.py",
+        "harness/prediction/own_data.py",
         "dataclasses.replace(data, download=False)",
         "data",
         "test_visualize.py::test_a_set_that_is_not_here_is_no_mistake_unless_it_was_named",

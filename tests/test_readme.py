@@ -66,6 +66,7 @@ def test_every_command_runs(command: str, trained_run: Path, tmp_path: Path, req
         arguments += [f"runs={tmp_path}", "trainer.max_epochs=1", "trainer.max_batches=2"]
     if "experiment=digits_zoo" in arguments:
         arguments += ["model=mlp", "seed=0"]  # one of its jobs
+    arguments = [word.replace("seed=0,1", "seed=0") for word in arguments]  # two of its jobs
     if arguments[0] == "eval.py":
         arguments.append(f"runs={tmp_path}")
     if "data=mnist" in arguments:
@@ -124,7 +125,7 @@ def test_the_route_of_own_pictures_runs_to_its_end(tmp_path: Path) -> None:
         if words[0] == "train.py":
             words += [f"weights={tmp_path / 'resnet18.pth'}", *short]
         else:
-            (folder,) = (tmp_path / "runs" / "resnet18-folder").iterdir()
+            (folder,) = (path.parent for path in (tmp_path / "runs" / "resnet18-folder").glob("*/result.json"))
             words = [word.replace("runs/resnet18-folder/DATE_TIME", str(folder)) for word in words]
         done = run_script(*words, cwd=tmp_path)
         assert done.returncode == 0, done.stderr

@@ -80,7 +80,7 @@ def test_the_evaluation_inherits_nothing_of_how_the_network_was_trained(
         evaluated.append(network)
         start(self, network, *arguments)
 
-    monkeypatch.setattr(nn.Module, "compile", lambda network: setattr(network, "compiled", True))
+    monkeypatch.setattr(nn.Module, "compile", lambda network, mode: setattr(network, "compiled", True))
     monkeypatch.setattr(Evaluator, "__init__", watched)
     for number, settings in enumerate(((), ("recipe.channels_last=true", "recipe.compile=true"))):
         train(tmp_path / str(number), *settings)

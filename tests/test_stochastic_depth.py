@@ -144,7 +144,7 @@ def test_training_skips_by_the_keys_of_its_images_and_validation_nothing(
 ) -> None:
     if compiled:
         compile_it = nn.Module.compile
-        monkeypatch.setattr(nn.Module, "compile", lambda self: compile_it(self, backend="eager"))
+        monkeypatch.setattr(nn.Module, "compile", lambda self, mode: compile_it(self, backend="eager"))
     seen: list[tuple[int, list[int]]] = []
     skipping = StochasticDepth.skipping
     monkeypatch.setattr(

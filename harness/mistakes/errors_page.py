@@ -200,7 +200,8 @@ def _matrix(found: Found, names: Names) -> str:
             else times.get((one.label, answer), 0)
             for answer in labels
         ]
-        assert sum(counts) + one.wrong - named == one.images
+        if sum(counts) + one.wrong - named != one.images:
+            raise RuntimeError(f"{one.label}: the counts of its row are not those of its {one.images} images")
         cells = "".join(
             _matrix_cell(count, one, answer == one.label) for count, answer in zip(counts, labels, strict=True)
         )
