@@ -87,7 +87,7 @@ def test_every_name_is_in_the_papers_tables(table: dict[str, Any]) -> None:
     assert set(table) == set(MODELS) - missing
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", deep_is_slow(NAMES))
 def test_stages_parameters_and_multiply_adds(name: str) -> None:
     entry, network = MODELS[name], on_meta(name)
     shapes: list[tuple[str, tuple[int, ...]]] = []
@@ -180,7 +180,7 @@ def test_receptive_field(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
 # ------------------------------------------------------------------------------------------ what timm's users look for
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", deep_is_slow(NAMES))
 def test_features_and_classifier(name: str) -> None:
     entry, network = MODELS[name], on_meta(name)
     images = meta_images(entry)
@@ -337,7 +337,7 @@ def test_an_image_is_not_a_batch(name: str) -> None:
             network(wrong)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", deep_is_slow(NAMES))
 def test_smallest_images(name: str) -> None:
     entry = MODELS[name]
     smallest = entry.min_size
