@@ -28,12 +28,14 @@ def measured(out: Path, *arguments: str) -> dict[str, Any]:
     return record
 
 
+@pytest.mark.slow
 def test_startup(tmp_path: Path) -> None:
     seconds = measured(tmp_path / "startup.json", "startup")["seconds_to"]
     assert list(seconds) == ["config composed", "torch imported", "lightning imported", "data loaded", "first step"]
     assert sorted(seconds.values()) == list(seconds.values()) and seconds["config composed"] > 0
 
 
+@pytest.mark.slow
 def test_index(tmp_path: Path) -> None:
     record = measured(tmp_path / "index.json", "index", "--images", "20000")
     assert record["memory_mebibytes"]["image_folder"] > 0 and record["restart_to_image_folder"]["median"] > 0

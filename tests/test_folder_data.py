@@ -358,6 +358,7 @@ def test_a_run_writes_its_division_and_lists_duplicates(tmp_path: Path) -> None:
     assert result["class_names"] == ["b\\\\lue", "green", "rot gefärbt"]
 
 
+@pytest.mark.slow
 def test_a_sweep_over_folds_ends_in_one_table(tmp_path: Path) -> None:
     root = classes(tmp_path / "all", 6)
     done = run_script(

@@ -130,6 +130,7 @@ def test_the_lock_is_free_after_the_run(trained_run: Path) -> None:
         pass
 
 
+@pytest.mark.slow
 def test_a_sweep_runs_every_job_in_a_folder_of_its_own_and_goes_on_after_a_failure(tmp_path: Path) -> None:
     done = run_script(
         "train.py",
@@ -158,6 +159,7 @@ def test_eval_refuses_data_of_other_classes(trained_run: Path, tmp_path: Path) -
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_mnist_trains_and_crosses_over_to_digits(mnist_root: Path, tmp_path: Path) -> None:
     done = run_script(
         "train.py", "model=lenet5", "data=mnist", f"data.root={mnist_root}", "trainer.max_epochs=1", f"runs={tmp_path}"

@@ -120,6 +120,7 @@ def test_validation_and_checkpoint_have_the_networks_own_size(split: ImageFiles,
     assert saved.preprocessing == preprocessing and saved.training is not None
 
 
+@pytest.mark.slow
 def test_a_run_with_all_of_it_goes_on_bit_for_bit(split: ImageFiles, tmp_path: Path) -> None:
     """Sizes by epoch, repeats, skipped layers, mixing, random operations: cut off in the middle of two epochs."""
     settings = with_changes(
