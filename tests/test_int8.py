@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from conftest import ROOT
 from scipy.optimize import minimize_scalar
 from test_export import need_onnx
 
@@ -141,3 +143,25 @@ def test_a_mistake_is_one_line(
     assert command.main() == 2
     line = capsys.readouterr().err
     assert said in line and line.count("\n") == 1 and list(tmp_path.iterdir()) == []
+
+
+def table() -> str:
+    """The records of `benchmarks/results/int8`, each the NAME.json that an export wrote."""
+    head = "| network | test images | error in float32 | in int8 | loss, 95% interval (points) | size | speed |"
+    lines = [head, "| --- | --- | --- | --- | --- | --- | --- |"]
+    for path in sorted((ROOT / "benchmarks" / "results" / "int8").glob("*.json")):
+        record = json.loads(path.read_text(encoding="utf-8"))
+        (low, high), (middle, slowest, fastest) = record["loss_interval_95"], record["speed_ratio"]
+        size = record["file_bytes"] / record["float_file_bytes"]
+        lines.append(
+            f"| {path.stem} | {record['test_images']:,} | {record['float_top1_error']:.2f}% | "
+            f"{record['top1_error']:.2f}% | {low:+.2f} to {high:+.2f} | "
+            f"{size:.2f}x | {middle:.2f}x ({slowest:.2f} to {fastest:.2f}) |"
+        )
+    return "\n".join(lines)
+
+
+def test_the_manual_has_the_records() -> None:
+    text = (ROOT / "docs" / "pictures.md").read_text(encoding="utf-8")
+    shown = re.search(r"<!-- int8 -->\n(.*?)\n<!-- /int8 -->", text, re.DOTALL)
+    assert shown is not None and shown[1] == table() and shown[1].count("\n") > 2

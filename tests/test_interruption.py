@@ -202,7 +202,7 @@ def test_a_schedulers_signal_stops_a_run_with_a_checkpoint(number: signal.Signal
 def slurm(rank: int, tasks: int) -> dict[str, str]:
     """What srun sets for one of its tasks, as far as it matters here."""
     return {
-        "SLURM_JOB_ID": "4711",
+        "SLURM_JOB_ID": str(os.getpid()),  # tests at the same time meet at ports of their own
         "SLURM_JOB_NAME": "train",
         "SLURM_NTASKS": str(tasks),
         "SLURM_STEP_ID": "0",
