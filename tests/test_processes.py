@@ -354,6 +354,14 @@ def torchrun_on_two(*words: str, folders: tuple[Path, Path] = (ROOT, ROOT)) -> l
     ]
 
 
+def quiet(output: str, errors: str) -> bool:
+    """Whether a machine but the first says nothing; torch may warn that the first, where they met, ended before it."""
+    return not output and all(
+        "TCPStore" in line or line.startswith(("frame #", "Exception raised")) or not line
+        for line in errors.splitlines()
+    )
+
+
 @pytest.mark.slow
 @two_cores
 def test_two_machines_with_one_device_each_are_one_run_with_the_record_of_two_devices(tmp_path: Path) -> None:
@@ -364,13 +372,13 @@ def test_two_machines_with_one_device_each_are_one_run_with_the_record_of_two_de
     tasks = torchrun_on_two("train.py", *settings, *NODES, f"runs={tmp_path / 'torchrun'}", "track=tensorboard")
     ends = [task.communicate(timeout=120) for task in tasks]
     assert [task.returncode for task in tasks] == [0, 0], ends
-    assert "2 x cpu on 2 machines; " in ends[0][0] and ends[1] == ("", "")
+    assert "2 x cpu on 2 machines; " in ends[0][0] and quiet(*ends[1]), ends
     assert len(list((only(tmp_path / "torchrun" / "mlp-digits") / "tensorboard").glob("events*"))) == 1
     machines = {"SLURM_STEP_NODELIST": "localhost,127.0.0.1"}
     words = ("train.py", *settings, *NODES, f"runs={tmp_path / 'srun'}")
     tasks = [started(*words, env={**on_two(rank), **machines}) for rank in range(2)]
     ends = [task.communicate(timeout=120) for task in tasks]
-    assert [task.returncode for task in tasks] == [0, 0] and ends[1] == ("", ""), ends
+    assert [task.returncode for task in tasks] == [0, 0] and quiet(*ends[1]), ends
     runs = [only(tmp_path / name / "mlp-digits") for name in ("devices", "torchrun", "srun")]
     for file in ("metrics.csv", "result.json", "predictions.csv"):
         assert len({(run / file).read_bytes() for run in runs}) == 1, file
