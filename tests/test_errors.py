@@ -21,7 +21,6 @@ from urllib.parse import unquote_to_bytes
 import browser
 import numpy as np
 import pytest
-from conftest import ROOT
 from in_process import call, only
 from made_records import OLDER, Answer, write_record
 from PIL import Image
@@ -34,11 +33,13 @@ from harness.comparison.paired import mcnemar
 from harness.config.compose import compose_groups
 from harness.config.data import DataConfig
 from harness.data.sources import table
-from harness.data.sources.table import load_test
+from harness.data.sources.packing import pack
+from harness.data.sources.table import describe, load_test
 from harness.evaluation.intervals import wilson
 from harness.mistakes.calibration import expected_calibration_error
 from harness.mistakes.pictures import size_in_head
 from harness.mistakes.thumbnails import thumbnail
+from harness.run.files import CHOOSING_VARIABLE
 from harness.stories.ending import tell_worst
 
 Tool = Callable[..., tuple[int, str, str]]
@@ -222,25 +223,22 @@ def photos(tmp_path: Path) -> tuple[Path, Path]:
     return root, record_of(root, tmp_path / "run")
 
 
-def record_of(root: Path, folder: Path) -> Path:
-    """A record of crafted answers on all pictures of a folder."""
-    data, split = all_of(root)
-    count, draws = len(data_names(root)), np.random.default_rng(0)
+def record_of(root: Path, folder: Path, source: str = "folder") -> Path:
+    """A record of crafted answers on all pictures of a folder, or of tars."""
+    data, split = all_of(root, source)
+    names = describe(data).class_names
+    count, draws = len(names), np.random.default_rng(0)
     made: list[Answer] = []
     for image, label in zip(split.ids, split.labels.tolist(), strict=True):
         answer = label if draws.random() < 0.6 else (label + 1) % count
         made.append((image, label, [(answer, round(0.5 + float(draws.random()) / 2, 6))]))
-    facts = {"name": "folder", "split": "test", "fingerprint": split.fingerprint()}
-    return write_record(folder, made, data_names(root), vars(data), **facts)
+    facts = {"name": source, "split": "test", "fingerprint": split.fingerprint()}
+    return write_record(folder, made, names, vars(data), **facts)
 
 
-def all_of(root: Path) -> tuple[DataConfig, Any]:
-    (data,) = compose_groups("eval", ["data=folder", f"data.root={root}", "data.test=100"], "data")
+def all_of(root: Path, source: str = "folder") -> tuple[DataConfig, Any]:
+    (data,) = compose_groups("eval", [f"data={source}", f"data.root={root}", "data.test=100"], "data")
     return data, load_test(data)
-
-
-def data_names(root: Path) -> list[str]:
-    return sorted(path.name for path in root.iterdir())
 
 
 def test_a_folder_has_links_that_open_and_errors_by_size(photos: tuple[Path, Path], tool: Tool, tmp_path: Path) -> None:
@@ -257,6 +255,22 @@ def test_a_folder_has_links_that_open_and_errors_by_size(photos: tuple[Path, Pat
         assert len(groups) > 1 and sum(int(row["images"]) for row in groups) == 60
     assert text.count('<svg class="chart"') == 3 and text.count('role="img" aria-label="') == 3
     assert text.count("data:image/jpeg") == len(links)
+
+
+def test_pictures_in_tars_are_shown_as_those_in_files(
+    photos: tuple[Path, Path], tool: Tool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    root, run = photos
+    pack(all_of(root)[0], tmp_path / "tars", 1_000_000)
+    for name, record in (("files", run), ("tars", record_of(tmp_path / "tars", tmp_path / "of tars", "shards"))):
+        assert tool(record, f"out={tmp_path / name}.out")[0] == 0
+    pages = [(tmp_path / f"{name}.out" / "index.html").read_text(encoding="utf-8") for name in ("files", "tars")]
+    files, tars = (re.findall(r'src="(data:image/jpeg[^"]*)"', page) for page in pages)
+    assert files == tars and len(tars) == 60
+    assert "file://" in pages[0] and "file://" not in pages[1]
+    sizes = [(tmp_path / f"{name}.out" / "sizes.csv").read_text(encoding="utf-8") for name in ("files", "tars")]
+    assert sizes[0] == sizes[1]
 
 
 def test_pictures_that_have_moved_are_found_by_root_and_others_are_never_shown(
@@ -414,6 +428,17 @@ def test_a_training_names_its_worst_classes(capsys: pytest.CaptureFixture[str]) 
     )
 
 
+def test_a_run_among_which_a_choice_will_be_made_does_not_tell_them(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(CHOOSING_VARIABLE, "1")
+    from harness.run.log import spoken
+
+    with spoken(True):
+        tell_worst(DIGITS)
+    assert capsys.readouterr().out == ""
+
+
 # -------------------------------------------------------------------------------------------------------- in a browser
 
 
@@ -504,11 +529,6 @@ def test_a_thousand_classes_and_fifty_thousand_images(tool: Tool, tmp_path: Path
         assert opened.evaluate("[...document.images].every(image => image.complete && image.naturalWidth > 0)")
         opened.select_option("#class", "977")
         assert opened.locator("#classes tbody tr:visible").count() == 1 and not wrong
-
-
-def test_the_documentation_names_the_commands() -> None:
-    text = (ROOT / "docs" / "errors.md").read_text(encoding="utf-8")
-    assert "python tools/errors.py" in text and "python tools/audit.py" in text
 
 
 def test_answers_of_all_folds_are_those_of_each(tmp_path: Path) -> None:

@@ -236,8 +236,13 @@ class Study:
             words = [as_word("resume", str(before)), *(word for word in self.fixed if word.startswith("trainer"))]
         environment = {FOLDERS_VARIABLE: str(self._folders(trial)), CHOOSING_VARIABLE: "1"}
 
+        seen = 0
+
         def bad() -> bool:
-            return self._pruned_at(trial, errors_of(self._run_folder(trial))) is not None
+            nonlocal seen
+            errors = errors_of(self._run_folder(trial))
+            new, seen = len(errors) > seen, len(errors)
+            return new and self._pruned_at(trial, errors) is not None
 
         command = [*program.start_train(), *words]
         return _run_trial(command, environment, self._output(trial), bad, f"go on with: {self._go_on()}")

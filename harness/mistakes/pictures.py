@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import os
 import stat
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from urllib.parse import quote_from_bytes
 
 import numpy as np
@@ -23,6 +24,7 @@ from harness.config.files import CONFIG_FILE
 from harness.config.plain import made
 from harness.config.plain_yaml import read_yaml
 from harness.data.images.decode import ORIENTATION, decode, read
+from harness.data.images.folder import Place
 from harness.data.images.image_files import ImageFiles
 from harness.data.images.opening import UnreadableError, formats
 from harness.data.sources.splits import Split, relabelled
@@ -59,7 +61,8 @@ class Pictures:
     def path(self, image: str) -> bytes | None:
         """Where the file of an image lies, an absolute path; None if it has no file of its own."""
         split, index = self._at.get(image, (None, 0))
-        return os.path.abspath(split.path(index)) if isinstance(split, ImageFiles) else None  # noqa: PTH100  # bytes
+        place = split.place(index) if isinstance(split, ImageFiles) else None
+        return os.path.abspath(place) if isinstance(place, bytes) else None  # noqa: PTH100  # bytes
 
     def link(self, image: str) -> str | None:
         """The address of that file, which a browser opens."""
@@ -76,7 +79,7 @@ class Pictures:
         found = np.full((len(images), 2), np.nan)
         for row, image in enumerate(images):
             split, index = self._at[image]
-            if isinstance(split, ImageFiles) and (size := size_in_head(split.path(index), split.as_viewed)):
+            if isinstance(split, ImageFiles) and (size := size_in_head(split.place(index), split.as_viewed)):
                 found[row] = size
         return found
 
@@ -85,27 +88,40 @@ def pixels_of(split: Split, index: int) -> Pixels | None:
     """Pixels (H, W) or (H, W, 3) of one image of a split; None for one that cannot be read."""
     if isinstance(split, ImageFiles):
         try:
-            return decode(read(split.path(index)), "fast", split.as_viewed)
+            return decode(read(split.place(index)), "fast", split.as_viewed)
         except UnreadableError:
             return None
     pixels: Pixels = split.images[index].permute(1, 2, 0).contiguous().numpy()
     return pixels[:, :, 0] if pixels.shape[2] == 1 else pixels
 
 
-def size_in_head(path: bytes, as_viewed: bool) -> tuple[int, int] | None:
+def size_in_head(place: Place, as_viewed: bool) -> tuple[int, int] | None:
     """Width and height of a picture, without its pixels; None for a file that is no picture."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe must not hold it up
-        with open(descriptor, "rb") as file, warnings.catch_warnings():  # noqa: PTH123  # no path, a descriptor
+        with _opened(place) as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                return None
             with Image.open(file, formats=formats()) as image:
                 width, height = image.size
                 turned = as_viewed and image.format == "JPEG" and image.getexif().get(ORIENTATION, 1) >= 5
     except Exception:  # a damaged file can fail in any way while it is parsed
         return None
     return (height, width) if turned else (width, height)
+
+
+def _opened(place: Place) -> IO[bytes]:
+    """An image, to read its head alone; of a tar all of it, which is one read.
+
+    Raises:
+        OSError: there is no such file.
+        UnreadableError: it is no file, or cannot be read.
+    """
+    if not isinstance(place, bytes):
+        return io.BytesIO(read(place))
+    file = open(os.open(place, os.O_RDONLY | os.O_NONBLOCK), "rb")  # noqa: PTH123, SIM115  # a pipe must not hold it up
+    if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        return file
+    file.close()
+    raise UnreadableError("not a file")
 
 
 def find_pictures(answers: Sequence[Answers], root: Path | None) -> Pictures:

@@ -14,7 +14,7 @@ import lightning as L
 from harness import build
 from harness.comparison.lr_range_chart import Range, draw_range, range_csv
 from harness.config.commands import TrainConfig
-from harness.config.fit import check_arithmetic
+from harness.config.fit import check_arithmetic, check_device
 from harness.data.loading.loader import Batch
 from harness.data.sources.table import describe, load
 from harness.errors import UserError
@@ -55,14 +55,18 @@ def lr_range(config: TrainConfig, wanted: Sequence[float], out: str) -> Path:
     folder = Path(out) / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     with gather(config.trainer) as team:
         check_arithmetic(team.accelerator, recipe=config.recipe.precision, protocol=config.protocol.precision)
+        check_device(config.recipe, team.accelerator, team.size, config.trainer.accumulate)
         known = describe(config.data)
         network, preprocessing, _ = build.start_network(config, known, None)
-        splits = load(config.data)
+        splits = build.small_pictures(load(config.data), config)
         data, classifier = build.build_training(config, network, splits, preprocessing, len(known.class_names))
         classifier._rate = wanted.__getitem__  # type: ignore[method-assign, assignment]  # instead of the schedule's
         ramp = Ramp()
+        recipe = config.recipe
         limits: dict[str, Any] = {"max_epochs": math.ceil(len(wanted) / data.steps_per_epoch), "max_steps": len(wanted)}
-        trainer = build.build_trainer(team, folder, config.recipe.precision, [ramp], limit_val_batches=0, **limits)
+        trainer = build.build_trainer(
+            team, folder, recipe.precision, [ramp], recipe.deterministic, limit_val_batches=0, **limits
+        )
         title = f"{config.model.name} on {config.data.name}, recipe={config.recipe.name}"
         log.info(f"{title}: {len(wanted)} steps at rates of {wanted[0]:g} to {wanted[-1]:g}")
         with suppress(DivergedError):
