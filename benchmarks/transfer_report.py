@@ -1,10 +1,11 @@
-"""The table and the figure of a record of `benchmarks.transfer`."""
+"""Fine-tuning against training from scratch: tables of `benchmarks.transfer` and of flowers, and the figure."""
 
 from __future__ import annotations
 
+import json
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ LOOKS = {  # name, colour and marker of each way
     "linear_probe": ("linear probe", "#e1a730", "^"),
     "finetune": ("fine-tuned", "#4c78a8", "o"),
 }
+FLOWERS = {"alexnet": "AlexNet", "resnet18": "ResNet-18"}
 
 
 def interval(values: Sequence[float]) -> tuple[float, float]:
@@ -40,18 +42,39 @@ def counts(record: dict[str, Any]) -> list[int]:
 
 def table(record: dict[str, Any]) -> str:
     """Markdown: mean and 95% interval over seeds of each error, and of how far fine-tuning is ahead, seed by seed."""
+    return _markdown(
+        _row(title, count, {way: errors(record, task, way, count) for way in LOOKS})
+        for task, title in record["tasks"].items()
+        for count in counts(record)
+    )
+
+
+def flowers_table(folder: Path) -> str:
+    """The same table of the experiments flowers_scratch, flowers_linear_probe and flowers_finetune.
+
+    Args:
+        folder: of all experiments' records.
+    """
+    rows = []
+    for model, name in FLOWERS.items():
+        ways = {}
+        for way in LOOKS:
+            records = sorted((folder / f"flowers_{way}").glob(f"{model}-seed*.json"))
+            ways[way] = [json.loads(path.read_text(encoding="utf-8"))["top1_error"] for path in records]
+        rows.append(_row(f"{name} from imagenette to twelve flowers", 60, ways))
+    return _markdown(rows)
+
+
+def _markdown(rows: Iterable[str]) -> str:
     names = [name for name, _, _ in LOOKS.values()]
-    lines = [
-        f"| task | images a class | {' | '.join(names)} | scratch less fine-tuned |",
-        "| --- | --- | --- | --- | --- | --- |",
-    ]
-    for task, title in record["tasks"].items():
-        for count in counts(record):
-            ways = {way: errors(record, task, way, count) for way in LOOKS}
-            ahead = [a - b for a, b in zip(ways["scratch"], ways["finetune"], strict=True)]
-            cells = [f"{mean:.2f} ± {half:.2f}" for mean, half in map(interval, [*ways.values(), ahead])]
-            lines.append(f"| {title} | {count} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+    head = f"| task | images a class | {' | '.join(names)} | scratch less fine-tuned |"
+    return "\n".join([head, "| --- | --- | --- | --- | --- | --- |", *rows])
+
+
+def _row(title: str, count: int, ways: Mapping[str, Sequence[float]]) -> str:
+    ahead = [a - b for a, b in zip(ways["scratch"], ways["finetune"], strict=True)]
+    cells = [f"{mean:.2f} ± {half:.2f}" for mean, half in map(interval, [*ways.values(), ahead])]
+    return f"| {title} | {count} | {' | '.join(cells)} |"
 
 
 def draw(path: Path, record: dict[str, Any]) -> None:

@@ -201,7 +201,8 @@ def test_missing_files_without_a_network(tmp_path: Path, monkeypatch: pytest.Mon
     with pytest.raises(
         UserError, match=r"could not be downloaded .*without a network, copy .* by hand, or use data=digits"
     ):
-        sources.load(config("mnist", tmp_path, download=True))
+        sources.load(config("mnist", tmp_path / "mistyped" / "data", download=True))
+    assert not list(tmp_path.iterdir())  # torchvision makes folders before it asks the network
 
 
 @pytest.mark.parametrize("damage", ["empty", "truncated header", "truncated", "text", "gzip", "other kind"])

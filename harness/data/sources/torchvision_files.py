@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from textwrap import shorten
 from typing import Any
 
@@ -14,6 +16,7 @@ from harness.config.facts import DataSet
 from harness.data.images.image_set import ImageSet
 from harness.data.sources.splits import Splits, checked, hold_out
 from harness.errors import UserError
+from harness.run.log import log
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,9 @@ def read_split(reader: Callable[..., Any], config: DataConfig, split: str) -> Im
                     f"{where} lacks the files of {config.name}, or holds damaged ones; data.download=true fetches "
                     "them, or name the folder that has them in data.root"
                 ) from missing
-            read = reader(config.root, train=split == "train", download=True)
+            log.info(f"fetching the files of {config.name} into {config.root}")
+            with _leaving_no_folders(Path(config.root).absolute()):
+                read = reader(config.root, train=split == "train", download=True)
         images, labels = np.asarray(read.data), np.asarray(read.targets)
         if images.dtype != np.uint8 or images.ndim not in (3, 4):
             raise ValueError(f"images are {images.dtype} of {images.ndim} axes, not bytes")
@@ -94,3 +99,16 @@ def read_split(reader: Callable[..., Any], config: DataConfig, split: str) -> Im
     labels = labels.astype(np.int64)
     images = images[:, None] if images.ndim == 3 else np.ascontiguousarray(images.transpose(0, 3, 1, 2))  # (N, C, H, W)
     return ImageSet.of_arrays(images, labels, [f"{config.name}/{split}/{index:05d}" for index in range(len(labels))])
+
+
+@contextmanager
+def _leaving_no_folders(root: Path) -> Iterator[None]:
+    """Remove the empty folders that a failed download has made, for a name that may be mistyped."""
+    missing = [folder for folder in (root, *root.parents) if not folder.exists()]
+    try:
+        yield
+    except BaseException:
+        for folder in [*sorted(root.rglob("*"), reverse=True), *missing] if missing else []:
+            with suppress(OSError):  # it holds something
+                folder.rmdir()
+        raise
