@@ -225,7 +225,8 @@ def test_verify_gives_the_records_again(
     for row in shipped:
         record = described(WEIGHTS / row.file)["release"]["record"]
         right = f"{record['correct_top1']:,} of {record['seen']:,} right, top-1 error "
-        assert f"model={row.model} weights={row.name}: {right}" in "\n".join(lines)
+        (line,) = (line for line in lines if line.startswith(f"model={row.model} weights={row.name}: {right}"))
+        assert line.endswith(", as in its record")
 
 
 def test_verify_fails_where_a_count_differs(
@@ -250,6 +251,7 @@ def test_verify_passes_by_what_is_not_here(tmp_path: Path, capsys: pytest.Captur
     assert call("eval.py", *words) == 0
     out = capsys.readouterr().out
     assert "not evaluated: " in out and " right, top-1 error " not in out
+    assert "(with `verify=all data=mnist data.root=FOLDER`)" in out
     assert call("eval.py", "verify=all", "model=vgg11", f"runs={tmp_path}") == 2
     assert "no weights are released for model=vgg11 data=any" in capsys.readouterr().err
     assert call("eval.py", "verify=all", "run=x") == 2

@@ -108,7 +108,8 @@ class Provenance:
     def __str__(self) -> str:
         """Return one line for a person."""
         part = f", its {self.part}" if self.part else ""
-        return "; ".join((f"weights={self.name}: {self.file}{part}, SHA-256 {self.sha256}", *self.adapted))
+        called = self.file if self.name == self.file else f"{self.name}: {self.file}"
+        return "; ".join((f"weights={called}{part}, SHA-256 {self.sha256}", *self.adapted))
 
 
 @dataclass(frozen=True)

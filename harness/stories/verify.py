@@ -58,7 +58,8 @@ def _verify(row: Released, config: EvalConfig) -> Verified:
     try:
         load_test(replace(own.data, download=False) if own.data.download else own.data)
     except UserError as error:
-        return Verified(f"{called}: not evaluated: {error}", True)
+        hint = f"with `verify=all data={row.data} data.root=FOLDER`"
+        return Verified(f"{called}: not evaluated: {error} ({hint})", True)
     return _compared(called, evaluate_into_folder(own), _record(WEIGHTS / row.file))
 
 
@@ -78,6 +79,8 @@ def _compared(called: str, folder: Path, record: dict[str, Any]) -> Verified:
     apart = abs(right - record["correct_top1"])
     others = [key for key in ("seen", "correct_top5") if result[key] != record[key]]
     line = f"{called}: {right:,} of {seen:,} right, top-1 error {result['top1_error']:.2f}%"
+    if not apart and not others:
+        line += ", as in its record"
     if apart:
         line += f"; its record has {record['correct_top1']:,}, {apart} apart"
     if apart or close:
