@@ -52,7 +52,8 @@ def errors(entry: Entry) -> list[str]:
     lines = []
     for known in entry.published:
         rates = "/".join("-" if rate is None else str(rate) for rate in (known.top1_error, known.top5_error))
-        lines.append(f"{rates} {known.data}, {known.protocol} [{known.source}]")
+        apart = f"; not comparable: {known.other}" if known.other else ""
+        lines.append(f"{rates} {known.data}, {known.protocol} [{known.source}]{apart}")
     return lines or ["-"]
 
 
@@ -73,7 +74,10 @@ def row(entry: Entry) -> tuple[str, ...]:
 
 
 def short_row(entry: Entry) -> tuple[str, ...]:
-    """The cells of an entry that fit a terminal: the first error rate that has both, and the first weights."""
+    """The cells of an entry that fit a terminal: the first error rate that has both, and the first weights.
+
+    A star stands behind an error rate that is not of this very network and data.
+    """
     known = next((rate for rate in entry.published if rate.top1_error and rate.top5_error), None)
     known = known or next(iter(entry.published), None)
     rates = (
@@ -88,7 +92,7 @@ def short_row(entry: Entry) -> tuple[str, ...]:
         f"{entry.parameters:,}",
         f"{entry.multiply_adds:,}",
         f"{entry.in_channels}x{entry.input_size}x{entry.input_size}",
-        f"{rates} {known.data}" if known else rates,
+        f"{rates} {known.data}{'*' if known.other else ''}" if known else rates,
         names[0] + (f" +{len(names) - 1}" if names[1:] else "") if names else "-",
     )
 
@@ -174,7 +178,8 @@ def main(program: str = "python -m models") -> int:
         if given.markdown:
             shown = markdown()
         elif given.name is None:
-            shown = table(SHORT, [short_row(entry) for entry in MODELS.values()])
+            star = f"* of another network or other images: {program} NAME-OR-PATTERN says which"
+            shown = f"{table(SHORT, [short_row(entry) for entry in MODELS.values()])}\n{star}"
         else:
             shown = network(given.name) if given.name in MODELS else family(given.name)
     except ValueError as error:

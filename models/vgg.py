@@ -97,7 +97,10 @@ class VGG(Network):
         self._initialise(shallow=configuration in ("A", "A-LRN"))
 
     def _stage(self, stage: int, column: str, in_channels: int, channels: int) -> list[str]:
-        """Add the layers of a stage to the network: their names, in their order."""
+        """Add the layers of a stage to the network: their names, in their order.
+
+        A layer is an attribute of the network and not of a `Sequential`, so that its name is the paper's: `conv1_1`.
+        """
         layers: dict[str, nn.Module] = {}
         for position, symbol in enumerate(column.split(), start=1):
             if symbol == "LRN":

@@ -890,7 +890,7 @@ TRAINING = [
     Fault(
         "too many unreadable images are borne with",
         "harness/training/unreadable.py",
-        "if len(now) > MOST * len(self.split):",
+        "if len(now) > allowed:",
         "if len(now) > len(self.split):",
         "test_finetune.py::test_a_linear_probe_skips_and_lists_what_cannot_be_read",
     ),

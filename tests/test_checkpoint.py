@@ -102,6 +102,11 @@ def test_missing_files_and_folders(tmp_path: Path) -> None:
         checkpoint_of_run(tmp_path / "none")
     with pytest.raises(UserError, match="the folder has no checkpoint"):
         checkpoint_of_run(tmp_path)
+    for run in ("2026-01-01", "2026-01-02"):
+        (tmp_path / run / "checkpoints").mkdir(parents=True)
+        (tmp_path / run / "checkpoints" / "last.ckpt").touch()
+    with pytest.raises(UserError, match=r"run=.*: holds 2 runs; name one of them, the newest is .*2026-01-02$"):
+        checkpoint_of_run(tmp_path)
 
 
 def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ import pytest
 from conftest import ROOT, run_script
 from in_process import call
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from PIL import Image
 from scipy.stats import binomtest
 
@@ -357,7 +358,7 @@ def test_a_picture_and_a_table_of_twenty_rows(tmp_path: Path, capsys: pytest.Cap
     show(comparisons)
     lines = capsys.readouterr().out.splitlines()
     assert lines[-1].startswith("and 150 more tests")
-    labels = [f"resnet20 learning_rate={0.001 * n} batch_size={8 * n} loss=loss_{n} " for n in range(20)]
+    labels = [f"resnet20 learning_rate={0.001 * n:g} batch_size={8 * n} loss=loss_{n} " for n in range(20)]
     assert all(any(label in line for line in lines) for label in labels)  # folded nowhere: this is no terminal
     draw_comparisons(tmp_path, comparisons)
     with Image.open(tmp_path / "comparison.png") as picture:
@@ -386,7 +387,7 @@ def test_points_are_means_dots_are_seeds_and_ticks_what_was_published(
     assert b"<svg" in (tmp_path / "comparison.svg").read_bytes()
 
 
-def test_costs_are_those_of_the_records(tmp_path: Path) -> None:
+def test_costs_are_those_of_the_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for seed, rate in enumerate((100.0, 300.0, 200.0)):
         model = {"name": "m", "options": {}, "parameters": 1234, "multiply_adds": 5678}
         path = write_record(tmp_path / str(seed), "m", {1}, seed, model=model, training=trained(seed))
@@ -394,12 +395,26 @@ def test_costs_are_those_of_the_records(tmp_path: Path) -> None:
     write_record(tmp_path / "n", "n", {1, 2})
     path.with_name("evaluation_timing.json").write_text("[]")  # damaged: passed by
     (comparison,) = compare(find_records([str(tmp_path)])[0])
+    drawn: list[tuple[list[str], list[str]]] = []
+    save = Figure.savefig
+
+    def heard(figure: Figure, *rest: Any, **how: Any) -> None:
+        for axes in figure.axes:
+            figure.draw_without_rendering()
+            low, high = axes.get_xlim()
+            texts = (*axes.get_xticklabels(), *axes.get_xticklabels(minor=True))
+            ticks = [text.get_text() for text in texts if text.get_text() and low <= text.get_position()[0] <= high]
+            drawn.append(([text.get_text() for text in axes.texts], ticks))
+        save(figure, *rest, **how)
+
+    monkeypatch.setattr(Figure, "savefig", heard)
     first, second = comparison.rows
     assert (first.multiply_adds, first.images_per_second) == (5678, 200.0)
     assert (second.multiply_adds, second.images_per_second) == (None, None)
     rows = list(csv.DictReader(comparison_csv([comparison]).splitlines()))
     assert (rows[0]["multiply_adds"], rows[0]["images_per_second"], rows[1]["multiply_adds"]) == ("5678", "200.0", "")
     draw_comparisons(tmp_path, [comparison])
+    assert (["m"], ["1k", "2k", "5k", "10k"]) in drawn  # and no labels of minor ticks, which would overlap
 
 
 def test_device_and_batches_are_shown_where_they_differ(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from harness.config.data import ImageFilesConfig
 from harness.config.files import choices
 from harness.config.recipe import LOSSES
 from harness.config.renamed import renamed
+from harness.errors import UserError
 from harness.training import losses
 from models import MODELS
 
@@ -74,6 +75,19 @@ def test_a_mistake_is_one_line_and_exit_code_2(argument: str, line: str, tmp_pat
     assert done.stderr.startswith("train.py: ") and done.stderr.count("\n") == 1
     assert line in done.stderr
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (("train", "lenet5"), "lenet5: cannot be read; write model=lenet5"),
+        (("train", "model=mlp,"), "model=mlp,: cannot be read; write the values of a sweep without blanks: key=a,b"),
+        (("compare", "runs/a"), "runs/a: cannot be read; write runs=runs/a"),
+    ],
+)
+def test_a_word_without_a_key_is_told_with_the_key(words: tuple[str, str], line: str) -> None:
+    with pytest.raises(UserError, match=f"^{re.escape(line)}$"):
+        compose(words[0], [words[1]])
 
 
 def test_a_sweep_is_checked_before_its_first_job_starts(tmp_path: Path) -> None:

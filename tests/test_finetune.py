@@ -382,7 +382,9 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ImageFiles:
     return split
 
 
-def test_a_linear_probe_skips_and_lists_what_cannot_be_read(files: ImageFiles, tmp_path: Path) -> None:
+def test_a_linear_probe_skips_and_lists_what_cannot_be_read(
+    files: ImageFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     unreadable = UnreadableImages(tmp_path, files, files)
     described = ImageFilesConfig("test", "", False, 0, [0.5] * 3, [0.5] * 3, 16, 20, "bilinear", "fast")
     preprocessing = Preprocessing(3, 16, 20, "bilinear", (0.5,) * 3, (0.5,) * 3)
@@ -401,7 +403,9 @@ def test_a_linear_probe_skips_and_lists_what_cannot_be_read(files: ImageFiles, t
     again = Run(tmp_path / "again", recipe, train=files, validation=files, **settings, protocol=ten_crop)
     for key, value in run.network.state_dict().items():  # larger batches of features move the last bits
         torch.testing.assert_close(again.network.state_dict()[key], value)
-    with pytest.raises(UserError, match=r"1 of 20 training images cannot be read, more than 0.1%: they are listed in"):
+    Run(tmp_path / "a few", recipe, train=files, callbacks=(unreadable,), **settings, validation=images(0))
+    monkeypatch.setattr("harness.training.unreadable.FEW", 0)
+    with pytest.raises(UserError, match=r"1 of 20 training images cannot be read, more than 0: they are listed in"):
         Run(tmp_path / "strict", recipe, train=files, callbacks=(unreadable,), **settings, validation=images(0))
     assert f"{files.id_of(11)}," in (tmp_path / "unreadable_in_training.csv").read_text()
 

@@ -206,6 +206,7 @@ def bad_folders(root: Path) -> dict[str, tuple[Path, str]]:
         "stray": (root / "stray", "images lie beside the folders of classes (p.png)"),
         "twice": (root / "twice", "val and valid are the same split; make them one folder"),
         "accents": (root / "accents", "two folders are called 'rot gefärbt', their accents written differently"),
+        "a file": (root / "stray" / "p.png", "is no folder; name the one with your pictures"),
         "none": (root / "nothing", "there is no such folder; name the one with your pictures"),
     }
 
@@ -344,7 +345,8 @@ def test_a_run_writes_its_division_and_lists_duplicates(tmp_path: Path) -> None:
     (root / "green" / "b.txt").touch()
     done = run_script("train.py", *QUICK, f"data.root={root}", f"runs={tmp_path / 'runs'}")
     assert done.returncode == 0, done.stderr
-    assert "the same picture in two splits: " in done.stdout
+    (said,) = (line for line in done.stdout.splitlines() if line.startswith("the same picture in two splits: "))
+    assert " times, such as folder/" in said and " of them with two labels, one of which is wrong; " in said
     assert "classes: b\\\\lue, green, rot gefärbt\n" in done.stdout
     assert done.stdout.count(f"{root}: 2 files are passed by, such as green/a.heic, a HEIC picture, which ") == 1
     run = run_of(tmp_path / "runs")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -39,6 +40,8 @@ class Parser(argparse.ArgumentParser):
         """Raise `UserError`, where argparse would print many lines and exit."""
         file = next((word for word in sys.argv[1:] if word.startswith("-") and Path(word).exists()), None)
         hint = f"; {file} is a file: write -- before names that begin with -" if file else ""
+        if "required" in message:
+            message = re.sub(r"--(\w+)", r"\1=...", message)
         raise UserError(f"{message}{hint}; --help lists what can be given")
 
 

@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
 from harness.comparison.records import Comparison, Row
 from harness.run.printable import printable
@@ -25,6 +26,8 @@ COSTS = {  # of a row, and what its axis is called
     "images_per_second": "images/s of the evaluation",
 }
 MOST_NAMES = 12  # most rows whose names fit beside their points; of more, those have names that no other row beats
+
+LONGEST = 28  # letters of a name, where several rows have the same network
 
 
 def draw_comparisons(folder: Path, comparisons: Sequence[Comparison]) -> list[str]:
@@ -122,14 +125,19 @@ def _draw_costs(axes: Axes, comparison: Comparison, cost: str) -> None:
     cheapest = [
         min((dear * getattr(row, cost) for row in rows[:place]), default=math.inf) for place in range(len(rows))
     ]
-    for row, least in zip(rows, cheapest, strict=True):
+    models = [row.model.partition(" ")[0] for row in rows]
+    for row, model, least in zip(rows, models, cheapest, strict=True):
         error, (low, high) = _error(row, 1)
         axes.plot((getattr(row, cost),) * 2, (low, high), color=INK, linewidth=0.8)
         axes.plot(getattr(row, cost), error, "o", color=OURS, markersize=4)
         if len(rows) <= MOST_NAMES or dear * getattr(row, cost) < least:
             text: dict[str, Any] = {"xytext": (5, 2), "textcoords": "offset points", "fontsize": 7, "parse_math": False}
-            axes.annotate(printable(row.model).partition(" ")[0], (getattr(row, cost), error), **text)
+            name = model if models.count(model) == 1 else row.model[:LONGEST]
+            axes.annotate(printable(name), (getattr(row, cost), error), **text)
     axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel(COSTS[cost])
     axes.margins(x=0.18)
     _plain(axes)

@@ -162,6 +162,8 @@ def _differing(row: Settings, kind: str, rows: Sequence[Settings]) -> list[str]:
 
 
 def _text(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.6g}"
     text = value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
     return text[:12] if len(text) == 64 and set(text) <= set("0123456789abcdef") else text  # shortens fingerprints
 

@@ -28,7 +28,7 @@ def one_line(error: Exception, command: str) -> str:
         group, _, option = error.missing_cfg_file.rpartition("/")
         return no_such_choice(group, option)
     if isinstance(error, OverrideParseException):
-        return f"{error.override}: cannot be read; write key=value, with quotes around a value that has odd characters"
+        return _unreadable(str(error.override), command)
     ambiguous = re.match(r"Ambiguous value for argument '(.*?)'", str(error))
     if ambiguous:
         return f"{ambiguous[1]}: give one value; to run a sweep over several, add -m"
@@ -42,6 +42,18 @@ def one_line(error: Exception, command: str) -> str:
     if key and isinstance(cause, OmegaConfBaseException):
         return f"{key}: {_value_error(str(cause.msg or cause))}"
     return " ".join(str(error).split())
+
+
+def _unreadable(word: str, command: str) -> str:
+    """Say how to write a word that is not key=value."""
+    for group in GROUPS:
+        if word in choices(group):
+            return f"{word}: cannot be read; write {group}={word}"
+    if command == "compare" and "=" not in word:
+        return f"{word}: cannot be read; write runs={word}"
+    if word.endswith(","):
+        return f"{word}: cannot be read; write the values of a sweep without blanks: key=a,b"
+    return f"{word}: cannot be read; write key=value, with quotes around a value that has odd characters"
 
 
 def no_such_choice(group: str, choice: str) -> str:

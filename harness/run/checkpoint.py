@@ -333,6 +333,9 @@ def checkpoint_of_run(run: Path, key: str = "run") -> Path:
             path = kept  # otherwise the last epoch is the best, and the run was killed before it copied it
             check_best(path, best)
     if not path.is_file():
+        inside = sorted(folder.parents[1] for folder in run.glob(f"*/{CHECKPOINTS}/{LAST}"))
+        if inside:
+            raise UserError(f"{key}={run}: holds {len(inside):,} runs; name one of them, the newest is {inside[-1]}")
         raise UserError(
             f"{key}={run}: the folder has no checkpoint ({path.relative_to(run)}); did the run finish its first epoch?"
         )

@@ -133,6 +133,7 @@ def prepared(config: EvalConfig, accelerator: str, load: Callable[[DataConfig], 
     Raises:
         UserError: weights or data cannot be read, do not fit, or mean nothing together.
     """
+    early = load(config.data) if config.weights and config.data else None  # a missing folder is told before a download
     network, trained, data, source, moment, best = (_of_weights if config.weights else _of_checkpoint)(config)
     config = replace(config, protocol=_protocol(config, trained, data))
     known = describe(data)
@@ -140,7 +141,7 @@ def prepared(config: EvalConfig, accelerator: str, load: Callable[[DataConfig], 
     check_views(config.protocol, trained.model, trained.preprocessing)
     check_arithmetic(accelerator, protocol=config.protocol.precision)
     classes = match_classes(known.class_names, trained.class_names, data.name, source, config.force)
-    split = relabelled(load(data), classes)
+    split = relabelled(load(data) if early is None else early, classes)
     if not config.force:
         check_labels(split, f"data={data.name} data.root={data.root}")
         place = _place(config)

@@ -30,6 +30,7 @@ from harness.training.unreadable import UnreadableImages
 
 SPLIT_FILE = "split.csv"
 DUPLICATES_FILE = "duplicates.csv"
+DUPLICATES = ("image", "split", "same_as", "its_split")
 COLUMNS = ["image", "class", "split", "bytes", "sha256"]
 KNOWN_UNREAD = 4  # of the columns
 MOST_DIGITS = 19  # of the bytes of a picture
@@ -188,12 +189,9 @@ class Division(L.Callback):
             self._write(contents)
         twice = duplicates(self._pictures, contents)
         if twice:
-            write_text(self.folder / DUPLICATES_FILE, csv_text(("image", "split", "same_as", "its_split"), twice))
-            image, where, other, elsewhere = twice[0]
-            log.warning(
-                f"the same picture in two splits: {len(twice):,} times, such as {image} in {where}, which is {other} "
-                f"in {elsewhere}; this makes the error rate too good; {self.folder / DUPLICATES_FILE} lists them"
-            )
+            rows = ((picture.image, picture.split, other.image, other.split) for picture, other in twice)
+            write_text(self.folder / DUPLICATES_FILE, csv_text(DUPLICATES, rows))
+            log.warning(f"{_of_duplicates(twice)}; {self.folder / DUPLICATES_FILE} lists them")
         self._pictures, self._before = [], []  # a million of them are hundreds of megabytes
 
     def stop(self) -> None:
@@ -241,19 +239,28 @@ def _of_path(images: ImageFiles, index: int) -> str:
     return hashlib.sha256(images.path(index)).hexdigest()
 
 
-def duplicates(pictures: Sequence[Picture], contents: Sequence[str]) -> list[tuple[str, str, str, str]]:
+def duplicates(pictures: Sequence[Picture], contents: Sequence[str]) -> list[tuple[Picture, Picture]]:
     """Pictures of the validation and the test split whose content is that of one in another split before them.
 
     Returns:
-        Id and split of the picture, and of the other one.
+        Each with that other one.
     """
     first: dict[str, Picture] = {}
-    found = []
-    for picture, content in zip(pictures, contents, strict=True):
-        other = first.setdefault(content, picture)
-        if other.split != picture.split:
-            found.append((picture.image, picture.split, other.image, other.split))
-    return sorted(found)
+    pairs = ((picture, first.setdefault(content, picture)) for picture, content in zip(pictures, contents, strict=True))
+    return sorted((picture, other) for picture, other in pairs if other.split != picture.split)
+
+
+def _of_duplicates(twice: Sequence[tuple[Picture, Picture]]) -> str:
+    """A line about pictures in two splits; those with two labels come first, since one of the two is wrong."""
+    wrong = [pair for pair in twice if pair[0].label != pair[1].label]
+    picture, other = (wrong or twice)[0]
+    line = (
+        f"the same picture in two splits: {'once' if len(twice) == 1 else f'{len(twice):,} times'}, such as "
+        f"{picture.image} in {picture.split}, which is {other.image} in {other.split}"
+    )
+    if len(wrong) < len(twice):
+        line += "; this makes the error rate too good"
+    return f"{line}; {len(wrong):,} of them with two labels, one of which is wrong" if wrong else line
 
 
 def warn_of_others(split: Split) -> None:

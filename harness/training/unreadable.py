@@ -16,6 +16,7 @@ from harness.run.files import write_text
 from harness.run.log import log
 
 MOST = 0.001  # largest share of the split that may be unreadable
+FEW = 3  # images that may be, also of a small split
 CHECK_EVERY = 50  # steps between two sums over devices
 
 
@@ -90,7 +91,7 @@ class _List:
         """Write the list of the unreadable images that the devices found.
 
         Raises:
-            UserError: the share of unreadable images is larger than `MOST`.
+            UserError: more images are unreadable than `FEW`, and their share is larger than `MOST`.
         """
         count = cast(
             torch.Tensor, trainer.strategy.reduce(torch.tensor(len(self.found), device=device), reduce_op="sum")
@@ -107,8 +108,9 @@ class _List:
         if trainer.is_global_zero and new:
             write_text(self.file, unreadable_csv(self.listed))
             log.info(f"{len(self.listed):,} {self.what} images cannot be read and are skipped: {self.file}")
-        if len(now) > MOST * len(self.split):
+        allowed = max(FEW, int(MOST * len(self.split)))
+        if len(now) > allowed:
             raise UserError(
-                f"{len(now):,} of {len(self.split):,} {self.what} images cannot be read, more than {MOST:.1%}: they "
+                f"{len(now):,} of {len(self.split):,} {self.what} images cannot be read, more than {allowed:,}: they "
                 f"are listed in {self.file}; repair them, or take them out of the folder"
             )

@@ -159,9 +159,8 @@ def divide(config: DataConfig) -> Parts:
     assert isinstance(config, FolderConfig)
     root = Path(config.root)
     if not root.is_dir():
-        raise UserError(
-            f"data={config.name}: data.root={root}: there is no such folder; name the one with your pictures"
-        )
+        what = "is no folder" if root.exists() else "there is no such folder"
+        raise UserError(f"data={config.name}: data.root={root}: {what}; name the one with your pictures")
     splits = _splits(root)
     if "train" in splits:
         return _as_they_lie(config, root, splits)
