@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import ClassVar
 
 from harness.config.facts import INTERPOLATIONS, MOST_PIXELS
-from harness.config.fields import Declared, chosen, setting
+from harness.config.fields import Declared, chosen, is_url, setting
 from harness.errors import UserError
 
 DECODERS = ("fast", "pil")
@@ -27,12 +28,29 @@ class DataConfig(Declared):
     )
     mean: list[float] = setting("mean of each channel, on the scale 0 to 1", least=0, most=1)
     std: list[float] = setting("standard deviation of each channel, on the same scale", least=1e-6, most=1)
+    at_url: ClassVar[bool] = False  # whether `root` may be a URL
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if is_url(self.root):
+            self._check_url()
         if len(self.mean) != len(self.std):
             raise UserError(
                 f"data.mean has {len(self.mean)} values and data.std has {len(self.std)}: give both one value a channel"
+            )
+
+    def _check_url(self) -> None:
+        """Raise `UserError` for a URL that cannot be read, or holds what must not stand in a record."""
+        scheme, _, rest = self.root.partition("://")
+        authority, slash, path = re.split(r"[?#]", rest)[0].partition("/")
+        user, at, host = authority.rpartition("@")
+        shown = f"data={self.name}: data.root={scheme}://{host}{slash}{path}"
+        if not self.at_url:
+            raise UserError(f"{shown}: a URL, and this data set is read from a folder; data=shards reads tars at a URL")
+        if re.search(r"[?#]", rest) or (at and (":" in user or scheme.lower() in ("http", "https"))):
+            raise UserError(
+                f"{shown}: leave out the name, the password and what follows ? or #, which every record would hold; "
+                "fsspec finds credentials in ~/.netrc, in variables and in its own configuration"
             )
 
 
@@ -150,7 +168,13 @@ class HubPhotosConfig(FolderConfig, HubSource):
 
 @dataclass
 class ShardsConfig(FolderConfig):
-    """Settings of pictures in tars, `root/train-000000.tar` and so on, or `root/000000.tar`, to be divided."""
+    """Settings of pictures in tars, `root/train-000000.tar` and so on, or `root/000000.tar`, to be divided.
+
+    `root` may be a URL: the tars are fetched once into the user's cache.
+    """
+
+    downloadable: ClassVar[bool] = True
+    at_url: ClassVar[bool] = True
 
 
 DATA_SCHEMAS: dict[str, type[DataConfig]] = {
