@@ -1,10 +1,11 @@
-"""data=shards at a URL: what a folder gives, fetched once, whatever the network does; no picture is lost or counted twice."""
+"""data=shards at a URL: what the folder gives, fetched once, whatever the network does."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
 import json
+import re
 import shutil
 import sys
 import threading
@@ -142,7 +143,6 @@ def server() -> Iterator[Server]:
 def quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(remote, "WAITS", (0.001,) * 5)
-    monkeypatch.setattr(remote, "TIMEOUT", 0.3)
     monkeypatch.setattr(remote, "PIECE", PIECE)
     forget()
 
@@ -222,7 +222,7 @@ def cut(handler: Handler, request: Request, turn: int) -> bool:
 
 def slow(handler: Handler, request: Request, turn: int) -> None:
     if request.name == "train-000000.tar" and turn in (1, 3):
-        time.sleep(0.5)
+        time.sleep(0.4)
 
 
 def busy(handler: Handler, request: Request, turn: int) -> bool:
@@ -253,7 +253,10 @@ FAULTS: dict[str, Fault] = {"cut": cut, "slow": slow, "busy": busy, "short": sho
 
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("ranges", [True, False])
-def test_no_picture_is_lost_or_counted_twice(fault: str, ranges: bool, server: Server, packed: Path) -> None:
+def test_no_picture_is_lost_or_counted_twice(
+    fault: str, ranges: bool, server: Server, packed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote, "TIMEOUT", 0.2 if fault == "slow" else 60.0)
     server.holds(packed)
     server.fault, server.ranges = FAULTS[fault], ranges
     assert contents(at(server.url)) == contents(at(packed))
@@ -532,7 +535,7 @@ def test_a_disk_that_fills_up_is_no_fault_of_the_network(server: Server, packed:
 def test_secrets_in_a_url_are_refused_and_not_shown(url: str) -> None:
     with pytest.raises(UserError, match="leave out the name, the password") as told:
         compose_groups("eval", ["data=shards", f"data.root={url}"], "data")
-    assert "secret" not in str(told.value) and "host/x" in str(told.value) or "b/x" in str(told.value)
+    assert "secret" not in str(told.value) and re.search("//(host|b)/x:", str(told.value))
 
 
 def test_a_url_is_for_tars_alone_and_stays_as_it_is() -> None:
@@ -564,12 +567,12 @@ def test_a_password_comes_from_netrc(
 
 
 def test_what_is_not_installed_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in sys.modules if name.startswith("fsspec.implementations.http")]:
-        monkeypatch.delitem(sys.modules, name)
-    fsspec.registry._registry.pop("https", None)
     monkeypatch.setitem(sys.modules, "aiohttp", None)
+    monkeypatch.setitem(sys.modules, "s3fs", None)
     with pytest.raises(UserError, match=r"pip install 'cnn-zoo\[remote\]'"):
         describe(at("https://127.0.0.1/x"))
+    with pytest.raises(UserError, match=r"pip install 'fsspec\[s3\]'"):
+        describe(at("s3://bucket/x"))
     with pytest.raises(UserError, match="no-such://host/x: cannot be read"):
         describe(at("no-such://host/x"))
 

@@ -253,7 +253,7 @@ class Remote:
                     self._tried(lambda: self._at_once(name, version.size, file, seen))
                 os.fsync(file.fileno())
         except OSError as error:  # the server's are other errors by now
-            raise _unwritten(partial, error) from error
+            raise unwritten(partial, error) from error
 
     def _in_pieces(self, name: str, size: int, file: IO[bytes], seen: Callable[[int], None]) -> bool:
         """Write what is missing at a file's end; whether the server gives parts of files."""
@@ -303,10 +303,11 @@ def _write(file: IO[bytes], content: bytes) -> None:
         file.write(content)
         file.flush()
     except OSError as error:
-        raise _unwritten(Path(file.name), error) from error
+        raise unwritten(Path(file.name), error) from error
 
 
-def _unwritten(path: Path, error: OSError) -> UserError:
+def unwritten(path: Path, error: OSError) -> UserError:
+    """What a user is told if the cache cannot be written."""
     why = error.strerror or str(error)
     return UserError(f"{path}: cannot be written ({why}); XDG_CACHE_HOME names another place for caches")
 

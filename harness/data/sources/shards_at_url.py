@@ -28,7 +28,7 @@ from harness.errors import UserError
 from harness.run.bar import counted
 from harness.run.files import atomic, read_json, write_json
 from harness.run.log import log
-from harness.run.remote import SHA256, ChangedError, Remote, RemoteError, Version, bytes_missing, is_whole
+from harness.run.remote import SHA256, ChangedError, Remote, RemoteError, Version, bytes_missing, is_whole, unwritten
 
 FACTS_FILE = "shards.json"
 THREADS = 4  # that fetch at the same time
@@ -141,12 +141,6 @@ def tars_at(url: str, fetching: bool) -> Tars:
     """
     base, names = _divided(url)
     folder = cache_folder() / f"tars-{hashlib.sha256(base.encode()).hexdigest()[:32]}"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(
-            f"{folder}: cannot be made ({error.strerror}); XDG_CACHE_HOME names another place for caches"
-        ) from error
     tars = Tars(url, folder, Remote(base), fetching, {})
     with _alone(folder, url):
         kept = _kept(tars)
@@ -297,14 +291,22 @@ def _kept(tars: Tars) -> dict[str, Version] | None:
 
 @contextmanager
 def _alone(folder: Path, url: str) -> Iterator[None]:
-    """Hold the folder, which other processes of this run, or of another one, may be filling."""
-    lock = FileLock(folder / ".lock")
+    """Hold the folder, which other processes of this run, or of another one, may be filling.
+
+    Raises:
+        UserError: it cannot be written.
+    """
     try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        log.info(f"waiting for another process that fetches {url}")
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            log.info(f"waiting for another process that fetches {url}")
+            lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
+    except OSError as error:  # those of the network are other errors by now
+        raise unwritten(folder, error) from error
