@@ -598,5 +598,5 @@ def test_training_at_a_url_equals_training_in_a_folder(server: Server, packed: P
         assert len({(run / file).read_bytes() for run in runs.values()}) == 1, file
     server.shutdown()
     server.server_close()
-    done = run_script("eval.py", f"run={runs['url']}", f"runs={tmp_path / 'evaluations'}")
+    done = run_script("eval.py", f"run={runs['url']}", "force=true", f"runs={tmp_path / 'evaluations'}")
     assert done.returncode == 0 and "not reached" in done.stdout, done

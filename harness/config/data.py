@@ -10,6 +10,7 @@ from harness.config.facts import INTERPOLATIONS, MOST_PIXELS
 from harness.config.fields import Declared, chosen, is_url, setting
 from harness.errors import UserError
 
+AT_URL = ("shards",)  # data sets whose `root` may be a URL; by name, since a checkpoint's schema is found by its keys
 DECODERS = ("fast", "pil")
 LABELS = ("original", "real")  # of ImageNet's validation split
 VARIANTS = ("matched-frequency", "threshold0.7", "top-images")  # of ImageNet-V2
@@ -28,7 +29,6 @@ class DataConfig(Declared):
     )
     mean: list[float] = setting("mean of each channel, on the scale 0 to 1", least=0, most=1)
     std: list[float] = setting("standard deviation of each channel, on the same scale", least=1e-6, most=1)
-    at_url: ClassVar[bool] = False  # whether `root` may be a URL
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -45,7 +45,7 @@ class DataConfig(Declared):
         authority, slash, path = re.split(r"[?#]", rest)[0].partition("/")
         user, at, host = authority.rpartition("@")
         shown = f"data={self.name}: data.root={scheme}://{host}{slash}{path}"
-        if not self.at_url:
+        if self.name not in AT_URL:
             raise UserError(f"{shown}: a URL, and this data set is read from a folder; data=shards reads tars at a URL")
         if re.search(r"[?#]", rest) or (at and (":" in user or scheme.lower() in ("http", "https"))):
             raise UserError(
@@ -85,7 +85,7 @@ class ImageFilesConfig(DataConfig):
             raise UserError(f"data.resize={self.resize}: must be at least data.image_size={self.image_size}")
         if self.cache is not None and self.cache < self.image_size:
             raise UserError(f"data.cache={self.cache}: must be at least data.image_size={self.image_size}")
-        if self.download and not self.downloadable:
+        if self.download and not self.downloadable and self.name not in AT_URL:
             raise UserError(
                 f"data.download=true: this program cannot download {self.name}; put the files into data.root"
             )
@@ -172,9 +172,6 @@ class ShardsConfig(FolderConfig):
 
     `root` may be a URL: the tars are fetched once into the user's cache.
     """
-
-    downloadable: ClassVar[bool] = True
-    at_url: ClassVar[bool] = True
 
 
 DATA_SCHEMAS: dict[str, type[DataConfig]] = {
