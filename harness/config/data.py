@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import ClassVar
 
 from harness.config.facts import INTERPOLATIONS, MOST_PIXELS
-from harness.config.fields import Declared, chosen, setting
+from harness.config.fields import Declared, chosen, is_url, setting
 from harness.errors import UserError
 
+AT_URL = ("shards",)  # data sets whose `root` may be a URL; by name, since a checkpoint's schema is found by its keys
 DECODERS = ("fast", "pil")
 LABELS = ("original", "real")  # of ImageNet's validation split
 VARIANTS = ("matched-frequency", "threshold0.7", "top-images")  # of ImageNet-V2
@@ -30,9 +32,25 @@ class DataConfig(Declared):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if is_url(self.root):
+            self._check_url()
         if len(self.mean) != len(self.std):
             raise UserError(
                 f"data.mean has {len(self.mean)} values and data.std has {len(self.std)}: give both one value a channel"
+            )
+
+    def _check_url(self) -> None:
+        """Raise `UserError` for a URL that cannot be read, or holds what must not stand in a record."""
+        scheme, _, rest = self.root.partition("://")
+        authority, slash, path = re.split(r"[?#]", rest)[0].partition("/")
+        user, at, host = authority.rpartition("@")
+        shown = f"data={self.name}: data.root={scheme}://{host}{slash}{path}"
+        if self.name not in AT_URL:
+            raise UserError(f"{shown}: a URL, and this data set is read from a folder; data=shards reads tars at a URL")
+        if re.search(r"[?#]", rest) or (at and (":" in user or scheme.lower() in ("http", "https"))):
+            raise UserError(
+                f"{shown}: leave out the name, the password and what follows ? or #, which every record would hold; "
+                "fsspec finds credentials in ~/.netrc, in variables and in its own configuration"
             )
 
 
@@ -67,7 +85,7 @@ class ImageFilesConfig(DataConfig):
             raise UserError(f"data.resize={self.resize}: must be at least data.image_size={self.image_size}")
         if self.cache is not None and self.cache < self.image_size:
             raise UserError(f"data.cache={self.cache}: must be at least data.image_size={self.image_size}")
-        if self.download and not self.downloadable:
+        if self.download and not self.downloadable and self.name not in AT_URL:
             raise UserError(
                 f"data.download=true: this program cannot download {self.name}; put the files into data.root"
             )
@@ -150,7 +168,10 @@ class HubPhotosConfig(FolderConfig, HubSource):
 
 @dataclass
 class ShardsConfig(FolderConfig):
-    """Settings of pictures in tars, `root/train-000000.tar` and so on, or `root/000000.tar`, to be divided."""
+    """Settings of pictures in tars, `root/train-000000.tar` and so on, or `root/000000.tar`, to be divided.
+
+    `root` may be a URL: the tars are fetched once into the user's cache.
+    """
 
 
 DATA_SCHEMAS: dict[str, type[DataConfig]] = {

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -99,6 +100,11 @@ def written(value: Any) -> str:
     return str(value)
 
 
+def is_url(path: str) -> bool:
+    """Whether what a user gave as a path is a URL, such as `https://host/folder`."""
+    return re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", path) is not None
+
+
 class Declaration(NamedTuple):
     """What a field declares: its type, its default (`MISSING` if `configs/` gives the value), and its `Setting`."""
 
@@ -149,5 +155,5 @@ class Declared:
         for name, declaration in declarations(type(self)).items():
             value = getattr(self, name)
             declaration.setting.check(f"{self.group}.{name}" if self.group else name, value)
-            if declaration.setting.path and value:
+            if declaration.setting.path and value and not is_url(value):
                 setattr(self, name, str(Path(value).expanduser()))

@@ -298,9 +298,13 @@ def _changed(path: bytes) -> int:
 
 def cache_file(kind: str, root: Path) -> Path:
     """Where the user's cache keeps something of a folder: its `index`, or the `digests` of its files."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     digest = hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:32]
-    return cache / "cnn-zoo" / f"{kind}-{digest}.npz"
+    return cache_folder() / f"{kind}-{digest}.npz"
+
+
+def cache_folder() -> Path:
+    """This program's folder in the user's cache."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cnn-zoo"
 
 
 def _read_cache(root: Path, path: Path) -> _Index | None:

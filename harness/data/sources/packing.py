@@ -22,11 +22,12 @@ from harness.data.images.pieces import Piece
 from harness.data.images.shards import member_of
 from harness.data.sources import shards
 from harness.data.sources.folder import Part
+from harness.data.sources.shards_at_url import FACTS_FILE
 from harness.data.sources.splits import Split
 from harness.data.sources.table import DIVIDED, describe, load, load_test
 from harness.errors import UserError
 from harness.run.bar import counted
-from harness.run.files import PARTIAL, write_json
+from harness.run.files import PARTIAL, sha256_of_file, write_json
 
 MEMBER = 2048  # bytes of a tar that a picture and its label need at most beside the picture, their names short
 
@@ -82,12 +83,18 @@ def pack(config: DataConfig, out: Path, tar_bytes: int) -> dict[str, int]:
             _write(partial, name, one, tar_bytes)
         sets = {name: {"images": len(one.names), "prefix": one.prefix} for name, one in packs.items()}
         facts = {"schema": shards.SCHEMA, "version": shards.VERSION, "source": config.name, "as_viewed": as_viewed}
-        write_json(partial / shards.FACTS_FILE, {**facts, "sets": sets, "class_names": list(class_names)})
+        tars = {path.name: _told(path) for path in sorted(partial.glob("*.tar"))}
+        write_json(partial / FACTS_FILE, {**facts, "sets": sets, "tars": tars, "class_names": list(class_names)})
         partial.rename(out)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     time.sleep(2 * TICK / 1e9)  # an index of files that have only just changed would not be kept
     return shards.read_back(out)
+
+
+def _told(path: Path) -> dict[str, object]:
+    """What tells a copy of a tar, fetched from a URL, from a damaged one."""
+    return {"bytes": path.stat().st_size, "sha256": sha256_of_file(path)}
 
 
 def _packs(config: DataConfig) -> tuple[tuple[str, ...], bool, dict[str, Pack]]:

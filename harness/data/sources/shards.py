@@ -3,7 +3,8 @@
 The name of a tar, or of its folder, says its split by a word that `harness.data.sources.folder.SPLITS` knows:
 `train-000000.tar`, `imagenet1k-validation-07.tar`, `val/3.tar`. Tars of which none has such a word are divided by the
 rule for an undivided folder. `shards.json` beside them holds the names of the classes, where labels are numbers, and of
-tars that `tools/shard.py` packed what makes their pictures those of the source: ids, order and decoding.
+tars that `tools/shard.py` packed what makes their pictures those of the source: ids, order and decoding. Tars at a URL
+are fetched into a folder first.
 """
 
 from __future__ import annotations
@@ -18,15 +19,16 @@ import numpy as np
 
 from harness.config.data import DataConfig, FolderConfig
 from harness.config.facts import DataSet
+from harness.config.fields import is_url
 from harness.data.images.image_files import ImageFiles
 from harness.data.images.shards import Shards, index_shards, renamed, stamps_of
 from harness.data.sources import folder
 from harness.data.sources.folder import SPLITS, Part, Parts
+from harness.data.sources.shards_at_url import FACTS_FILE, tars_at
 from harness.data.sources.splits import Split, Splits
 from harness.errors import UserError
 from harness.run.files import read_json
 
-FACTS_FILE = "shards.json"
 SCHEMA, VERSION = "cnn-zoo shards", 1
 UNDIVIDED = "images"
 
@@ -45,13 +47,36 @@ class Facts(NamedTuple):
     as_viewed: bool
 
 
+class _Reported(NamedTuple):
+    """The set that is reported on, of tars at a URL that were packed here and need no others.
+
+    Attributes:
+        root: folder of the copies.
+        facts: what `shards.json` says.
+        class_names: in label order.
+        name: of the set.
+        tars: of the set, by their paths at the URL.
+    """
+
+    root: Path
+    facts: Facts
+    class_names: tuple[str, ...]
+    name: str
+    tars: list[str]
+
+
 def describe(config: DataConfig) -> DataSet:
     """Facts of the pictures.
 
     Raises:
         UserError: no tars, or such as are damaged or hold no labelled pictures.
     """
-    return folder.facts_of(divide(config), config)
+    reported = _reported(config)
+    if reported is None:
+        return folder.facts_of(divide(config), config)
+    images = {_split_of(name): one["images"] for name, one in reported.facts.sets.items()}
+    train, test = sum(images.values()) - images[_split_of(reported.name)], images[_split_of(reported.name)]
+    return DataSet(None, None, len(config.mean), reported.class_names, train, test)
 
 
 def load(config: DataConfig) -> Splits:
@@ -61,14 +86,44 @@ def load(config: DataConfig) -> Splits:
 
 def load_test(config: DataConfig) -> ImageFiles:
     """The test split alone; raises as `describe` does."""
-    return _decoded(config, folder.test_of(divide(config)))
+    reported = _reported(config)
+    if reported is None:
+        return _decoded(config, folder.test_of(divide(config)))
+    root, facts, _, name, tars = reported
+    index = _index(root, name, tars_at(config.root, config.download).fetched(tars), facts)
+    none = _part(index, "").where(np.zeros(len(index), dtype=np.bool_))
+    part = _part(index, facts.sets[name]["prefix"])
+    return _decoded(config, folder.test_of(Parts(index.classes, none, none, part)))
+
+
+def _reported(config: DataConfig) -> _Reported | None:
+    """What is reported on of tars at a URL; None where that cannot be told, or evaluated, without the other tars."""
+    assert isinstance(config, FolderConfig)
+    if not is_url(config.root):
+        return None
+    at_url = tars_at(config.root, config.download)
+    facts = read_facts(at_url.folder)
+    sets = _sets(at_url.folder, [at_url.folder / name for name in at_url.files], f"data.root={config.root}")
+    of_split = {_split_of(name): name for name in sets}
+    if facts.class_names is None or facts.sets.keys() != sets.keys() or len(sets) < 2 or "train" not in of_split:
+        return None
+    folder.check_folds(config, list(sets))
+    name = of_split.get("test") or of_split["val"]
+    tars = [str(path.relative_to(at_url.folder)) for path in sets[name]]
+    return _Reported(at_url.folder, facts, facts.class_names, name, tars)
 
 
 def divide(config: DataConfig) -> Parts:
     """The splits of the tars that the config names; raises as `describe` does."""
     assert isinstance(config, FolderConfig)
-    root, facts = Path(config.root).absolute(), read_facts(Path(config.root))
-    sets = find_sets(root, f"data={config.name}: data.root={config.root}")
+    where = f"data={config.name}: data.root={config.root}"
+    if is_url(config.root):
+        at_url = tars_at(config.root, config.download)
+        root, sets = at_url.folder, _sets(at_url.folder, at_url.fetched(list(at_url.files)), where)
+    else:
+        root = Path(config.root).absolute()
+        sets = find_sets(root, where)
+    facts = read_facts(root)
     for name in facts.sets.keys() - sets.keys():
         raise UserError(f"{root}: the tars {name}-*.tar are missing, of which {FACTS_FILE} tells")
     whole = {name: _index(root, name, paths, facts) for name, paths in sets.items()}
@@ -95,7 +150,12 @@ def divide(config: DataConfig) -> Parts:
 
 def as_viewed(config: DataConfig) -> bool:
     """Whether the pictures are decoded as a viewer shows them."""
-    return read_facts(Path(config.root)).as_viewed
+    return read_facts(_root(config)).as_viewed
+
+
+def _root(config: DataConfig) -> Path:
+    """The folder of the tars, or of their copies."""
+    return tars_at(config.root, config.download).folder if is_url(config.root) else Path(config.root)
 
 
 def read_back(root: Path) -> dict[str, int]:
@@ -150,8 +210,13 @@ def find_sets(root: Path, where: str) -> dict[str, list[Path]]:
         raise UserError(
             f"{where}: no .tar in it{hint or '; tools/shard.py packs pictures, and data=folder reads files'}"
         )
+    return _sets(root, paths, where)
+
+
+def _sets(root: Path, paths: list[Path], where: str) -> dict[str, list[Path]]:
+    """Tars under `root` by the word of their split; raises as `find_sets` does."""
     sets: dict[str, list[Path]] = {}
-    for path in paths:
+    for path in sorted(paths):
         sets.setdefault(_word(str(path.relative_to(root))), []).append(path)
     if UNDIVIDED in sets and len(sets) > 1:
         other = next(name for name in sets if name != UNDIVIDED)
