@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from fastai.data.block import CategoryBlock, DataBlock
-from fastai.data.transforms import IndexSplitter, Normalize, get_image_files, parent_label
+from fastai.data.transforms import GrandparentSplitter, IndexSplitter, Normalize, get_image_files, parent_label
 from fastai.learner import Learner
 from fastai.losses import CrossEntropyLossFlat
 from fastai.metrics import accuracy, top_k_accuracy
@@ -27,10 +27,11 @@ from fastai.vision.data import ImageBlock
 from benchmarks.side_by_side.work import CLASSES, LEARNING_RATE, MOMENTUM, Work, network, training_images
 
 
-def _loaders(work: Work, split: str, folder: str) -> Any:
-    """Loaders of one split as the training or the validation split, and the other one empty."""
+def _loaders(work: Work, validation: bool, folder: str) -> Any:
+    """Loaders of the images to train on, and of those of the folder `val` if they are wanted."""
+    splitter = GrandparentSplitter(valid_name="val") if validation else IndexSplitter([])
     if work.images == "folder":
-        items, pixels, label = get_image_files(f"{work.root}/{split}"), None, parent_label
+        items, pixels, label = get_image_files(work.root if validation else f"{work.root}/train"), None, parent_label
         classes = sorted({parent_label(item) for item in items})
     else:
         images = training_images(work, None)
@@ -42,7 +43,7 @@ def _loaders(work: Work, split: str, folder: str) -> Any:
         blocks=(ImageBlock(PILImageBW if work.channels == 1 else PILImage), CategoryBlock(vocab=classes)),
         get_x=pixels,
         get_y=label,
-        splitter=IndexSplitter(range(len(items)) if split == "val" else []),
+        splitter=splitter,
         item_tfms=_cuts(work),
         batch_tfms=[Normalize.from_stats(list(work.mean), list(work.std), cuda=False)],
     )
@@ -58,10 +59,10 @@ def _cuts(work: Work) -> list[Any]:
     return [RandomResizedCrop(work.pixels, min_scale=0.08), FlipItem(0.5)]  # of validation: the middle
 
 
-def _learner(work: Work, split: str, folder: str) -> Any:
+def _learner(work: Work, validation: bool, folder: str) -> Any:
     sgd = partial(OptimWrapper, opt=torch.optim.SGD)
     metrics, loss = [accuracy, top_k_accuracy], CrossEntropyLossFlat()
-    loaders = _loaders(work, split, folder)
+    loaders = _loaders(work, validation, folder)
     options = {"opt_func": sgd, "metrics": metrics, "loss_func": loss, "moms": (MOMENTUM,) * 3}
     return Learner(loaders, network(work), lr=LEARNING_RATE, wd=0.0, path=folder, **options)
 
@@ -69,7 +70,7 @@ def _learner(work: Work, split: str, folder: str) -> Any:
 def epoch(work: Work) -> float:
     """Seconds of `fit`."""
     with tempfile.TemporaryDirectory() as folder:
-        learner = _learner(work, "train", folder)
+        learner = _learner(work, False, folder)
         started = time.perf_counter()
         learner.fit(1)
         return time.perf_counter() - started
@@ -78,7 +79,7 @@ def epoch(work: Work) -> float:
 def evaluation(work: Work) -> float:
     """Seconds of `validate`."""
     with tempfile.TemporaryDirectory() as folder:
-        learner = _learner(work, "val", folder)
+        learner = _learner(work, True, folder)
         started = time.perf_counter()
         learner.validate()
         return time.perf_counter() - started

@@ -16,8 +16,6 @@ import importlib.util
 import tempfile
 import time
 from collections.abc import Mapping
-from contextlib import contextmanager
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from importlib import metadata
@@ -109,7 +107,13 @@ def measure(folder: Path, root: Path, sizes: Sizes, peers: Mapping[str, str] = P
         rounds = sizes.rounds[part]
         write_json(
             record,
-            {"benchmark": f"side_by_side {part}", "rounds": rounds, **measured, "versions": versions, "machine": machine()},
+            {
+                "benchmark": f"side_by_side {part}",
+                "rounds": rounds,
+                **measured,
+                "versions": versions,
+                "machine": machine(),
+            },
         )
         lines.append(f"{part}: {time.monotonic() - began:.0f} seconds; {record}")
     return lines
@@ -121,7 +125,9 @@ def _part(part: str, root: Path, scratch: Path, sizes: Sizes, peers: list[str]) 
     everyone = {"ours": "ours", **{peer: peer for peer in peers}}
     if part == "lenet5-mnist":
         images = sizes.mnist or 60_000
-        return _in_turns({name: (who, mnist) for name, who in {**everyone, BARE: BARE}.items()}, "epoch", images, rounds)
+        return _in_turns(
+            {name: (who, mnist) for name, who in {**everyone, BARE: BARE}.items()}, "epoch", images, rounds
+        )
     if part == "resnet20-cifar10":
         _few_small(root / "cifar10-jpeg", scratch, sizes.small)
         small = Work("resnet20", "parquet", str(scratch), *CIFAR10, 32, batch, threads=sizes.threads)
@@ -142,20 +148,15 @@ def _part(part: str, root: Path, scratch: Path, sizes: Sizes, peers: list[str]) 
 
 def _in_turns(runs: Mapping[str, tuple[str, Work]], what: str, images: int, rounds: int) -> dict[str, Any]:
     """Seconds and memory of everyone."""
-    with _working({name: Worker(who, what, work) for name, (who, work) in runs.items()}) as workers:
-        seconds = in_turns(workers, rounds)
-        peaks = {name: worker.peak for name, worker in workers.items()}
+    with tempfile.TemporaryDirectory() as cache:
+        workers = {name: Worker(who, what, work, Path(cache)) for name, (who, work) in runs.items()}
+        try:
+            seconds = in_turns(workers, rounds)
+        finally:
+            for worker in workers.values():
+                worker.end()
+    peaks = {name: worker.peak for name, worker in workers.items()}
     return {**_said(runs["ours"][1]), "images": images, **_compared(seconds), "peak_mebibytes": peaks}
-
-
-@contextmanager
-def _working(workers: dict[str, Worker]) -> Iterator[dict[str, Worker]]:
-    """End their processes at the end."""
-    try:
-        yield workers
-    finally:
-        for worker in workers.values():
-            worker.end()
 
 
 def _first_step(work: Work, peers: list[str], rounds: int) -> dict[str, Any]:

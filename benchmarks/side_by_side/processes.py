@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -28,18 +29,20 @@ class Worker:
         who: module of this package.
         what: `epoch` or `evaluation`.
         work: to be done.
+        cache: folder for what programs keep from one run to the next.
 
     Attributes:
         peak: MiB of the process and all that it started, at most; None before the first turn.
     """
 
-    def __init__(self, who: str, what: str, work: Work) -> None:
+    def __init__(self, who: str, what: str, work: Work, cache: Path) -> None:
         self.peak: float | None = None
         self.who = who
         self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115  # as long as the process lives
         command = [*_python("worker"), who, what, json.dumps(dataclasses.asdict(work))]
         pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": self.errors}
-        self.process = subprocess.Popen(command, cwd=ROOT, text=True, **pipes)
+        environment = {**os.environ, "XDG_CACHE_HOME": str(cache)}
+        self.process = subprocess.Popen(command, cwd=ROOT, text=True, env=environment, **pipes)
 
     def __call__(self) -> float:
         """Seconds of a turn."""
