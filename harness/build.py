@@ -41,7 +41,7 @@ from models.layers import multiply_adds
 
 
 class Unwatched(PassThroughProfiler):
-    """Lightning's profiler that measures nothing, without the generator that it makes for each of 23 calls in a step."""
+    """Lightning's profiler that measures nothing, without the generator that it makes 23 times in a step."""
 
     profile = nullcontext  # type: ignore[assignment]  # called with the name of an action, it does nothing
 

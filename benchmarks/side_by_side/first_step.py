@@ -13,6 +13,7 @@ import time
 from typing import Any
 
 import torch
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from benchmarks.side_by_side.work import Work
 from benchmarks.terminal import unseen_terminal
@@ -27,7 +28,7 @@ def main() -> None:
         print(time.time(), file=replies, flush=True)
         os._exit(0)
 
-    torch.optim.optimizer.register_optimizer_step_post_hook(end)
+    register_optimizer_step_post_hook(end)
     torch.set_num_threads(work.threads)
     with unseen_terminal():
         importlib.import_module(f"benchmarks.side_by_side.{who}").epoch(work)

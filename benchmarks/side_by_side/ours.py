@@ -1,4 +1,4 @@
-"""This program: all that `train.py` and `eval.py` do, once their words are read; the clock is around Lightning's loop."""
+"""This program: all that `train.py` and `eval.py` do with their words; the clock is around Lightning's loop."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ SAMPLE_EVERY = 0.05  # seconds
 class Worker:
     """One's process; call it to let it work once.
 
-    It takes memory in the first turn alone, which `in_turns` throws away, so that looking at it costs no other any time.
+    Its memory is looked at in the first turn alone, which `in_turns` throws away: the other turns lose no time by it.
 
     Args:
         who: module of this package.

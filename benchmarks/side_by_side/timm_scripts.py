@@ -15,22 +15,24 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import timm.data
+import timm.utils
 import torch
-from timm.data import create_dataset, create_loader
 from timm.data.transforms import ToNumpy
-from timm.utils import AverageMeter, CheckpointSaver, accuracy, update_summary
 from torch import nn
 from torchvision import transforms
 
 from benchmarks.side_by_side.work import Work, cuts, first, network, optimizer, training_images
 
+data: Any = timm.data  # partly annotated
+utils: Any = timm.utils
 LOG_EVERY = {"train": 50, "validate": 10}  # batches
 log = logging.getLogger("timm_scripts")
 
 
 def train_one_epoch(model: nn.Module, batches: Any, descent: torch.optim.Optimizer, criterion: nn.Module) -> float:
     """Their loop; returns the mean loss."""
-    batch_time, data_time, losses = AverageMeter(), AverageMeter(), AverageMeter()
+    batch_time, data_time, losses = utils.AverageMeter(), utils.AverageMeter(), utils.AverageMeter()
     model.train()
     end, last = time.time(), len(batches) - 1
     for number, (images, labels) in enumerate(batches):
@@ -55,7 +57,7 @@ def train_one_epoch(model: nn.Module, batches: Any, descent: torch.optim.Optimiz
 
 def validate(model: nn.Module, batches: Any, criterion: nn.Module, work: Work) -> None:
     """Their evaluation, its warm-up among it."""
-    batch_time, losses, top1, top5 = (AverageMeter() for _ in range(4))
+    batch_time, losses, top1, top5 = (utils.AverageMeter() for _ in range(4))
     model.eval()
     with torch.inference_mode():
         model(torch.randn(work.batch_size, work.channels, work.pixels, work.pixels))
@@ -63,7 +65,7 @@ def validate(model: nn.Module, batches: Any, criterion: nn.Module, work: Work) -
         for number, (images, labels) in enumerate(batches):
             output = model(images)
             loss = criterion(output, labels)
-            right1, right5 = accuracy(output.detach(), labels, topk=(1, 5))
+            right1, right5 = utils.accuracy(output.detach(), labels, topk=(1, 5))
             losses.update(loss.item(), len(images))
             top1.update(right1.item(), len(images))
             top5.update(right5.item(), len(images))
@@ -81,19 +83,19 @@ def _loader(work: Work, images: Any, training: bool, **options: Any) -> Any:
     size = (work.channels, work.pixels, work.pixels)
     statistics = {"mean": work.mean, "std": work.std, "device": torch.device("cpu")}
     options |= {"is_training": training, "num_workers": work.workers, "interpolation": "bilinear"}
-    return create_loader(images, size, work.batch_size, **statistics, **options)
+    return data.create_loader(images, size, work.batch_size, **statistics, **options)
 
 
 def _training_batches(work: Work) -> Any:
     if work.images == "mnist":
-        images = first(create_dataset("torch/mnist", root=work.root, split="train", is_training=True), work.most)
+        images = first(data.create_dataset("torch/mnist", root=work.root, split="train", is_training=True), work.most)
         return _loader(work, images, True, no_aug=True)
     if work.images == "parquet":
         images = training_images(work, None)
         batches = _loader(work, images, True)
         images.transform = transforms.Compose([*cuts(work), ToNumpy()])
         return batches
-    images = create_dataset("", root=work.root, split="train", is_training=True)
+    images = data.create_dataset("", root=work.root, split="train", is_training=True)
     return _loader(work, images, True, color_jitter=0.0)
 
 
@@ -103,12 +105,12 @@ def epoch(work: Work) -> float:
     batches, model, criterion = _training_batches(work), network(work), nn.CrossEntropyLoss()
     descent = optimizer(model)
     with tempfile.TemporaryDirectory() as folder:
-        saver = CheckpointSaver(
+        saver = utils.CheckpointSaver(
             model, descent, args=SimpleNamespace(model=work.model), checkpoint_dir=folder, recovery_dir=folder
         )
         started = time.perf_counter()
         loss = train_one_epoch(model, batches, descent, criterion)
-        update_summary(0, {"loss": loss}, {"loss": loss}, str(Path(folder) / "summary.csv"), write_header=True)
+        utils.update_summary(0, {"loss": loss}, {"loss": loss}, str(Path(folder) / "summary.csv"), write_header=True)
         saver.save_checkpoint(0, metric=loss)
         return time.perf_counter() - started
 
@@ -116,7 +118,7 @@ def epoch(work: Work) -> float:
 def evaluation(work: Work) -> float:
     """Seconds of an evaluation."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", force=True)
-    images = create_dataset("", root=work.root, split="val")
+    images = data.create_dataset("", root=work.root, split="val")
     batches, model = _loader(work, images, False, crop_pct=work.pixels / work.resize), network(work)
     started = time.perf_counter()
     validate(model, batches, nn.CrossEntropyLoss(), work)

@@ -6,7 +6,8 @@
 
 The records are in benchmarks/results/experiments/EXPERIMENT/, each the result.json of a run, as it is: seed0.json, or
 lenet5-seed0.json where the experiment sweeps the model, too. A record of other settings than its experiment has in
-configs/experiment/ is refused. Those of `python tools/benchmark.py side_by_side` are in benchmarks/results/side-by-side/.
+configs/experiment/ is refused. Those of `python tools/benchmark.py side_by_side`, which the tables of performance are
+made of, are in benchmarks/results/side-by-side/.
 """
 
 from __future__ import annotations
@@ -124,7 +125,7 @@ def results(root: Path, check: bool) -> int:
         if (table := SHOWN[name].table) is not None:
             texts[README] = between(texts[README], table, short_table(section))
     if (root / PERFORMANCE).exists():
-        texts[PERFORMANCE] = _performance(root)
+        texts[PERFORMANCE] = performance_page(root)
     old = [path for path, text in texts.items() if _read(root / path) != text]
     old_pictures = [name for name in drawable if drawn_in(root / IMAGES / SHOWN[name].picture) != rows[name]]
     if check:
@@ -138,7 +139,7 @@ def results(root: Path, check: bool) -> int:
     return 0
 
 
-def _performance(root: Path) -> str:
+def performance_page(root: Path) -> str:
     """The page of performance with the tables that the records make."""
     text = (root / PERFORMANCE).read_text(encoding="utf-8")
     for part in side_by_side.PARTS:

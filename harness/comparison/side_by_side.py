@@ -32,7 +32,10 @@ LONGER = {  # why, by part and row
     ("first-step", "reference_loop"): "it imports neither Lightning nor Hydra",
     ("first-step", "timm_scripts"): "they import neither Lightning nor Hydra",
 }
-LARGER = "Lightning, Hydra and matplotlib take memory before the first image does"
+LARGER = (
+    "Lightning, Hydra and matplotlib take memory before the first image does, and so does a process that starts those "
+    "that decode pictures, with torch loaded once more"
+)
 
 
 def block(part: str, record: Mapping[str, Any] | None) -> str:
