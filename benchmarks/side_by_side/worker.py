@@ -1,4 +1,7 @@
-"""A process that does one's work whenever a line comes: `python -m benchmarks.side_by_side.worker WHO WHAT WORK`."""
+"""A process that does one's work whenever a line comes: `python -m benchmarks.side_by_side.worker WHO WHAT WORK`.
+
+It imports what it needs in `main`, because processes that decode pictures for `train.py` import the main file anew.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +9,14 @@ import importlib
 import json
 import sys
 
-import torch
-
-from benchmarks.side_by_side.work import Work
-from benchmarks.terminal import unseen_terminal
-
 
 def main() -> None:
     """For each line of the standard input, print the seconds that the work took."""
+    import torch
+
+    from benchmarks.side_by_side.work import Work
+    from benchmarks.terminal import unseen_terminal
+
     who, what, given = sys.argv[1:]
     work = Work(**json.loads(given))
     do = getattr(importlib.import_module(f"benchmarks.side_by_side.{who}"), what)
