@@ -114,7 +114,7 @@ def test_each_part_is_measured(tmp_path: Path) -> None:
     if not root.is_dir():
         pytest.skip("real MNIST is not at ../shared/data/mnist")
     peers = {peer: package for peer, package in PEERS.items() if importlib.util.find_spec(package)}
-    sizes = Sizes(**TINY, rounds=dict.fromkeys(PARTS, 1), threads=1)  # type: ignore[arg-type]  # of one kind each
+    sizes = Sizes(**TINY, rounds=dict.fromkeys(PARTS, 1), threads=1)
     lines = measure(tmp_path, root, sizes, peers)
     assert [line.partition(":")[0] for line in lines] == list(PARTS)
     for part in PARTS:
