@@ -47,7 +47,7 @@ def watched(name, *arguments, **options):
         after(sys.modules[name].Classifier, "on_train_batch_end", "first step")
     return module
 builtins.__import__ = watched
-sys.argv = ["train.py", "trainer=smoke", "runs=" + sys.argv[1]]
+sys.argv = ["train.py", "trainer=smoke", *sys.argv[1:]]
 try:
     runpy.run_path("train.py", run_name="__main__")
 finally:
@@ -61,17 +61,12 @@ def measure(rounds: int) -> dict[str, Any]:
     found: dict[str, list[float]] = {milestone: [] for milestone in MILESTONES}
     alone = []
     for _ in range(rounds):
-        with tempfile.TemporaryDirectory() as runs:
-            started = time.time()
-            command = [sys.executable, "-c", PROBE, runs]
-            done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-            (line,) = [line for line in done.stdout.splitlines() if line.startswith("MARKS ")]
-            for milestone, moment in json.loads(line.removeprefix("MARKS ")).items():
-                found[milestone].append(moment - started)
+        for milestone, seconds in seconds_to_milestones().items():
+            found[milestone].append(seconds)
         started = time.time()
         subprocess.run([sys.executable, "-c", "import lightning"], check=True)
         alone.append(time.time() - started)
-    medians = {milestone: statistics.median(seconds) for milestone, seconds in found.items()}
+    medians = {milestone: statistics.median(times) for milestone, times in found.items()}
     return {
         "benchmark": "startup",
         "rounds": rounds,
@@ -80,3 +75,13 @@ def measure(rounds: int) -> dict[str, Any]:
         "first_step_to_import_lightning": medians["first step"] / statistics.median(alone),
         "machine": machine(),
     }
+
+
+def seconds_to_milestones(*words: str) -> dict[str, float]:
+    """Seconds from the start of `python train.py trainer=smoke`, with these words of its command line, to each."""
+    with tempfile.TemporaryDirectory() as runs:
+        started = time.time()
+        command = [sys.executable, "-c", PROBE, f"runs={runs}", *words]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("MARKS ")]
+    return {milestone: moment - started for milestone, moment in json.loads(line.removeprefix("MARKS ")).items()}

@@ -10,15 +10,9 @@ Every variant trains on the whole training split without augmentation; validatio
 from __future__ import annotations
 
 import logging
-import os
-import pty
-import sys
 import tempfile
-import threading
 import time
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +24,7 @@ from torch.utils.data import DataLoader
 from torchvision import datasets, transforms
 
 from benchmarks.rounds import in_turns, machine, ratio
+from benchmarks.terminal import unseen_terminal
 from harness import build
 from harness.config.data import DataConfig
 from harness.config.facts import Preprocessing
@@ -197,7 +192,7 @@ def shipped_epoch(
     data = TrainData(splits, preprocessing, RECIPE, protocol, seed=0, max_batches=None)
     trained = Trained("benchmark", {}, describe(config).class_names, preprocessing, config, {})
     classifier = ClockedClassifier(network, RECIPE, data.steps_per_epoch, seed=0)
-    with tempfile.TemporaryDirectory() as folder, _terminal():
+    with tempfile.TemporaryDirectory() as folder, unseen_terminal():
         callbacks = [ProgressBar(True), Recorder(Path(folder), trained, 2, 1000)]
         options: dict[str, Any] = {"max_epochs": 1, "limit_val_batches": 0}
         trainer = build.build_trainer(team, Path(folder), RECIPE.precision, callbacks, **options)
@@ -214,7 +209,7 @@ def usual_epoch(
     source = {"mnist": datasets.MNIST, "cifar10": datasets.CIFAR10}[data]
     loader = DataLoader(source(root, train=True, transform=transform), batch_size=BATCH, shuffle=True)
     module = UsualTemplate(network)
-    with tempfile.TemporaryDirectory() as folder, _terminal():
+    with tempfile.TemporaryDirectory() as folder, unseen_terminal():
         trainer = L.Trainer(
             accelerator=accelerator,
             devices=1,
@@ -271,25 +266,3 @@ def _torchmetrics(device: torch.device) -> float:
 def _wait(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize()
-
-
-@contextmanager
-def _terminal() -> Iterator[None]:
-    """Standard output is a terminal that nobody looks at, so that bars are drawn as for a person."""
-    reader, writer = pty.openpty()
-    threading.Thread(target=_drain, args=(reader,), daemon=True).start()
-    before = sys.stdout, sys.stderr
-    with os.fdopen(writer, "w") as terminal:
-        sys.stdout = sys.stderr = terminal
-        try:
-            yield
-        finally:
-            sys.stdout, sys.stderr = before
-
-
-def _drain(reader: int) -> None:
-    try:
-        while os.read(reader, 65536):
-            pass
-    except OSError:
-        os.close(reader)

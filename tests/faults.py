@@ -2625,6 +2625,38 @@ AT_SCALE = [
     ),
 ]
 
+SIDE_BY_SIDE = "harness/comparison/side_by_side.py"
+BESIDE = [
+    Fault(
+        "the page hides where another is faster",
+        SIDE_BY_SIDE,
+        "        if times < 1\n    ]\n    less",
+        "        if times < 0\n    ]\n    less",
+        "test_side_by_side.py::test_the_block_says_how_long_others_take_and_where_we_are_behind",
+    ),
+    Fault(
+        "memory is a multiple of the other's",
+        SIDE_BY_SIDE,
+        'peaks[name] / peaks["ours"]',
+        'peaks["ours"] / peaks[name]',
+        "test_side_by_side.py::test_the_block_says_how_long_others_take_and_where_we_are_behind",
+    ),
+    Fault(
+        "memory leaves out the processes that decode",
+        "benchmarks/side_by_side/processes.py",
+        "            yield from _family(int(child))",
+        "            _family(int(child))",
+        "test_side_by_side.py::test_memory_is_that_of_a_process_and_its_children",
+    ),
+    Fault(
+        "torch checks each name of a hook that Lightning notes",
+        CLASSIFIER,
+        'if name == "_current_fx_name":',
+        'if name == "":',
+        "test_training.py::test_what_lightning_notes_of_each_hook_costs_little",
+    ),
+]
+
 FAULTS = [
     *INTEGERS,
     *LOADING,
@@ -2652,4 +2684,5 @@ FAULTS = [
     *NODES,
     *CHOSEN,
     *AT_SCALE,
+    *BESIDE,
 ]

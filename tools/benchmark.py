@@ -68,6 +68,13 @@ def gpu(arguments: argparse.Namespace) -> dict[str, Any]:
     return {"benchmark": "gpu", "parts": lines}
 
 
+def side_by_side(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The same work by this program, torchvision's reference loop, timm, the Lightning template and fastai."""
+    from benchmarks.side_by_side.measure import Sizes, measure
+
+    return {"benchmark": "side_by_side", "parts": measure(arguments.records, arguments.root, Sizes())}
+
+
 def networks(arguments: argparse.Namespace) -> dict[str, Any]:
     """Training steps of several networks, in 32-bit floats and bfloat16, contiguous and channels last."""
     from benchmarks.networks import measure
@@ -123,10 +130,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True, metavar="WHAT")
     speed = (training, startup, input, evaluation, throughput, gpu, batches, networks)
-    for command in (*speed, several, index, audit, shards, cache):
+    for command in (*speed, several, index, audit, shards, cache, side_by_side):
         sub = commands.add_parser(command.__name__, help=command.__doc__, description=command.__doc__)
         sub.set_defaults(run=command)
-        sub.add_argument("--rounds", type=int, default=5, help="of all variants in turns (default 5)")
+        if command is not side_by_side:  # whose parts have rounds of their own
+            sub.add_argument("--rounds", type=int, default=5, help="of all variants in turns (default 5)")
         sub.add_argument("--out", type=Path, help="a new JSON file for the record")
         if command is training:
             sub.add_argument("--data", default="mnist", choices=("mnist", "cifar10"), help="default mnist")
@@ -149,6 +157,11 @@ def main() -> int:
             said = "folder; parts with a record there are skipped (default benchmarks/results/gpu)"
             sub.add_argument("--records", type=Path, default=Path("benchmarks/results/gpu"), help=said)
             sub.add_argument("--accelerator", default="gpu", choices=("cpu", "gpu"), help="default gpu")
+        if command is side_by_side:
+            said = "folder that holds mnist, cifar10-jpeg and imagenette224 (default ../shared/data)"
+            sub.add_argument("--root", type=Path, default=Path("../shared/data"), help=said)
+            said = "folder; parts with a record there are skipped (default benchmarks/results/side-by-side)"
+            sub.add_argument("--records", type=Path, default=Path("benchmarks/results/side-by-side"), help=said)
         if command is networks:
             sub.add_argument("models", nargs="+", metavar="MODEL", help="names of the catalogue, of colour images")
             sub.add_argument("--pixels", type=int, default=224, help="side of the images (default 224)")

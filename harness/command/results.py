@@ -1,11 +1,13 @@
 """Write pages and pictures of the results from the records that are committed.
 
-    python tools/results.py            # writes docs/results.md, docs/images/*.png and the table of README.md
+    python tools/results.py            # writes docs/results.md, docs/images/*.png, and tables of README.md and
+                                       # docs/performance.md
     python tools/results.py --check    # changes nothing; exit code 1 if one of them is not what the records say
 
 The records are in benchmarks/results/experiments/EXPERIMENT/, each the result.json of a run, as it is: seed0.json, or
 lenet5-seed0.json where the experiment sweeps the model, too. A record of other settings than its experiment has in
-configs/experiment/ is refused.
+configs/experiment/ is refused. Those of `python tools/benchmark.py side_by_side`, which the tables of performance are
+made of, are in benchmarks/results/side-by-side/.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from typing import Any, NamedTuple
 
 from harness.command import arguments
 from harness.command.plan import jobs_of
-from harness.comparison import cost_chart, depth_chart
+from harness.comparison import cost_chart, depth_chart, side_by_side
 from harness.comparison.experiments import Section, lines_of, sections_of
 from harness.comparison.results_chart import draw, drawn, drawn_in
 from harness.comparison.results_page import between, page, short_table, tests_table
@@ -31,6 +33,7 @@ RECORDS = Path("benchmarks/results/experiments")
 PAGE, README, IMAGES = Path("docs/results.md"), Path("README.md"), Path("docs/images")
 SPEED = Path("benchmarks/results/networks-imagenette-cpu.json")  # of tools/benchmark.py networks
 CURVES = Path("benchmarks/results/curves")  # EXPERIMENT/MODEL-seedN/ with metrics.csv and gradients.csv of a run
+PERFORMANCE, TURNS = Path("docs/performance.md"), Path("benchmarks/results/side-by-side")
 TESTS = Path("benchmarks/results/tests")  # EXPERIMENT.csv: comparison_tests.csv of compare.py over its runs
 
 
@@ -121,6 +124,8 @@ def results(root: Path, check: bool) -> int:
     for name, section in of.items():
         if (table := SHOWN[name].table) is not None:
             texts[README] = between(texts[README], table, short_table(section))
+    if (root / PERFORMANCE).exists():
+        texts[PERFORMANCE] = performance_page(root)
     old = [path for path, text in texts.items() if _read(root / path) != text]
     old_pictures = [name for name in drawable if drawn_in(root / IMAGES / SHOWN[name].picture) != rows[name]]
     if check:
@@ -132,6 +137,15 @@ def results(root: Path, check: bool) -> int:
     for name in drawable:
         SHOWN[name].draw(root / IMAGES / SHOWN[name].picture, rows[name], SHOWN[name].title)
     return 0
+
+
+def performance_page(root: Path) -> str:
+    """The page of performance with the tables that the records make."""
+    text = (root / PERFORMANCE).read_text(encoding="utf-8")
+    for part in side_by_side.PARTS:
+        path = root / TURNS / f"{part}.json"
+        text = between(text, part, side_by_side.block(part, read_json(path) if path.exists() else None))
+    return text
 
 
 def _further(
