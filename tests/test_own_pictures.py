@@ -91,7 +91,7 @@ def test_grey_networks_learn_colour_and_the_reverse_and_are_evaluated_by_name(
     weights = trained_run / "checkpoints" / "last.ckpt"
     colour, said = train(root, tmp_path / "colour", f"weights={weights}", "recipe.batch_size=100")
     assert "c1 takes 3 channels: 1 repeated in turn, times 1/3" in said and "output is new" in said
-    assert "1 epochs of 1 steps, batch 100" in said  # fewer images than a batch
+    assert ", 1 epochs, batch 100, " in said and "steps of an epoch: 1\n" in said  # fewer images than a batch
     trained = read_checkpoint(colour / "checkpoints" / "last.ckpt").trained
     assert trained.class_names == CLASSES and trained.preprocessing.channels == 3
     weights = colour / "checkpoints" / "last.ckpt"
