@@ -323,6 +323,15 @@ def test_every_lower_bound_is_a_version_that_was_tried(requirements: dict[str, R
         assert lowest == tried.get(name), f"{requirement}: CONTRIBUTING.md says that {tried.get(name)} was tried"
 
 
+@pytest.mark.parametrize("name", ["torch", "torchvision"])
+def test_a_cpu_build_that_is_there_is_kept(name: str, requirements: dict[str, Requirement]) -> None:
+    """pip installs another build only where the one that is there does not satisfy what is asked for."""
+    bound, exact = (str(next(iter(requirements[name].specifier)).version), str(constraints()[name]))
+    for version in (f"{bound}.0+cpu", f"{exact}+cpu"):
+        assert requirements[name].specifier.contains(version), version
+    assert Requirement(f"{name}=={exact}").specifier.contains(f"{exact}+cpu")  # as constraints.txt has it
+
+
 def test_the_readme_names_commands_that_there_are() -> None:
     named = re.findall(r"`cnn-zoo (\S+)`", (ROOT / "README.md").read_text(encoding="utf-8"))
     assert named and set(named) <= {*zoo.COMMANDS, "--help"}
