@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import math
 import os
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -94,13 +93,14 @@ def test_a_mistake_comes_before_the_line() -> None:
 
 
 @pytest.mark.slow
-def test_the_first_line_is_there_within_a_second() -> None:
-    """The quickest of five starts, with twice the time, because other tests run on the same cores."""
-    quickest = math.inf
-    for _ in range(5):
-        begun = time.monotonic()
+def test_the_first_line_takes_less_than_a_second_of_a_core() -> None:
+    """Whatever else runs on the machine; the quickest of three starts."""
+    seconds = []
+    for _ in range(3):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         with subprocess.Popen([sys.executable, "train.py"], cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None and process.stdout.readline().startswith("training lenet5 on digits: ")
-            quickest = min(quickest, time.monotonic() - begun)
             process.kill()
-    assert quickest < 2
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    assert min(seconds) < 1, seconds
