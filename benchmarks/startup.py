@@ -86,7 +86,7 @@ def measure(rounds: int) -> dict[str, Any]:
 
 def _one_start() -> dict[str, float]:
     """Seconds to each milestone of one run."""
-    seconds = {}
+    seconds: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as runs:
         started = time.time()
         command = [sys.executable, "-c", PROBE, runs]
