@@ -70,7 +70,7 @@ def test_a_line_above_the_bar_is_broken_by_the_terminal_alone(monkeypatch: pytes
     console, shown = terminal(60)
     monkeypatch.setattr("harness.run.progress.get_console", lambda: console)
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
-    line = f"epoch 1/3  [loss] 2.2274  {'error 68.50%  ' * 10}"
+    line = f"epoch 1/3  [loss] 2.2274{'  error 68.50%' * 10}"
     with spoken(True):
         bar = ProgressBar(True)
         bar._start(cast(Any, SimpleNamespace(is_global_zero=True)), "training", 10)

@@ -300,6 +300,9 @@ def test_constraints_hold_a_version_of_every_dependency_that_pyproject_allows(
     assert "cnn-zoo" not in exact
 
 
+OF_CONSTRAINTS = {"python_version": "3.11", "python_full_version": "3.11.7"}  # whatever Python runs this test
+
+
 def test_constraints_hold_what_the_dependencies_depend_on(requirements: dict[str, Requirement]) -> None:
     for name, requirement in requirements.items():
         exact = constraints("constraints-ray.txt" if of_ray(requirement) else "constraints.txt")
@@ -311,7 +314,7 @@ def test_constraints_hold_what_the_dependencies_depend_on(requirements: dict[str
         for line in depends:
             needed = Requirement(line)
             here = metadata.version(name) == str(exact[name])  # another version may need other packages
-            if here and (needed.marker is None or needed.marker.evaluate({"extra": ""})):
+            if here and (needed.marker is None or needed.marker.evaluate({"extra": "", **OF_CONSTRAINTS})):
                 assert normal(needed.name) in exact, f"{name} needs {needed}"
 
 
@@ -321,6 +324,15 @@ def test_every_lower_bound_is_a_version_that_was_tried(requirements: dict[str, R
     for name, requirement in requirements.items():
         (lowest,) = (Version(bound.version) for bound in requirement.specifier if bound.operator == ">=")
         assert lowest == tried.get(name), f"{requirement}: CONTRIBUTING.md says that {tried.get(name)} was tried"
+
+
+@pytest.mark.parametrize("name", ["torch", "torchvision"])
+def test_a_cpu_build_that_is_there_is_kept(name: str, requirements: dict[str, Requirement]) -> None:
+    """pip installs another build only where the one that is there does not satisfy what is asked for."""
+    bound, exact = (str(next(iter(requirements[name].specifier)).version), str(constraints()[name]))
+    for version in (f"{bound}.0+cpu", f"{exact}+cpu"):
+        assert requirements[name].specifier.contains(version), version
+    assert Requirement(f"{name}=={exact}").specifier.contains(f"{exact}+cpu")  # as constraints.txt has it
 
 
 def test_the_readme_names_commands_that_there_are() -> None:

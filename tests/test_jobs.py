@@ -18,6 +18,8 @@ from unittest.mock import patch
 
 import pytest
 from conftest import ROOT, run_script
+from hydra.core.plugins import Plugins
+from hydra.plugins.launcher import Launcher as HydraLauncher
 from in_process import call
 from omegaconf import DictConfig, OmegaConf
 from test_interruption import hears_ctrl_c
@@ -250,7 +252,8 @@ def test_hydras_own_launcher_runs_processes_too(
     assert launcher.launch([program(code) for code in codes]) == [0, 1, 2]
     assert [(launcher.folder / f"job_{number}.txt").read_text() for number in (1, 2, 3)] == ["0\n", "1\n", "2\n"]
     assert "3 jobs for hydra/launcher=basic; what they print is in" in capsys.readouterr().out
-    gone = patch("hydra._internal.core_plugins.basic_launcher.BasicLauncher.launch", side_effect=RuntimeError("gone"))
+    (basic,) = (it for it in Plugins.instance().discover(HydraLauncher) if it.__name__ == "BasicLauncher")
+    gone = patch.object(basic, "launch", side_effect=RuntimeError("gone"))
     with gone, pytest.raises(UserError, match=r"hydra/launcher=basic: RuntimeError: gone; other jobs may still be"):
         launcher.launch([program("")])
 

@@ -105,6 +105,7 @@ def test_it_speaks_when_it_is_asked_to(tmp_path: Path, capfd: pytest.CaptureFixt
     train(compose("train", runs=tmp_path, **QUICK), verbose=True)
     said = capfd.readouterr()
     assert "epoch 2/2" in said.out and "test top-1 error" in said.out and said.err == ""
+    assert said.out.count("training mlp on digits: ") == 1
 
 
 def test_it_is_silent_after_it_failed_and_the_folder_is_free(tmp_path: Path) -> None:

@@ -88,7 +88,7 @@ def killed_and_resumed(runs: Path, moments: Sequence[str], settings: Sequence[st
         assert start(*arguments, kill_at=moment).returncode == -signal.SIGKILL, moment
     done = start(f"resume={run_of(runs)}")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith(f"resuming {run_of(runs)}")
+    assert done.stdout.startswith(f"resuming {run_of(runs)}: training ")
     return run_of(runs)
 
 
@@ -191,7 +191,7 @@ def test_killed_at_random_moments(
 def test_a_torn_checkpoint_is_passed_over_and_said_so(tmp_path: Path) -> None:
     assert start(*SETTINGS, f"runs={tmp_path}", kill_at="torn:2").returncode == -signal.SIGKILL
     done = start(f"resume={run_of(tmp_path)}")
-    assert re.search(r"from the checkpoint before the last: .*last.ckpt: damaged", done.stdout.splitlines()[0])
+    assert re.search(r"from the checkpoint before the last: .*last.ckpt: damaged", done.stdout.splitlines()[1])
     assert (run_of(tmp_path) / "checkpoints" / "damaged.ckpt").exists()
 
 
@@ -250,7 +250,7 @@ def test_resume_auto_finds_the_newest_unfinished_run_of_the_same_config(unbroken
     folders = sorted((tmp_path / "lenet5-digits").iterdir())
     assert len(folders) == 2
     done = start(*SETTINGS, f"runs={tmp_path}", "resume=auto")
-    assert done.stdout.startswith(f"resuming {folders[0]}\n")
+    assert done.stdout.startswith(f"resuming {folders[0]}: training lenet5 on digits: ")
     assert sorted((tmp_path / "lenet5-digits").iterdir()) == folders
     assert_equal_runs(folders[0], unbroken)
 

@@ -110,8 +110,9 @@ def test_output_is_plain_lines_without_tips_or_warnings(tmp_path: Path) -> None:
     lines = done.stdout.splitlines()
     folder = only(tmp_path / "r" / "mlp-digits")
     assert (folder / "log.txt").read_text().splitlines() == lines
-    assert lines[0].startswith("mlp: 20,820 parameters, images of 1 x 32 x 32; recipe=sgd_cosine: 2 epochs of 4 steps")
-    assert lines[2].startswith("epoch 1/2  loss ") and lines[-6].startswith("test top-1 error ")
+    assert lines[0] == "training mlp on digits: recipe=sgd_cosine, 2 epochs, batch 64, seed 0; a new folder in r"
+    assert lines[1] == "mlp: 20,820 parameters, images of 1 x 32 x 32; steps of an epoch: 4"
+    assert lines[3].startswith("epoch 1/2  loss ") and lines[-6].startswith("test top-1 error ")
     assert lines[-2].startswith("worst classes: ") and lines[-1].startswith(
         "why it is wrong: python tools/errors.py r/"
     )

@@ -20,10 +20,13 @@ from harness.command.several import configs_of, names_several
 from harness.config.commands import EXPERIMENT, CompareConfig, EvalConfig, TrainConfig
 from harness.config.compose import PROPORTIONAL, as_word, compose, quoted_path, register_schemas, sets_epochs
 from harness.config.files import CONFIGS, own_sweep
+from harness.config.trainer import TrainerConfig
 from harness.errors import EXIT_CODE, StoppedError, UserError, file_error, memory_error
 from harness.run import program
-from harness.run.log import log, spoken
+from harness.run.interruption import is_member
+from harness.run.log import begin, log, spoken
 from harness.run.printable import printable
+from harness.run.resume import continued
 
 
 def main(command: str) -> None:
@@ -89,6 +92,8 @@ def _tell_of_sweep(words: list[str]) -> None:
 
 def _run(config: TrainConfig | EvalConfig | CompareConfig) -> None:
     """Run the story of a config; it is imported only here, because it needs torch."""
+    if isinstance(config, CompareConfig) or _speaks(config.trainer):
+        begin(*(continued(config) if isinstance(config, TrainConfig) and config.resume is not None else (config,)))
     if isinstance(config, TrainConfig):
         from harness.stories.train import train
 
@@ -104,9 +109,20 @@ def _run(config: TrainConfig | EvalConfig | CompareConfig) -> None:
         (compare_records if config.why is None else explain)(config)
 
 
+def _speaks(trainer: TrainerConfig) -> bool:
+    """Return whether this process prints for its run; which of a launcher's tasks does is found out with torch."""
+    alone = trainer.devices == 1 and trainer.nodes == 1
+    return alone or not (is_member() or program.is_task())
+
+
 def _evaluate_several(words: list[str], extra_configs: str | None) -> int:
     """Evaluate several networks; the exit code is that of a sweep: 1 if one of them failed."""
     configs = configs_of(words, extra_configs)
+    if _speaks(configs[0].trainer):
+        if len(configs) == 1:
+            begin(configs[0])
+        else:
+            log.info(f"evaluating {len(configs)} networks; a new folder for each in {configs[0].runs}")
     from harness.stories.evaluate_several import evaluate_several  # needs torch
 
     return evaluate_several(configs)

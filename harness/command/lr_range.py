@@ -33,6 +33,7 @@ from harness.config.fields import Declared, declarations, setting
 from harness.config.mistakes import one_line
 from harness.errors import UserError
 from harness.run import program
+from harness.run.log import log
 
 
 @dataclass
@@ -72,6 +73,10 @@ def measure(words: Sequence[str]) -> int:
     from harness.stories.check import check  # a mistake in the words is found before this is loaded
 
     check(config)
+    log.info(
+        f"range test of {config.model.name} on {config.data.name}: recipe={config.recipe.name}, {settings.steps} steps "
+        f"at rates of {settings.lowest:g} to {settings.highest:g}, seed {config.seed}; a new folder in {settings.out}"
+    )
     from harness.stories.lr_range import lr_range, rates
 
     lr_range(config, rates(settings.lowest, settings.highest, settings.steps), settings.out)

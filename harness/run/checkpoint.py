@@ -371,9 +371,9 @@ def checkpoint_to_resume(run: Path) -> tuple[Path | None, Trained | None, str]:
     """
     last, previous = run / CHECKPOINTS / LAST, run / CHECKPOINTS / PREVIOUS
     if not last.exists() and not previous.exists():
-        return None, None, f"resuming {run} from its start: it has no checkpoint yet"
+        return None, None, "from its start: it has no checkpoint yet"
     try:
-        return last, read_checkpoint(last).trained, f"resuming {run}"
+        return last, read_checkpoint(last).trained, "from its last checkpoint"
     except UserError as damaged:
         try:
             trained = read_checkpoint(previous).trained
@@ -382,4 +382,4 @@ def checkpoint_to_resume(run: Path) -> tuple[Path | None, Trained | None, str]:
         if last.exists():
             last.replace(last.with_name(DAMAGED))
         previous.replace(last)
-        return last, trained, f"resuming {run} from the checkpoint before the last: {damaged}"
+        return last, trained, f"from the checkpoint before the last: {damaged}"

@@ -56,10 +56,10 @@ class _Listener(threading.Thread):
         self.last_words: list[Callable[[str], None]] = []
         self.pipe, writing = os.pipe()
         os.set_blocking(writing, False)
+        signal.set_wakeup_fd(writing, warn_on_full_buffer=False)  # before a handler is there that leaves all to it
         for number in SIGNALS:
             if signal.getsignal(number) != signal.SIG_IGN:  # nohup and a shell's `&` have it ignored
                 signal.signal(number, _left_to_the_thread)
-        signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
 
     def run(self) -> None:
         """Wait for signals and pass each on; end the process if its parent is gone."""

@@ -9,9 +9,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar
 
+from harness.config.commands import CompareConfig, EvalConfig, TrainConfig
+from harness.config.data import DataConfig, ImageFilesConfig
 from harness.run.printable import printable
 
 log = logging.getLogger("cnn_zoo")
+FIRST = "first"  # attribute of the record that `begin` makes
 
 
 def _made_printable(record: logging.LogRecord) -> bool:
@@ -36,13 +39,62 @@ class _Console(logging.Handler):
     """Prints to the present standard output or error, or by what shows a progress bar, so that lines stand above it."""
 
     above: ClassVar[Callable[[str], None] | None] = None
+    begun = False  # whether the line of `begin` was printed
 
     def emit(self, record: logging.LogRecord) -> None:
+        if hasattr(record, FIRST):
+            if self.begun:
+                return
+            self.begun = True
         if _Console.above is not None:
             _Console.above(self.format(record))
             return
         file = sys.stderr if record.levelno >= logging.ERROR else sys.stdout
         print(self.format(record), file=file, flush=True)
+
+
+def begin(config: TrainConfig | EvalConfig | CompareConfig, resumed: Path | None = None) -> None:
+    """Say in one line what a command is about to do: before torch is loaded, which takes seconds.
+
+    A training says it again once it has a folder, for `log.txt`; the terminal shows it once.
+
+    Args:
+        config: settings of the command.
+        resumed: folder of the run that a training goes on with; None for a new one.
+    """
+    if isinstance(config, TrainConfig):
+        line, place = _training(config), config.runs
+    elif isinstance(config, EvalConfig):
+        line, place = _evaluation(config), config.runs
+    else:
+        what = f"comparing the records in {config.runs}" if config.why is None else f"comparing {config.why}"
+        line, place = what, config.out
+    whole = f"{line}; a new folder in {place}" if resumed is None else f"resuming {resumed}: {line}"
+    log.info(whole, extra={FIRST: True})
+
+
+def _training(config: TrainConfig) -> str:
+    recipe, weights = config.recipe, "" if config.weights is None else f", weights={config.weights},"
+    epochs = min(recipe.epochs, config.trainer.max_epochs or recipe.epochs)
+    return (
+        f"training {config.model.name}{weights} on {_called(config.data)}: recipe={recipe.name}, {epochs} epochs, "
+        f"batch {recipe.batch_size}, seed {config.seed}"
+    )
+
+
+def _evaluation(config: EvalConfig) -> str:
+    data = "" if config.data is None else f" on {_called(config.data)}"
+    model = "" if config.model is None else f"{config.model.name}, "
+    if config.verify is not None:
+        return f"evaluating {model}released weights{data}, and comparing them with their records"
+    if config.weights is not None:
+        return f"evaluating {model}weights={config.weights},{data}: protocol={config.protocol.name}"
+    return f"evaluating {f'checkpoint={config.checkpoint}' if config.run is None else f'run={config.run}'}{data}"
+
+
+def _called(data: DataConfig) -> str:
+    """Name a data set, and the folder of its files."""
+    return f"{data.name} data.root={data.root}" if isinstance(data, ImageFilesConfig) else data.name
 
 
 def print_by(above: Callable[[str], None] | None) -> None:

@@ -76,11 +76,11 @@ def launched(environment: Mapping[str, str]) -> Tasks | None:
         return [int(environment[key]) for key in keys]
 
     try:
-        if "TORCHELASTIC_RUN_ID" in environment:
+        if program.TORCHRUN in environment:
             size, rank, local_rank, local = numbers("WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
             nodes = int(environment.get("GROUP_WORLD_SIZE", -(-size // local)))
             return Tasks("torchrun", size, rank, local_rank, nodes, local)
-        if "SLURM_STEP_ID" in environment:
+        if program.SRUN in environment:
             size, rank, local_rank = numbers("SLURM_STEP_NUM_TASKS", "SLURM_PROCID", "SLURM_LOCALID")
             nodes = int(environment.get("SLURM_STEP_NUM_NODES", 1))
             each = _tasks_of_nodes(environment.get("SLURM_STEP_TASKS_PER_NODE", str(-(-size // nodes))))

@@ -6,11 +6,13 @@ what the user started and its arguments in either case. `sys.orig_argv` holds th
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from pathlib import Path
 
 ZOO = "cnn-zoo"  # the installed command
+TORCHRUN, SRUN = "TORCHELASTIC_RUN_ID", "SLURM_STEP_ID"  # environment variables that their tasks alone have
 IN_REPOSITORY = re.compile(
     r"(?:python )?(?:tools/)?\b"
     r"(train|eval|compare|tune|lr_range|predict|visualize|errors|audit|export|prepare_imagenet|shard)\.py\b"
@@ -33,6 +35,11 @@ def typed(text: str) -> str:
         The text as it is if the user started a script; with `cnn-zoo train seed=1` if the user started `cnn-zoo`.
     """
     return IN_REPOSITORY.sub(rf"{ZOO} \1\2", text) if name().split(" ")[0] == ZOO else text
+
+
+def is_task() -> bool:
+    """Return whether torchrun or srun started this process."""
+    return TORCHRUN in os.environ or SRUN in os.environ
 
 
 def start() -> list[str]:

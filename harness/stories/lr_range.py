@@ -68,7 +68,6 @@ def lr_range(config: TrainConfig, wanted: Sequence[float], out: str) -> Path:
             team, folder, recipe.precision, [ramp], recipe.deterministic, limit_val_batches=0, **limits
         )
         title = f"{config.model.name} on {config.data.name}, recipe={config.recipe.name}"
-        log.info(f"{title}: {len(wanted)} steps at rates of {wanted[0]:g} to {wanted[-1]:g}")
         with suppress(DivergedError):
             trainer.fit(classifier, datamodule=data)
     found = Range(tuple(wanted[: len(ramp.losses)]), tuple(ramp.losses), ramp.diverged)

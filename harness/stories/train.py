@@ -17,7 +17,7 @@ from harness.run.files import RESULT_FILE, read_json
 from harness.run.folder import make_run_folder
 from harness.run.history import Epoch
 from harness.run.interruption import doing
-from harness.run.log import log
+from harness.run.log import begin, log
 from harness.run.processes import Team, gather
 from harness.run.program import go_on
 from harness.run.progress import ProgressBar
@@ -94,11 +94,12 @@ def train_together(config: TrainConfig, resumed: Path | None, team: Team) -> tup
         lines = [
             f"{model.name}: {sum(p.numel() for p in network.parameters()):,} parameters, images of "
             f"{preprocessing.channels} x {preprocessing.size} x {preprocessing.size}{sizes}; "
-            f"recipe={recipe.name}: {epochs} epochs of {data.steps_per_epoch} steps, batch {recipe.batch_size}",
+            f"steps of an epoch: {data.steps_per_epoch:,}",
             f"{config.data.name}: {images['train']:,} images to train on, {images['validation']:,} for "
             f"validation, {images['test']:,} to test; {team}; {folder}",
             *([str(pretrained)] if pretrained else []),
         ]
+        begin(config, resumed)
         log.info(lines)
         try:
             trainer.fit(classifier, datamodule=data, ckpt_path=checkpoint, weights_only=True)

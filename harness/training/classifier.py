@@ -76,6 +76,7 @@ class Classifier(L.LightningModule):
         rate = recipe.stochastic_depth
         self.depth = StochasticDepth(network, rate, seed) if rate else None
         prepare(network, recipe, recipe.cuda_graphs)
+        self.mixes = recipe.mixes
         self._reported = Reported(network, recipe, steps_per_epoch) if recipe.reports_a_copy else None
         self.history: list[Epoch] = []
         self.counters = EpochCounters(steps_per_epoch)
@@ -151,7 +152,7 @@ class Classifier(L.LightningModule):
         They are scaled so that their mean over devices is the gradient of the mean loss over the batch. An image that
         could not be read counts with a loss of zero. Devices exchange gradients in the last part alone.
         """
-        mixed = self._mixed(batch) if self.recipe.mixes and len(batch.labels) else None
+        mixed = self._mixed(batch) if self.mixes and len(batch.labels) else None
         images, labels = (mixed.images, mixed.main) if mixed else (batch.images, batch.labels)
         parts = self._parts(batch)
         for part in parts:
