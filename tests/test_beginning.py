@@ -53,6 +53,10 @@ def test_the_first_line_comes_before_torch(trained_run: Path, tmp_path: Path) ->
         ("train.py", f"weights={trained_run}", here): (
             f"training lenet5, weights={trained_run}, on digits: recipe=sgd_cosine, 30 epochs, batch 64, seed 0{new}"
         ),
+        ("train.py", "resume=auto", here): (
+            "training lenet5 on digits: recipe=sgd_cosine, 30 epochs, batch 64, seed 0; no unfinished run in "
+            f"{tmp_path / 'runs'} has these settings, so a new one begins there"
+        ),
         ("train.py", f"resume={unfinished}"): f"resuming {unfinished}: training {digits}, seed 0",
         ("eval.py", f"run={trained_run}", here): f"evaluating run={trained_run}{new}",
         ("eval.py", "model=lenet5", "weights=DIGITS", "data=digits", here): (

@@ -69,7 +69,10 @@ def begin(config: TrainConfig | EvalConfig | CompareConfig, resumed: Path | None
     else:
         what = f"comparing the records in {config.runs}" if config.why is None else f"comparing {config.why}"
         line, place = what, config.out
-    whole = f"{line}; a new folder in {place}" if resumed is None else f"resuming {resumed}: {line}"
+    new = f"a new folder in {place}"
+    if isinstance(config, TrainConfig) and config.resume is not None:
+        new = f"no unfinished run in {place} has these settings, so a new one begins there"
+    whole = f"{line}; {new}" if resumed is None else f"resuming {resumed}: {line}"
     log.info(whole, extra={FIRST: True})
 
 
