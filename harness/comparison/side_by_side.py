@@ -7,7 +7,7 @@ from typing import Any
 
 from harness.comparison.tables import markdown_table
 
-COLUMNS = ("instead of `train.py`", "times as long", "lowest to highest", "times the memory")
+COLUMNS = ("instead of ours", "times as long", "lowest to highest", "times the memory")
 NOT_MEASURED = "not measured yet"
 ROWS = {
     "bare": "a bare loop on tensors in memory, which counts and writes nothing",
@@ -24,8 +24,8 @@ PARTS = {  # the rows of each, by the name of its record
     "lenet5-mnist": ("bare", *PEERS),
     "resnet20-cifar10": PEERS,
     "resnet18-imagenette": (*PEERS, *OURS),
-    "resnet50-evaluation": PEERS,
     "first-step": PEERS,
+    "resnet50-evaluation": PEERS,
 }
 LONGER = {  # why, by part and row
     ("lenet5-mnist", "bare"): "it neither counts nor checks nor reports, and normalises all images beforehand",
