@@ -4,8 +4,8 @@
 
 The page lists, in order, every file of this project in which a function is called, with the functions that are called
 there for the first time. It counts the jumps: how often a call, or going on with a generator, leads from one file to
-another. Only the main thread is followed. What runs while a file is imported does not count, nor do lambdas,
-comprehensions, and what happens when an attribute is set.
+another. Only the main thread is followed. What runs while a file is imported does not count, nor do lambdas and
+comprehensions.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def follow(out: Path) -> None:
             sys.setprofile(None)
             out.write_text(json.dumps(places), encoding="utf-8")
             os._exit(0)
-        ours = code.co_filename.startswith(str(ROOT)) and not code.co_name.startswith(("<", "__setattr__"))
+        ours = code.co_filename.startswith(str(ROOT)) and not code.co_name.startswith("<")
         if event == "call" and ours and not _while_importing(frame):
             places.append((str(Path(code.co_filename).relative_to(ROOT)), code.co_firstlineno))
 

@@ -82,13 +82,6 @@ class Classifier(L.LightningModule):
         self.counters = EpochCounters(steps_per_epoch)
         self.automatic_optimization = False  # training_step calls the optimiser itself
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        """Set an attribute; Lightning notes a hook's name 30 times in a step, and torch's way takes 2 microseconds."""
-        if name == "_current_fx_name":
-            object.__setattr__(self, name, value)
-        else:
-            super().__setattr__(name, value)
-
     @property
     def prefix(self) -> str:
         """What begins the keys of the trained network's tensors in a checkpoint."""
