@@ -2688,8 +2688,8 @@ FAULTS = [
     Fault(
         "the first line waits for torch",
         "harness/command/cli.py",
-        "    if isinstance(config, CompareConfig) or _speaks(config.trainer):\n",
-        "    import torch as _\n    if isinstance(config, CompareConfig) or _speaks(config.trainer):\n",
+        "    if not isinstance(config, CompareConfig) and _speaks(config.trainer):",
+        "    import torch as _\n    if not isinstance(config, CompareConfig) and _speaks(config.trainer):",
         "test_beginning.py::test_the_first_line_comes_before_torch",
     ),
     Fault(

@@ -92,8 +92,9 @@ def test_several_devices_have_one_line(trained_run: Path) -> None:
 
 
 def test_a_mistake_comes_before_the_line() -> None:
-    done = run_script("train.py", "recipe.epochs=0")
-    assert done.returncode == 2 and done.stdout == "" and "recipe.epochs=0" in done.stderr
+    for command in (("train.py", "recipe.epochs=0"), ("eval.py", "run=none"), ("eval.py", "checkpoint=none")):
+        done = run_script(*command)
+        assert done.returncode == 2 and done.stdout == "" and command[1] in done.stderr
 
 
 @pytest.mark.slow

@@ -309,6 +309,7 @@ def test_an_evaluation_that_is_stopped_leaves_no_record(
 ) -> None:
     process = started("eval.py", f"run={trained_run}", f"runs={tmp_path}", "protocol.batch_size=1", "trainer=cpu")
     assert process.stdout is not None
+    assert process.stdout.readline().startswith("evaluating run=")
     assert "on digits: 360 images" in process.stdout.readline()  # the evaluation begins
     process.send_signal(number)
     _, stderr = process.communicate(timeout=60)

