@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 from in_process import call
+from test_folder_data import classes
 
 from harness.command.plan import checked_jobs
 from harness.config.compose import compose
@@ -15,10 +17,13 @@ NAMES = choices("experiment")
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_an_experiment_says_its_command_and_all_its_jobs_are_valid(name: str) -> None:
+def test_an_experiment_says_its_command_and_all_its_jobs_are_valid(name: str, tmp_path: Path) -> None:
     swept = own_sweep([f"experiment={name}"])
     assert len({*swept["seed"].split(",")}) >= 3
-    jobs = checked_jobs("train", [f"experiment={name}", "seed=0"], None)  # a seed makes no job invalid
+    words = [f"experiment={name}", "seed=0"]  # a seed makes no job invalid
+    if compose("train", words).data.name == "folder":
+        words.append(f"data.root={classes(tmp_path / 'photos', 4)}")
+    jobs = checked_jobs("train", words, None)
     assert (
         len({job.words for job in jobs})
         == len(jobs)

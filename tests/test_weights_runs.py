@@ -117,8 +117,8 @@ def test_where_weights_came_from_follows_the_network(trained_run: Path, tmp_path
     assert not passed_over
     (comparison,) = compare(records)
     assert {row.model for row in comparison.rows} == {
-        "lenet5 epochs=3 warmup_epochs=1.0",
-        f"lenet5 epochs=1 warmup_epochs=0.0 weights={weights.name}:{digest[:8]}",
+        "lenet5 epochs=3 warmup_epochs=1",
+        f"lenet5 epochs=1 warmup_epochs=0 weights={weights.name}:{digest[:8]}",
     }
 
 
