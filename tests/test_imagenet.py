@@ -31,7 +31,7 @@ SAMPLE = ROOT.parent / "shared" / "data" / "imagenet-sample"
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 SMALL = Preprocessing(3, 32, 36, "bilinear", MEAN, STD)
 FULL = Preprocessing(3, 224, 256, "bilinear", MEAN, STD)
-FAST = ("alexnet", "resnet18")
+FAST = ("resnet18",)
 TORCHVISION = [name for name, entry in MODELS.items() if entry.weights]
 
 

@@ -274,7 +274,7 @@ def test_a_place_where_no_run_can_be_is_one_line(runs: str, line: str, tmp_path:
     assert done.returncode == 2 and done.stderr.count("\n") == 1 and line in done.stderr, done.stderr
 
 
-@pytest.mark.parametrize("renamed", [True, False], ids=["renamed", "removed"])
+@pytest.mark.parametrize("renamed", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["renamed", "removed"])
 def test_a_run_whose_folder_goes_away_stops_and_says_so(renamed: bool, tmp_path: Path) -> None:
     process = started("train.py", *QUICK, "recipe.epochs=5000", f"runs={tmp_path}")
     assert process.stdout is not None

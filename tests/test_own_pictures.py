@@ -156,7 +156,7 @@ def interrupted(root: Path, runs: Path, after: str, seconds: float, *settings: s
     return process.returncode, stderr
 
 
-@pytest.mark.parametrize("seconds", [0.2, 1.0])
+@pytest.mark.parametrize("seconds", [0.2, pytest.param(1.0, marks=pytest.mark.slow)])
 def test_ctrl_c_while_workers_start_is_one_line(seconds: float, tmp_path: Path) -> None:
     code, stderr = interrupted(tmp_path / "shapes", tmp_path / "runs", "pictures once", seconds)
     assert code == 130 and stderr.count("\n") == 1 and "resume=" in stderr, stderr

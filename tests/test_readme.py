@@ -98,7 +98,7 @@ def test_every_command_runs(command: str, trained_run: Path, tmp_path: Path, req
         (tmp_path / "photos").mkdir()
         Image.new("RGB", (40, 30), "red").save(tmp_path / "photos" / "a.jpg")
         arguments = [word.replace("out=", f"out={tmp_path}/") for word in arguments]
-        arguments = [str(tmp_path / word) if word in ("photos", "my_photos") else word for word in arguments]
+        arguments = [str(tmp_path / "photos") if word in ("photos", "my_photos") else word for word in arguments]
     if "data=folder" in arguments:
         classes(tmp_path / "photos", 4)
         own = {"data.root=my_photos": f"data.root={tmp_path / 'photos'}", "data.folds=5": "data.folds=2"}

@@ -268,7 +268,7 @@ def test_one_step_of_training(name: str) -> None:
     [
         ("mlp", 20, 0.05),
         ("lenet5", 60, 0.1),
-        ("alexnet", 20, 0.003),
+        pytest.param("alexnet", 20, 0.003, marks=pytest.mark.slow),
         pytest.param("vgg11_bn", 14, 0.01, marks=pytest.mark.slow),
         ("resnet18", 10, 0.01),
         ("resnet20", 20, 0.05),
