@@ -246,6 +246,16 @@ def test_verify_fails_where_a_count_differs(
     assert "1 apart; two best classes within 0.0001: digits/7" in capsys.readouterr().out
 
 
+def test_a_missing_folder_is_told_before_weights_are_downloaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "empty"))
+    monkeypatch.setattr("harness.weights.find._download", None)
+    words = ("model=resnet18", "weights=IMAGENET1K_V1", "data=imagenet", f"data.root={tmp_path / 'none'}")
+    assert call("eval.py", *words, f"runs={tmp_path}") == 2
+    assert "none has no folder val; it should hold" in capsys.readouterr().err
+
+
 def test_verify_passes_by_what_is_not_here(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ("verify=all", "data=mnist", f"data.root={tmp_path / 'none'}", f"runs={tmp_path}")
     assert call("eval.py", *words) == 0

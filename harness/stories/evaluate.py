@@ -133,8 +133,8 @@ def prepared(config: EvalConfig, accelerator: str, load: Callable[[DataConfig], 
     Raises:
         UserError: weights or data cannot be read, do not fit, or mean nothing together.
     """
-    in_files = config.weights is not None and isinstance(config.data, ImageFilesConfig)
-    early = load(config.data) if in_files and config.data else None  # a missing folder is told before a download
+    # a missing folder of pictures is told before weights are downloaded
+    early = load(config.data) if config.weights and isinstance(config.data, ImageFilesConfig) else None
     network, trained, data, source, moment, best = (_of_weights if config.weights else _of_checkpoint)(config)
     config = replace(config, protocol=_protocol(config, trained, data))
     known = describe(data)
