@@ -108,6 +108,16 @@ assert not {"torch", "torchvision", "sklearn", "scipy", "PIL", "pyarrow", "huggi
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.usefixtures("small")
+def test_a_run_that_holds_nothing_out_does_not_wait_for_scikit_learn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_mnist(tmp_path)
+    monkeypatch.setitem(sys.modules, "sklearn.model_selection", None)  # an import of it fails
+    splits = load(config("mnist", tmp_path, validation=0))
+    assert (len(splits.train), len(splits.validation), len(splits.test)) == (100, 0, 20)
+
+
 def test_digits_splits_are_those_written_down() -> None:
     splits = load(config("digits", validation=180))
     assert (len(splits.train), len(splits.validation), len(splits.test)) == (1257, 180, 360)

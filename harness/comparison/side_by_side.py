@@ -36,6 +36,10 @@ LONGER = {  # why, by part and row
     ("resnet20-cifar10", "timm_scripts"): ONCE,
     ("first-step", "reference_loop"): "it imports neither Lightning nor Hydra",
     ("first-step", "timm_scripts"): "they import neither Lightning nor Hydra",
+    ("first-step", "lightning_template"): (
+        "it is retyped without its Hydra, which composes and checks the settings here before Lightning starts"
+    ),
+    ("first-step", "fastai_learner"): "it imports neither Lightning nor Hydra",
 }
 LARGER = (
     "Lightning, Hydra and matplotlib take memory before the first image does, and so does a process that starts those "

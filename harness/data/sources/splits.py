@@ -54,11 +54,11 @@ def hold_out(train: Split, test: Split, config: DataConfig) -> Splits:
 
 def stratified(labels: Integers, held_out: int) -> tuple[Integers, Integers]:
     """Positions of the rest and of `held_out` images, every class in proportion; fixed by random state 0."""
-    from sklearn.model_selection import train_test_split
-
     positions = np.arange(len(labels))
     if held_out == 0:
         return positions, positions[:0]
+    from sklearn.model_selection import train_test_split
+
     images = np.unique(labels, return_counts=True)[1]
     if held_out < len(images):
         raise UserError(f"data.validation={held_out}: fewer than one image of each of {len(images)} classes")
