@@ -26,7 +26,7 @@ from models.catalogue import RELEASED_FILE, Released
 
 RELEASE = "release"  # key of what is known beside the network, in a file's description
 HALF, SINGLE = torch.float16, torch.float32
-SHIPPED = 2**20  # most bytes of a file that comes with the program
+SHIPPED = 2**21  # most bytes of a file that comes with the program
 SCORES = ("seen", "correct_top1", "correct_top5")
 
 
