@@ -19,7 +19,8 @@ from PIL import Image
 from benchmarks import pictures, transfer
 from benchmarks.pictures import Pictures
 from benchmarks.transfer import Experiment
-from benchmarks.transfer_report import interval, table
+from benchmarks.transfer_report import table
+from harness.comparison.ways_table import flowers_table, interval
 
 Traced = tuple[Experiment, list[list[str]]]
 RECORD = ROOT / "benchmarks" / "results" / "transfer.json"
@@ -150,6 +151,22 @@ def test_the_table_pairs_seeds(tmp_path: Path) -> None:
     assert done.returncode == 0 and row in done.stdout and out.read_bytes().startswith(b"\x89PNG")
     again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert again.returncode == 2 and "this file exists" in again.stderr
+
+
+def test_flowers_are_paired_by_seed_and_need_two(tmp_path: Path) -> None:
+    def run(way: str, model: str, errors: dict[int, float]) -> None:
+        folder = tmp_path / f"flowers_{way}"
+        folder.mkdir(exist_ok=True)
+        for seed, error in errors.items():
+            record = {"training": {"seed": seed}, "top1_error": error}
+            (folder / f"{model}-seed{seed}.json").write_text(json.dumps(record), encoding="utf-8")
+
+    run("scratch", "resnet18", {1: 44.0, 0: 40.0, 2: 60.0})
+    run("finetune", "resnet18", {0: 20.0, 1: 20.0})
+    run("linear_probe", "resnet18", {0: 30.0})
+    alexnet, resnet18 = flowers_table(tmp_path).splitlines()[2:]
+    assert alexnet.startswith("| AlexNet from") and alexnet.count("not measured yet") == 4
+    assert resnet18.split(" | ")[2:] == ["48.00 ± 26.29", "not measured yet", "20.00 ± 0.00", "22.00 ± 25.41 |"]
 
 
 def test_the_shown_table_is_the_records_and_fine_tuning_is_ahead() -> None:

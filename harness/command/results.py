@@ -1,7 +1,7 @@
 """Write pages and pictures of the results from the records that are committed.
 
-    python tools/results.py            # writes docs/results.md, docs/images/*.png, and tables of README.md and
-                                       # docs/performance.md
+    python tools/results.py            # writes docs/results.md, docs/images/*.png, and tables of README.md,
+                                       # docs/fine-tuning.md and docs/performance.md
     python tools/results.py --check    # changes nothing; exit code 1 if one of them is not what the records say
 
 The records are in benchmarks/results/experiments/EXPERIMENT/, each the result.json of a run, as it is: seed0.json, or
@@ -23,6 +23,7 @@ from harness.comparison import cost_chart, depth_chart, side_by_side
 from harness.comparison.experiments import Section, lines_of, sections_of
 from harness.comparison.results_chart import draw, drawn, drawn_in
 from harness.comparison.results_page import between, page, short_table, tests_table
+from harness.comparison.ways_table import flowers_table
 from harness.config.files import choices
 from harness.run import program
 from harness.run.files import read_json, write_text
@@ -33,6 +34,7 @@ RECORDS = Path("benchmarks/results/experiments")
 PAGE, README, IMAGES = Path("docs/results.md"), Path("README.md"), Path("docs/images")
 SPEED = Path("benchmarks/results/networks-imagenette-cpu.json")  # of tools/benchmark.py networks
 CURVES = Path("benchmarks/results/curves")  # EXPERIMENT/MODEL-seedN/ with metrics.csv and gradients.csv of a run
+FINE_TUNING = Path("docs/fine-tuning.md")
 PERFORMANCE, TURNS = Path("docs/performance.md"), Path("benchmarks/results/side-by-side")
 TESTS = Path("benchmarks/results/tests")  # EXPERIMENT.csv: comparison_tests.csv of compare.py over its runs
 
@@ -124,6 +126,9 @@ def results(root: Path, check: bool) -> int:
     for name, section in of.items():
         if (table := SHOWN[name].table) is not None:
             texts[README] = between(texts[README], table, short_table(section))
+    if (root / FINE_TUNING).exists():
+        text = (root / FINE_TUNING).read_text(encoding="utf-8")
+        texts[FINE_TUNING] = between(text, "flowers", flowers_table(root / RECORDS))
     if (root / PERFORMANCE).exists():
         texts[PERFORMANCE] = performance_page(root)
     old = [path for path, text in texts.items() if _read(root / path) != text]
