@@ -109,3 +109,21 @@ def test_the_first_line_takes_less_than_a_second_of_a_core() -> None:
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
     assert min(seconds) < 1, seconds
+
+
+STORY = """
+import gc
+print("loading", gc.isenabled())
+def train(config):
+    print("running", gc.isenabled(), gc.get_freeze_count() > 10_000)
+"""
+
+
+def test_the_garbage_collector_rests_while_torch_is_loaded_and_passes_it_by_later(tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text(STORY, encoding="utf-8")
+    program = (
+        "import sys, harness.stories as s; s.__path__.insert(0, sys.argv.pop()); from harness.command.cli import main"
+    )
+    command = [sys.executable, "-c", f"{program}; main('train')", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines()[1:] == ["loading False", "running True True"], done

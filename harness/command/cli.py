@@ -7,10 +7,11 @@ imported.
 from __future__ import annotations
 
 import argparse
+import gc
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import hydra
 from hydra._internal.utils import get_args_parser
@@ -94,19 +95,26 @@ def _run(config: TrainConfig | EvalConfig | CompareConfig) -> None:
     """Run the story of a config; it is imported only here, because it needs torch."""
     if not isinstance(config, CompareConfig) and _speaks(config.trainer):  # comparing loads no torch
         begin(*(continued(config) if isinstance(config, TrainConfig) and config.resume is not None else (config,)))
-    if isinstance(config, TrainConfig):
-        from harness.stories.train import train
-
-        train(config)
-    elif isinstance(config, EvalConfig):
-        from harness.stories.evaluate import evaluate_network
-        from harness.stories.verify import verify
-
-        (evaluate_network if config.verify is None else verify)(config)
-    else:
-        from harness.stories.compare import compare_records, explain
-
-        (compare_records if config.why is None else explain)(config)
+    story: Callable[[Any], object]
+    first = "lightning" not in sys.modules
+    if first:
+        gc.disable()  # it would go through all that torch and Lightning bring, many times
+    try:
+        if isinstance(config, TrainConfig):
+            from harness.stories.train import train as story
+        elif isinstance(config, CompareConfig) and config.why is None:
+            from harness.stories.compare import compare_records as story
+        elif isinstance(config, CompareConfig):
+            from harness.stories.compare import explain as story
+        elif config.verify is None:
+            from harness.stories.evaluate import evaluate_network as story
+        else:
+            from harness.stories.verify import verify as story
+    finally:
+        if first:
+            gc.freeze()  # nor does it during the run
+            gc.enable()
+    story(config)
 
 
 def _speaks(trainer: TrainerConfig) -> bool:
