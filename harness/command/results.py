@@ -7,8 +7,8 @@
 The records are in benchmarks/results/experiments/EXPERIMENT/, each the result.json of a run, as it is: seed0.json, or
 lenet5-seed0.json where the experiment sweeps the model, too. A record of other settings than its experiment has in
 configs/experiment/ is refused. Those of `python tools/benchmark.py side_by_side`, which the tables of performance are
-made of, are in benchmarks/results/side-by-side/. Paired tests are those that compare.py writes over an experiment's runs,
-comparison_tests.csv, kept as benchmarks/results/tests/EXPERIMENT.csv.
+made of, are in benchmarks/results/side-by-side/. Paired tests are those that compare.py writes over the runs of an
+experiment, comparison_tests.csv, kept as benchmarks/results/tests/EXPERIMENT.csv.
 """
 
 from __future__ import annotations
