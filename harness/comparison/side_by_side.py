@@ -39,7 +39,6 @@ LONGER = {  # why, by part and row
     ("first-step", "lightning_template"): (
         "it is retyped without its Hydra, which composes and checks the settings here before Lightning starts"
     ),
-    ("first-step", "fastai_learner"): "it imports neither Lightning nor Hydra",
 }
 LARGER = (
     "Lightning, Hydra and matplotlib take memory before the first image does, and so does a process that starts those "
