@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import re
@@ -167,6 +168,14 @@ def test_flowers_are_paired_by_seed_and_need_two(tmp_path: Path) -> None:
     alexnet, resnet18 = flowers_table(tmp_path).splitlines()[2:]
     assert alexnet.startswith("| AlexNet from") and alexnet.count("not measured yet") == 4
     assert resnet18.split(" | ")[2:] == ["48.00 ± 26.29", "not measured yet", "20.00 ± 0.00", "22.00 ± 25.41 |"]
+
+
+def test_the_page_tells_how_many_flowers_were_trained_on_nearly_as_they_are() -> None:
+    with RECORD.with_name("flowers-duplicates.csv").open(encoding="utf-8") as file:
+        pairs = list(csv.DictReader(file))
+    assert {(pair["split_1"], pair["split_2"]) for pair in pairs} == {("train", "test")}
+    tested = {pair["image_2"] for pair in pairs}
+    assert f" {len(tested)} of the 240 have a near-duplicate" in (ROOT / "docs" / "fine-tuning.md").read_text()
 
 
 def test_the_shown_table_is_the_records_and_fine_tuning_is_ahead() -> None:
