@@ -356,8 +356,9 @@ def torchrun_on_two(*words: str, folders: tuple[Path, Path] = (ROOT, ROOT)) -> l
 
 def quiet(output: str, errors: str) -> bool:
     """Whether a machine but the first says nothing; torch may warn that the first, where they met, ended before it."""
+    of_torch = ("TCPStore", "torch/distributed/elastic/agent/server/api.py")  # torchrun's wait for the other machines
     return not output and all(
-        "TCPStore" in line or line.startswith(("frame #", "Exception raised")) or not line
+        any(name in line for name in of_torch) or line.startswith(("frame #", "Exception raised")) or not line
         for line in errors.splitlines()
     )
 
