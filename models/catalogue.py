@@ -69,6 +69,7 @@ class Released:
         name: name of the weights, after their data: `MNIST`.
         file: name of the file.
         sha256: SHA-256 of the file.
+        network: SHA-256 over its tensors: a file that is made again from the run has it, whatever else it says.
         bytes: size of the file.
         data: name of the data in `configs/data/`.
         shipped: whether the file comes with the program; a larger one has to be put into `models/weights/`.
@@ -78,6 +79,7 @@ class Released:
     name: str
     file: str
     sha256: str
+    network: str
     bytes: int
     data: str
     shipped: bool = True

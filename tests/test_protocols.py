@@ -37,7 +37,7 @@ from harness.data.loading.picture_loader import PictureLoader
 from harness.evaluation.dense import dense_logits, logit_map, side_of_features
 from harness.evaluation.evaluator import Evaluator, evaluate
 from harness.evaluation.published import published_beside
-from harness.evaluation.record import weights_sha256
+from harness.run.checkpoint import weights_sha256
 from models import build_model
 from models.keymaps import to_timm
 

@@ -15,17 +15,17 @@ import yaml
 from conftest import ROOT
 from in_process import call, only
 from safetensors import safe_open
+from safetensors.torch import load_file
 
 from harness import load
 from harness.command import release as command
 from harness.errors import UserError
-from harness.evaluation.record import weights_sha256
-from harness.run.checkpoint import read_checkpoint
+from harness.run.checkpoint import read_checkpoint, weights_sha256
 from harness.stories import release as story
 from harness.stories import verify as verifying
 from harness.stories.release import release
 from harness.stories.verify import close_images
-from harness.weights.find import find
+from harness.weights.find import _released, find
 from models.catalogue import MODELS, RELEASED, WEIGHTS, Released
 
 QUICK = ("model=lenet5", "recipe.epochs=2", "trainer.threads=1")
@@ -82,6 +82,25 @@ def test_the_same_run_makes_the_same_file(file: Path, runs: list[Path], tmp_path
     assert again.read_bytes() == file.read_bytes()
 
 
+def test_a_file_that_is_lost_is_made_again_by_another_version_from_an_equal_run(
+    file: Path, runs: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = file.with_name("released.json").read_bytes()
+    (tmp_path / "released.json").write_bytes(listed)
+    run = tmp_path / "run"
+    shutil.copytree(runs[0], run)
+    (run / "config.yaml").write_text((run / "config.yaml").read_text() + "newer_setting: 1\n")
+    again = release(run, "TEST", tmp_path, [], None)
+    assert again.read_bytes() != file.read_bytes() and (tmp_path / "released.json").read_bytes() == listed
+    (row,) = (Released(**row) for row in json.loads(listed))
+    monkeypatch.setattr("harness.weights.find.WEIGHTS", tmp_path)
+    assert _released(row).sha256 == row.sha256
+    again.unlink()
+    with pytest.raises(UserError, match="has another network under this name: choose another --name"):
+        release(runs[1], "TEST", tmp_path, [], None)
+    assert not again.exists()
+
+
 def test_a_large_file_does_not_come_with_the_program(
     runs: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -95,8 +114,9 @@ def test_a_large_file_does_not_come_with_the_program(
 def test_its_line_in_the_list_and_its_card(file: Path, runs: list[Path]) -> None:
     (row,) = json.loads((file.parent / "released.json").read_text())
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    network = weights_sha256(load_file(file))
     assert row == {
-        **{"model": "lenet5", "name": "TEST", "file": "lenet5-TEST.safetensors", "sha256": digest},
+        **{"model": "lenet5", "name": "TEST", "file": "lenet5-TEST.safetensors", "sha256": digest, "network": network},
         **{"bytes": file.stat().st_size, "data": "digits", "shipped": True},
     }
     card = file.with_suffix(".md").read_text()

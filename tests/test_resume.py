@@ -23,8 +23,7 @@ from in_process import call
 
 from harness.config.trainer import TrainerConfig
 from harness.errors import UserError
-from harness.evaluation.record import weights_sha256
-from harness.run.checkpoint import checkpoint_of_run, read_checkpoint, read_content
+from harness.run.checkpoint import checkpoint_of_run, read_checkpoint, read_content, weights_sha256
 from harness.run.resume import read_config
 
 SETTINGS = ("recipe.epochs=3", "trainer.checkpoint_every=7", "trainer.threads=1")

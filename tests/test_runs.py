@@ -13,9 +13,8 @@ from conftest import run_script
 from filelock import FileLock
 from omegaconf import OmegaConf
 
-from harness.evaluation.record import weights_sha256
 from harness.evaluation.schema import PREDICTIONS_COLUMNS
-from harness.run.checkpoint import read_checkpoint
+from harness.run.checkpoint import read_checkpoint, weights_sha256
 from harness.run.files import new_folder
 
 FILES = {

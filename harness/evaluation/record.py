@@ -14,8 +14,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from harness.config.data import DataConfig, ImageFilesConfig
 from harness.data.images.folder import printable
 from harness.data.images.image_files import ImageFiles
@@ -35,7 +33,7 @@ from harness.evaluation.schema import (
     TIMING_FILE,
     telling,
 )
-from harness.run.checkpoint import BEST, LAST, Checkpoint, Trained
+from harness.run.checkpoint import BEST, LAST, Checkpoint, Trained, weights_sha256
 from harness.run.files import CHOOSING_VARIABLE, RESULT_FILE, csv_text, read_table, write_json, write_text
 from harness.run.history import Counts
 from harness.run.log import log
@@ -81,16 +79,6 @@ def error_rates(counts: Counts) -> dict[str, Any]:
         "top1_error_interval_95": wilson(counts.seen - counts.correct_top1, counts.seen),
         "top5_error_interval_95": wilson(counts.seen - counts.correct_top5, counts.seen),
     }
-
-
-def weights_sha256(state_dict: Mapping[str, torch.Tensor]) -> str:
-    """Return the SHA-256 over names, shapes, types and bytes of a network's tensors, in order of their names."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(state_dict.items()):
-        plain = tensor.detach().cpu().contiguous()
-        digest.update(f"{name} {tuple(plain.shape)} {plain.dtype}".encode())
-        digest.update(plain.view(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
 
 
 def predictions_csv(ids: Sequence[str], predictions: Predictions) -> str:

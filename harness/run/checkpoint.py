@@ -6,12 +6,13 @@ preprocessing, data and training. A checkpoint can therefore be evaluated withou
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import pickle
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -291,6 +292,16 @@ def check_network(trained: Trained, path: Path) -> None:
         check(schema, trained.options)
         for key, known in declarations(schema).items():
             known.setting.check(f"model.{key}", trained.options.get(key))
+
+
+def weights_sha256(state_dict: Mapping[str, torch.Tensor]) -> str:
+    """Return the SHA-256 over names, shapes, types and bytes of a network's tensors, in order of their names."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(state_dict.items()):
+        plain = tensor.detach().cpu().contiguous()
+        digest.update(f"{name} {tuple(plain.shape)} {plain.dtype}".encode())
+        digest.update(plain.view(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 @contextmanager

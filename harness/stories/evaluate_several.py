@@ -30,9 +30,10 @@ from harness.errors import UserError, file_error
 from harness.evaluation.evaluator import Evaluator
 from harness.evaluation.parts import Part, join
 from harness.evaluation.plausibility import check_score
-from harness.evaluation.record import PACKAGES, weights_sha256
+from harness.evaluation.record import PACKAGES
 from harness.evaluation.schema import telling
 from harness.evaluation.several import SeveralEvaluators
+from harness.run.checkpoint import weights_sha256
 from harness.run.console import show_table
 from harness.run.files import RESULT_FILE, read_json, write_json
 from harness.run.folder import make_run_folder, reopen_run_folder

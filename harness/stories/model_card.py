@@ -48,8 +48,9 @@ NOTES = {
     ),
 }
 ELSEWHERE = (
-    "- **Where**: too large to come with the program. Get it from the releases of this project, or train it by the "
-    "command above and call `tools/release.py`; it belongs into `models/weights/`, beside this card."
+    "- **Where**: too large to come with the program. Get it from the releases of this project; it belongs into "
+    "`models/weights/`, beside this card. Or train it by the command above and call `python tools/release.py RUN "
+    "--name {name}`, which puts it there if it is the same network: the SHA-256 over its tensors is `{network}`."
 )
 UNKNOWN = Notes("It knows nothing but images like those it was trained on.", "see the publisher of the data.")
 
@@ -82,7 +83,7 @@ def card(row: Mapping[str, Any], precision: str, records: Sequence[Mapping[str, 
         "file holds every setting, the record and the errors of each epoch.",
         f"- **File**: {code(row['file'])}, {row['bytes']:,} bytes, {precision}, SHA-256 `{row['sha256']}`. Evaluated "
         "again, it gives the counts of the record, and the same likeliest class for every image.",
-        *([] if row["shipped"] else [ELSEWHERE]),
+        *([] if row["shipped"] else [ELSEWHERE.format(**row)]),
         "",
         *_errors(records),
         "",

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load, save
 
 from harness.comparison.records import Record, read_record
 from harness.config.compose import as_word, compose
 from harness.config.files import CONFIG_FILE
 from harness.config.plain_yaml import read_yaml
 from harness.errors import UserError
-from harness.evaluation.record import weights_sha256
-from harness.run.checkpoint import KEY, Checkpoint, checkpoint_of_run, read_checkpoint
+from harness.run.checkpoint import KEY, Checkpoint, checkpoint_of_run, read_checkpoint, weights_sha256
 from harness.run.files import RESULT_FILE, atomic, read_json, read_table, sha256_of_file, write_text
 from harness.run.history import METRICS_FILE
 from harness.run.log import log
@@ -33,7 +33,8 @@ SCORES = ("seen", "correct_top1", "correct_top5")
 def release(run: Path, name: str, folder: Path, others: Sequence[Path], root: str | None) -> Path:
     """Write the file, its card and its line in the list of released weights; returns the path of the file.
 
-    Numbers are in half precision if a record that is made again with them is the same.
+    Numbers are in half precision if a record that is made again with them is the same. Where the list has the weights
+    already and the file is missing, the file alone is made again.
 
     Args:
         run: folder of a finished run, the one with the smallest seed.
@@ -44,7 +45,8 @@ def release(run: Path, name: str, folder: Path, others: Sequence[Path], root: st
 
     Raises:
         UserError: the run is not finished, has been changed, is not the one of the smallest seed, other records have
-            other settings, or the evaluation of the file differs from the run's record.
+            other settings, the evaluation of the file differs from the run's record, or the list has another network
+            under the name.
     """
     result, checkpoint = _finished(run)
     records = _records(run / RESULT_FILE, others)
@@ -54,12 +56,20 @@ def release(run: Path, name: str, folder: Path, others: Sequence[Path], root: st
     config = _config(run)
     known = {"record": result, "metrics": (run / METRICS_FILE).read_text(encoding="utf-8"), "config": config}
     content, precision = _same(run, checkpoint, known, root)
+    listed = folder / RELEASED_FILE
+    rows = json.loads(listed.read_text(encoding="utf-8")) if listed.exists() else []
+    network, before = weights_sha256(load(content)), next((row for row in rows if row["file"] == file.name), None)
+    if before is not None and before["network"] != network:
+        raise UserError(f"{file}: {listed} has another network under this name: choose another --name")
     with atomic(file) as target:
         target.write(content)
+    if before is not None:
+        log.info(f"{file.name}: the network of the released file; the list and the card stay as they are")
+        return file
     size = file.stat().st_size
     shipped = size <= SHIPPED
     released = Released(
-        result["model"]["name"], name, file.name, sha256_of_file(file), size, result["data"]["name"], shipped
+        result["model"]["name"], name, file.name, sha256_of_file(file), network, size, result["data"]["name"], shipped
     )
     if not shipped:
         log.info(
@@ -68,8 +78,7 @@ def release(run: Path, name: str, folder: Path, others: Sequence[Path], root: st
     row = vars(released)
     text = card(row, precision, [record.content for record in records], config["overrides"])
     write_text(file.with_suffix(".md"), text)
-    listed = folder / RELEASED_FILE
-    rows = [*json.loads(listed.read_text(encoding="utf-8")), row] if listed.exists() else [row]
+    rows.append(row)
     rows.sort(key=lambda row: (row["data"], row["name"], row["model"]))
     write_text(listed, json.dumps(rows, indent=2) + "\n")
     return file
@@ -108,8 +117,6 @@ def _config(run: Path) -> dict[str, Any]:
 
 def _same(run: Path, checkpoint: Checkpoint, known: Mapping[str, Any], root: str | None) -> tuple[bytes, str]:
     """The content of a file whose record is the run's, in half precision if that can be, and the precision's name."""
-    from safetensors.torch import save
-
     described = {**json.loads(checkpoint.trained.described()), RELEASE: known}
     for precision, called in ((HALF, "half precision"), (SINGLE, "single precision")):
         tensors = {

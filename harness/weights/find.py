@@ -18,7 +18,7 @@ from harness.config.facts import Preprocessing
 from harness.config.weights import LOCAL_FILE, TIMM, check_name, is_file
 from harness.data.sources.imagenet import IMAGENET_CLASSES
 from harness.errors import UserError
-from harness.run.checkpoint import checkpoint_of_run
+from harness.run.checkpoint import checkpoint_of_run, weights_sha256
 from harness.run.files import sha256_of_file
 from harness.run.hub import HubError, fetch
 from models.catalogue import MODELS, WEIGHTS, Released
@@ -34,7 +34,7 @@ class Found:
     Attributes:
         name: name of the weights; `DEFAULT` is replaced by the entry that it stands for.
         file: path on this machine.
-        sha256: SHA-256 of the file.
+        sha256: SHA-256 of the file; of the file that was released, for ours.
         source: URL of the file, or `local file`.
         recipe: the publisher's words about how the weights were trained; None if unknown.
         published: errors in percent that the publisher measured, by data set; None if unknown.
@@ -80,14 +80,25 @@ def _released(row: Released) -> Found:
     if not file.is_file():
         raise UserError(
             f"weights={row.name}: {file} is not there: get {row.file} ({row.bytes:,} bytes, SHA-256 {row.sha256}) from "
-            f"the releases of this project and put it into {WEIGHTS}"
+            f"the releases of this project and put it into {WEIGHTS}, or make it again as its card there says"
         )
     digest = _sha256(file)
-    if digest != row.sha256:
+    if digest != row.sha256 and _network(file) != row.network:
         raise UserError(
             f"weights={row.name}: {file} is damaged or another file: its SHA-256 is {digest}, not {row.sha256}"
         )
-    return Found(row.name, file, digest, RELEASED_HERE)
+    return Found(row.name, file, row.sha256, RELEASED_HERE)
+
+
+def _network(file: Path) -> str | None:
+    """The SHA-256 over the tensors of a safetensors file; None if it is damaged."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return weights_sha256(load_file(file))
+    except (SafetensorError, OSError):
+        return None
 
 
 def imagenet_names(classes: Sequence[str]) -> dict[str, str]:
