@@ -141,6 +141,15 @@ def test_a_setting_that_is_newer_than_a_record_had_its_default(tmp_path: Path) -
     assert differences(content, distorted, 0) == ["recipe.distortion is [], not [1.0, 0.0, 0.0, 0.0]"]
 
 
+def test_a_network_that_joins_an_experiment_leaves_the_records_of_the_others() -> None:
+    words = ["experiment=imagenette_zoo", "model=alexnet"]
+    content = record(words, 95)
+    del content["training"]["recipe"]["learning_rates"]["vgg11_bn"]
+    assert differences(content, compose("train", words), 0) == []
+    content["training"]["recipe"]["learning_rate"] = 0.003
+    assert differences(content, compose("train", words), 0) == ["recipe.learning_rate is 0.003, not 0.001"]
+
+
 def test_an_experiment_that_changes_after_its_records_refuses_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

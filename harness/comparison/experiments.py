@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.comparison.records import Record, Row, mean_row
-from harness.comparison.settings import reported_epoch
+from harness.comparison.settings import TABLES, reported_epoch
 from harness.config.commands import TrainConfig
 from harness.config.compose import compose
 from harness.config.fields import declarations
@@ -210,7 +210,7 @@ def _settings(content: Mapping[str, Any]) -> dict[str, Any]:
         "model": {"name": content["model"]["name"], **content["model"]["options"]},
         "data": content["training_data"] or {},
         "protocol": {key: value for key, value in content["protocol"].items() if key != "batch_size"},
-        "recipe": training.get("recipe", {}),
+        "recipe": {key: value for key, value in training.get("recipe", {}).items() if key not in TABLES},
     }
     return {
         "seed": training.get("seed"),
