@@ -201,9 +201,13 @@ def test_what_ships_is_small_whole_and_described(row: Released) -> None:
     assert row.sha256 in file.with_suffix(".md").read_text(encoding="utf-8")
     if not row.shipped:
         assert row.bytes > story.SHIPPED and not is_tracked(file)
+        assert row.network in file.with_suffix(".md").read_text(encoding="utf-8")
+        (record,) = (ROOT / "benchmarks/results/experiments").glob(f"{row.data}_zoo/{row.model}-seed0.json")
+        assert row.network == json.loads(record.read_text())["weights"]["sha256"]
         return
     content = file.read_bytes()
     assert (hashlib.sha256(content).hexdigest(), len(content)) == (row.sha256, row.bytes) and row.bytes <= story.SHIPPED
+    assert row.network == weights_sha256(load_file(file))
     known = described(file)
     record = known["release"]["record"]
     assert (known["model"], record["data"]["name"], record["training"]["seed"]) == (row.model, row.data, 0)
